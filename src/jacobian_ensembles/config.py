@@ -1,0 +1,256 @@
+"""The configuration: one frozen, validated object from which every path, wildcard and setting comes.
+
+Unknown keys, duplicate values and combinations that cannot be trained are refused before any work starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+DatasetName = Literal["mnist", "fashion_mnist"]
+EnsembleName = Literal["bagging", "snapshot", "voting"]
+SplitName = Literal["train", "validation", "test"]
+
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Unit = Annotated[float, Field(gt=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message lists every problem found."""
+
+
+def _unique(values: Any) -> Any:
+    """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
+    if isinstance(values, list):
+        if not values:
+            raise ValueError("the list is empty; give at least one value")
+        repeated = sorted({str(v) for v in values if values.count(v) > 1})
+        if repeated:
+            raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+    return values
+
+
+def _tuple_of(item: Any) -> Any:
+    return Annotated[tuple[item, ...], BeforeValidator(_unique)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class Run(_Frozen):
+    """Where results go and how they are labelled."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    results: Annotated[str, Field(min_length=1)] = "results"
+    banner: str = ""
+
+    @model_validator(mode="after")
+    def _not_the_data_folder(self) -> Run:
+        if self.name == "data":
+            raise ValueError("run.name: got 'data', which is the folder of the datasets; choose another name")
+        return self
+
+
+class Cell(_Frozen):
+    """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
+
+    dataset: DatasetName
+    ensemble: EnsembleName
+    members: PositiveInt
+    lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
+
+
+class Grid(_Frozen):
+    """The experiment grid: the product of the lists, or only ``cells`` of it."""
+
+    datasets: _tuple_of(DatasetName)  # type: ignore[valid-type]
+    ensembles: _tuple_of(EnsembleName)  # type: ignore[valid-type]
+    members: _tuple_of(PositiveInt)  # type: ignore[valid-type]
+    lambdas: _tuple_of(Annotated[float, Field(ge=0)])  # type: ignore[valid-type]
+    eps: _tuple_of(Unit)  # type: ignore[valid-type]
+    cells: _tuple_of(Cell) | None = None  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _no_equal_numbers(self) -> Grid:
+        # 0.1 and "1e-1" differ as YAML but are one value
+        for name in ("members", "lambdas", "eps"):
+            _unique(list(getattr(self, name)))
+        allowed = set(self.product())
+        for cell in self.cells or ():
+            if cell not in allowed:
+                raise ValueError(
+                    f"cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}, "
+                    "which is not in the product of datasets, ensembles, members and lambdas"
+                )
+        return self
+
+    def product(self) -> list[Cell]:
+        """All cells of the product of the lists, in their order."""
+        axes = (self.datasets, self.ensembles, self.members, self.lambdas)
+        return [
+            Cell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
+        ]
+
+
+class Data(_Frozen):
+    """Which images are used, and where they come from."""
+
+    local_dir: str | None = None
+    validation_images: Annotated[PositiveInt, Field(le=30_000)] = 5_000
+    train_images: PositiveInt | None = None
+    test_images: Annotated[PositiveInt, Field(le=10_000)] | None = None
+
+
+class Model(_Frozen):
+    """The LeNet of every learner."""
+
+    activation: Literal["tanh", "relu"] = "tanh"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    normalize: bool = False
+
+
+class Training(_Frozen):
+    """How a learner is trained."""
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: PositiveInt = 100
+    epochs: PositiveInt = 8
+    snapshot_epochs: PositiveInt = 18
+    projections: PositiveInt = 1
+
+
+class Attack(_Frozen):
+    """How universal perturbations are crafted."""
+
+    seeds: PositiveInt = 50
+    seeds_per_job: PositiveInt = 50
+    iterations: PositiveInt = 100
+    batch_size: PositiveInt = 200
+    init: Literal["zero", "uniform", "sign"] = "zero"
+    step: Annotated[float, Field(gt=0)] = 0.8
+    step_rule: Literal["constant", "decay"] = "constant"
+    loss_cap: Annotated[float, Field(gt=0)] | None = 12.0
+    clip: bool = False
+    split: SplitName = "train"
+
+    def seed_blocks(self) -> list[tuple[int, int]]:
+        """The (first, last) attack seed of every crafting job, both ends included."""
+        size = self.seeds_per_job
+        return [(first, min(first + size, self.seeds) - 1) for first in range(0, self.seeds, size)]
+
+
+class Metrics(_Frozen):
+    """How accuracies are summarised."""
+
+    clean_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class Figures(_Frozen):
+    """What the figures show."""
+
+    eps: Unit = 0.15
+
+
+class Compute(_Frozen):
+    """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu_slots: PositiveInt = 1
+
+
+class Config(_Frozen):
+    """The whole configuration; build it with :func:`load_config`."""
+
+    run: Run
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    grid: Grid
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    attack: Attack = Attack()
+    metrics: Metrics = Metrics()
+    figures: Figures = Figures()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        epochs = self.training.snapshot_epochs
+        misfits = sorted({c.members for c in self.cells if c.ensemble == "snapshot" and epochs % c.members})
+        if misfits:
+            raise ValueError(
+                f"training.snapshot_epochs: got {epochs}, which does not divide into "
+                f"{' or '.join(map(str, misfits))} equal cycles; give a multiple of every entry of grid.members"
+            )
+        if self.figures.eps not in self.grid.eps:
+            raise ValueError(f"figures.eps: got {self.figures.eps:g}; give one of grid.eps {self.grid.eps}")
+        return self
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The models of this run, in the order of the grid."""
+        chosen = self.grid.cells
+        return [c for c in self.grid.product() if chosen is None or c in chosen]
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed in the section at ``location``, for suggestions; empty when it is not a section."""
+    model: Any = Config
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+            return []
+        model = model.model_fields[part].annotation
+        while typing.get_origin(model) in (Annotated, tuple, typing.Union, types.UnionType):
+            model = typing.get_args(model)[0]
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _describe(error: Any) -> str:
+    *section, key = error["loc"] or ("",)
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(tuple(section))
+        close = difflib.get_close_matches(str(key), allowed, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}."
+    if error["type"] == "missing":
+        return f"{where}: this key is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    got = error["input"]
+    if error["type"] == "value_error" or isinstance(got, Mapping):
+        return f"{where}: {message}" if where else message
+    return f"{where}: got {got!r}. {message}."
+
+
+def load_config(raw: Mapping[str, Any]) -> Config:
+    """Validate a configuration mapping, as read from YAML with its overlays merged in.
+
+    Args:
+        raw: The nested mapping.
+
+    Returns:
+        The frozen configuration.
+
+    Raises:
+        ConfigError: With one line per problem: where it is, what was got, what is allowed.
+    """
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(e)}" for e in error.errors())
+        raise ConfigError(f"The configuration cannot be used:\n{problems}") from None
