@@ -1,0 +1,151 @@
+"""Saving and loading of results: atomic, checked, never pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+_HEADER = "jacobian_ensembles"  # one key only: the order of several would not be deterministic
+
+
+class ArtifactError(ValueError):
+    """A stored result is missing, damaged or not of the expected kind; the message names the file."""
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically: readers see the old content or the new, never a part.
+
+    Args:
+        path: Where to; missing folders are made.
+        content: The whole content.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; results are shared
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON record atomically, with sorted keys so that equal records are equal bytes."""
+    write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON record.
+
+    Raises:
+        ArtifactError: If the file is missing or not a JSON object.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Delete it to have it made again.") from error
+    if not isinstance(record, dict):
+        raise ArtifactError(f"{path}: expected a JSON object, got {type(record).__name__}. Delete it to rebuild it.")
+    return record
+
+
+def _checksum(tensors: Mapping[str, np.ndarray], kind: str, spec: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps([kind, spec], sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str, spec: Mapping[str, Any]) -> None:
+    """Save named arrays as one safetensors file; equal content gives equal bytes.
+
+    Args:
+        path: Where to.
+        tensors: The arrays by name.
+        kind: What the file is (``dataset``, ``learners``, ``uaps``, ...); :func:`load_tensors` checks it.
+        spec: JSON-able facts needed to read the arrays.
+    """
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    header = {"kind": kind, "spec": dict(spec), "sha256": _checksum(arrays, kind, spec)}
+    write_bytes(path, serialize(arrays, {_HEADER: json.dumps(header, sort_keys=True)}))
+
+
+def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Load what :func:`save_tensors` wrote, after checking every byte of it.
+
+    Args:
+        path: The file.
+        kind: The kind it must be of.
+
+    Returns:
+        The arrays by name, and the spec.
+
+    Raises:
+        ArtifactError: If the file is missing, truncated, altered, of another kind, or not safetensors at all.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: not a readable safetensors file ({error}). It may be truncated; delete it to have it made again."
+        ) from error
+    if _HEADER not in metadata:
+        raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
+    header = json.loads(metadata[_HEADER])
+    if header["kind"] != kind:
+        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{header['kind']}'.")
+    if header["sha256"] != _checksum(tensors, kind, header["spec"]):
+        raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
+    return tensors, header["spec"]
+
+
+def check_tensors(
+    path: str | Path, tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[tuple[int, ...], str]]
+) -> None:
+    """Check names, shapes and dtypes of loaded arrays.
+
+    Args:
+        path: The file they came from, for the message.
+        tensors: The arrays by name.
+        expected: (shape, dtype name) by name.
+
+    Raises:
+        ArtifactError: Naming every difference.
+    """
+    problems = [f"missing {name}" for name in sorted(expected.keys() - tensors.keys())]
+    problems += [f"unexpected {name}" for name in sorted(tensors.keys() - expected.keys())]
+    for name in sorted(expected.keys() & tensors.keys()):
+        got = (tensors[name].shape, tensors[name].dtype.name)
+        if got != expected[name]:
+            problems.append(f"{name} is {got[1]} {got[0]} where {expected[name][1]} {expected[name][0]} was expected")
+    if problems:
+        raise ArtifactError(f"{path}: {'; '.join(problems)}. Delete it to have it made again.")

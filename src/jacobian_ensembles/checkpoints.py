@@ -1,0 +1,81 @@
+"""Stored learners and ensembles: M nets' parameters stacked as (M, ...) arrays. NumPy only, never pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jacobian_ensembles.artifacts import ArtifactError, check_tensors, load_tensors, save_tensors
+
+#: The parameters of one LeNet. A test holds them against the module itself.
+PARAMETER_SHAPES: dict[str, tuple[int, ...]] = {
+    "conv1.weight": (6, 1, 5, 5),
+    "conv1.bias": (6,),
+    "conv2.weight": (16, 6, 5, 5),
+    "conv2.bias": (16,),
+    "fc1.weight": (120, 400),
+    "fc1.bias": (120,),
+    "fc2.weight": (84, 120),
+    "fc2.bias": (84,),
+    "fc3.weight": (10, 84),
+    "fc3.bias": (10,),
+}
+
+
+def save_learners(path: str | Path, arrays: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> None:
+    """Store the stacked parameters of one or more learners.
+
+    Args:
+        path: The file to write.
+        arrays: (M, ...) float32 arrays by parameter name.
+        spec: ``dataset``, ``ensemble``, ``lambda`` and ``architecture`` of the learners.
+    """
+    members = len(arrays["conv1.weight"])
+    save_tensors(path, arrays, kind="learners", spec={**spec, "members": members})
+
+
+def load_learners(path: str | Path, members: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Load and check stored learners.
+
+    Args:
+        path: The file.
+        members: The number of learners it must hold; None for any.
+
+    Returns:
+        (M, ...) arrays by parameter name, and the spec of :func:`save_learners` with ``members``.
+
+    Raises:
+        ArtifactError: If the file is damaged, or has other shapes or another number of learners.
+    """
+    arrays, spec = load_tensors(path, kind="learners")
+    if members is not None and spec["members"] != members:
+        raise ArtifactError(f"{path}: expected {members} learners, got {spec['members']}. Delete it to rebuild it.")
+    shapes = {name: ((spec["members"], *shape), "float32") for name, shape in PARAMETER_SHAPES.items()}
+    check_tensors(path, arrays, shapes)
+    return arrays, spec
+
+
+def assemble_ensemble(learners: Sequence[str | Path], members: int, path: str | Path) -> None:
+    """Stack stored learners into one ensemble file.
+
+    Args:
+        learners: Files of one learner each, in member order, or one file of M snapshots.
+        members: M.
+        path: The file to write.
+
+    Raises:
+        ArtifactError: If the files do not hold M learners in all, or were trained differently.
+    """
+    loaded = [load_learners(source) for source in learners]
+    specs = [{k: v for k, v in spec.items() if k != "members"} for _, spec in loaded]
+    for source, spec in zip(learners, specs, strict=True):
+        if spec != specs[0]:
+            raise ArtifactError(f"{source}: trained with {spec}, but {learners[0]} with {specs[0]}.")
+    count = sum(spec["members"] for _, spec in loaded)
+    if count != members:
+        raise ArtifactError(f"{path}: an ensemble of {members} was asked for, its files hold {count} learners.")
+    arrays = {name: np.concatenate([part[name] for part, _ in loaded]) for name in PARAMETER_SHAPES}
+    save_learners(path, arrays, specs[0])

@@ -1,0 +1,60 @@
+"""How a result was made: settings, versions, commit, machine and times."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jacobian_ensembles
+
+
+def _commit() -> str | None:
+    """The git commit of the source tree, with ``-dirty`` when it has uncommitted changes; None outside git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: float) -> dict[str, Any]:
+    """Describe how a result was made.
+
+    Args:
+        settings: The resolved configuration leaves and seeds that went into it.
+        device: The device it was computed on, such as ``cpu`` or ``cuda:0 NVIDIA ...``.
+        threads: CPU threads used.
+        seconds: Wall time in seconds.
+
+    Returns:
+        A JSON-able record with settings, versions, commit, machine and times.
+    """
+    return {
+        "settings": dict(settings),
+        "device": device,
+        "threads": threads,
+        "wall_seconds": round(seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "package": jacobian_ensembles.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "pandas", "seaborn")},
+    }
