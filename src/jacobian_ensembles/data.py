@@ -1,0 +1,91 @@
+"""Stored datasets as tensors: the whole of a split in memory, with a fixed validation split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jacobian_ensembles.artifacts import ArtifactError, check_tensors, load_tensors
+from jacobian_ensembles.seeding import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+
+CLASSES = 10
+
+#: (shape, dtype) of a stored dataset's arrays.
+DATASET_TENSORS = {
+    "train_images": ((60_000, 28, 28), "uint8"),
+    "train_labels": ((60_000,), "uint8"),
+    "test_images": ((10_000, 28, 28), "uint8"),
+    "test_labels": ((10_000,), "uint8"),
+}
+
+#: Pixel mean and standard deviation of each training set, for models that normalise.
+NORMALIZATION = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}
+
+
+def validation_indices(labels: np.ndarray, size: int, dataset: str) -> np.ndarray:
+    """Choose the fixed, stratified validation images of a training set.
+
+    The choice depends on the dataset and the size only, never on a run's seed, so that every choice made on
+    it in any run was made on the same images.
+
+    Args:
+        labels: (n,) training labels.
+        size: How many images; each class gets its share of them, to within one.
+        dataset: The dataset's name.
+
+    Returns:
+        (size,) sorted indices.
+    """
+    rng = np.random.default_rng(derive_seed("validation", dataset, size))
+    counts = np.bincount(labels, minlength=CLASSES)
+    share = counts * size / len(labels)
+    quota = np.floor(share).astype(int)
+    quota[np.argsort(quota - share, kind="stable")[: size - quota.sum()]] += 1
+    chosen = [rng.choice(np.flatnonzero(labels == c), quota[c], replace=False) for c in range(CLASSES)]
+    return np.sort(np.concatenate(chosen))
+
+
+def load_split(
+    path: str | Path, split: str, validation_images: int, limit: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Load one split of a stored dataset.
+
+    Args:
+        path: The file :func:`~jacobian_ensembles.datasets.download_dataset` wrote.
+        split: ``train`` (the training set without its validation images), ``validation`` or ``test``.
+        validation_images: Size of the validation split.
+        limit: Use only so many images, a fixed random choice; None for all.
+
+    Returns:
+        Images (B, 1, 28, 28), float32 in [0, 1], and labels (B,), int64.
+
+    Raises:
+        ArtifactError: If the file is damaged or is not a dataset.
+        ValueError: If ``limit`` exceeds what the split has.
+    """
+    import torch
+
+    tensors, spec = load_tensors(path, kind="dataset")
+    check_tensors(path, tensors, DATASET_TENSORS)
+    if spec.get("dataset") not in NORMALIZATION:
+        raise ArtifactError(f"{path}: unknown dataset {spec.get('dataset')!r}; known are {', '.join(NORMALIZATION)}.")
+    part = "test" if split == "test" else "train"
+    images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
+    if split == "test":
+        index = np.arange(len(labels))
+    else:
+        index = validation_indices(labels, validation_images, spec["dataset"])
+        if split == "train":
+            index = np.setdiff1d(np.arange(len(labels)), index)
+    if limit is not None:
+        if limit > len(index):
+            raise ValueError(f"{spec['dataset']}: {limit} {split} images asked for; it has {len(index)}.")
+        rng = np.random.default_rng(derive_seed("limit", spec["dataset"], split))
+        index = np.sort(rng.permutation(index)[:limit])
+    pixels = torch.from_numpy(images[index]).unsqueeze(1).to(torch.float32).div_(255)
+    return pixels, torch.from_numpy(labels[index]).to(torch.int64)

