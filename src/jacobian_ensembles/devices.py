@@ -1,0 +1,78 @@
+"""Where a job computes: counting GPUs without importing torch, and claiming a slot on one of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class NoFreeSlotError(RuntimeError):
+    """More GPU jobs run than there are slots."""
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` would name them; empty without any."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(i) for i in range(len(lines))] if listing.returncode == 0 else []
+
+
+def wants_gpu(device: str) -> bool:
+    """Whether jobs should ask for a GPU: ``cuda`` yes, ``cpu`` no, ``auto`` when this machine has one."""
+    return device == "cuda" or (device == "auto" and bool(visible_gpus()))
+
+
+@contextmanager
+def claim_gpu(slots: int) -> Iterator[str]:
+    """Hold one GPU slot, and make its device the only one CUDA sees.
+
+    Snakemake counts GPU jobs but hands out no device. A lock file per (device, slot) does: the first free one
+    is taken, first slots first, so that jobs spread over the devices before they share one. Call it before
+    torch is imported; the lock is released when the job ends, however it ends.
+
+    Args:
+        slots: Jobs that may share one device.
+
+    Yields:
+        The device's name in ``CUDA_VISIBLE_DEVICES``.
+
+    Raises:
+        NoFreeSlotError: If every slot of every visible device is taken, or no device is visible.
+    """
+    devices = visible_gpus()
+    folder = Path(tempfile.gettempdir()) / f"jacobian-ensembles-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for slot in range(slots):
+        for device in devices:
+            lock = FileLock(folder / f"{device.replace('/', '-')}.slot{slot}.lock", timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            before = os.environ.get("CUDA_VISIBLE_DEVICES")
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+            try:
+                yield device
+            finally:
+                if before is None:
+                    del os.environ["CUDA_VISIBLE_DEVICES"]
+                else:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = before
+                lock.release()
+            return
+    raise NoFreeSlotError(
+        f"No free GPU slot: {len(devices)} visible GPUs with {slots} slots each. Run Snakemake with "
+        f"'--resources gpu={max(1, len(devices)) * slots}' or less, or set compute.device: cpu."
+    )

@@ -1,0 +1,173 @@
+"""Universal adversarial perturbations by iterated stochastic gradient descent (SGD-UAP)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jacobian_ensembles.config import Attack
+from jacobian_ensembles.ensembles import Ensemble
+from jacobian_ensembles.evaluation import perturb
+
+log = logging.getLogger(__name__)
+
+
+def project(delta: Tensor, eps: float) -> Tensor:
+    """Project onto the L-infinity ball of radius eps: any shape, element by element."""
+    return delta.clamp(-eps, eps)
+
+
+def capped_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
+    """The attack's loss of every sample: its cross-entropy, but no more than ``cap``.
+
+    A sample beyond the cap, already misclassified with confidence, no longer steers the perturbation.
+
+    Args:
+        log_probabilities: (B, C).
+        labels: (B,).
+        cap: In nats; None for no cap.
+
+    Returns:
+        (B,).
+    """
+    losses = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    return losses if cap is None else losses.clamp(max=cap)
+
+
+def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None, groups: int = 1) -> Tensor:
+    """The gradient of the attack's mean loss with respect to a perturbation shared by each group of samples.
+
+    Where the perturbed input was clipped to [0, 1], the gradient passes straight through the clip: it is
+    taken at the clipped input as if the clip were not there. The true derivative is zero wherever a pixel
+    is at its bound, which four fifths of MNIST's are; with it those pixels would never be attacked again.
+
+    Args:
+        model: Maps inputs to log-probabilities (B, C); an :class:`~jacobian_ensembles.ensembles.Ensemble`
+            of LeNets uses their explicit gradient, anything else automatic differentiation.
+        x: (G*B, ...), perturbed inputs of G groups one after another.
+        labels: (G*B,).
+        cap: See :func:`capped_loss`.
+        groups: G.
+
+    Returns:
+        (G, ...), the gradient of each group's mean loss.
+    """
+    size = len(x) // groups
+    if isinstance(model, Ensemble) and model.has_explicit_gradient:
+        points = [member.linearize(x) for member in model.members]
+        with torch.enable_grad():
+            logits = torch.stack([p.logits for p in points]).detach().requires_grad_(True)
+            total = capped_loss(model.combine(logits), labels, cap).sum() / size
+            (v,) = torch.autograd.grad(total, logits)
+        return sum(p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
+    x = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        total = capped_loss(model(x), labels, cap).sum() / size
+        (g,) = torch.autograd.grad(total, x)
+    return g.unflatten(0, (groups, size)).sum(1)
+
+
+def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Yield ``iterations`` index batches (batch,), reshuffling whenever fewer than a batch are left."""
+    batch = min(batch, size)
+    order = torch.randperm(size, generator=rng)
+    at = 0
+    for _ in range(iterations):
+        if at + batch > size:
+            order, at = torch.randperm(size, generator=rng), 0
+        yield order[at : at + batch]
+        at += batch
+
+
+def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: torch.Generator) -> Tensor:
+    """The perturbation an attack starts from.
+
+    Args:
+        shape: Shape of one input.
+        eps: Radius.
+        init: ``zero``; ``uniform`` in [-eps, eps]; or ``sign``, each pixel -eps or eps.
+        rng: CPU generator.
+
+    Returns:
+        A float32 tensor of ``shape``.
+
+    Raises:
+        ValueError: If ``init`` is none of the three.
+    """
+    if init == "zero":
+        return torch.zeros(*shape)
+    draw = torch.rand(*shape, generator=rng) * 2 - 1
+    if init == "uniform":
+        return eps * draw
+    if init == "sign":
+        return eps * torch.where(draw < 0, -1.0, 1.0)
+    raise ValueError(f"init must be 'zero', 'uniform' or 'sign'. Got {init!r}.")
+
+
+@torch.no_grad()
+def craft_uaps(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: Attack, seeds: Sequence[int]
+) -> Tensor:
+    """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
+
+    Each step moves every pixel by ``settings.step * eps`` (shrinking linearly to zero under ``decay``) along
+    the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
+    returned. A seed's perturbation does not depend on which other seeds are crafted with it.
+
+    Args:
+        model: Maps (B, ...) to log-probabilities (B, C).
+        images: (N, ...), in [0, 1], on the model's device.
+        labels: (N,).
+        eps: Radius, in (0, 1].
+        settings: Steps, batch, initialisation, cap, clip.
+        seeds: K generator seeds, one per perturbation.
+
+    Returns:
+        (K, ...), each within eps.
+
+    References:
+        Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
+    """
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
+    delta = delta.to(images.device)
+    chunk = len(seeds) if images.device.type == "cuda" else 1  # side by side fills a GPU, and slows a CPU
+    started = time.monotonic()
+    for first in range(0, len(seeds), chunk):
+        part = slice(first, first + chunk)
+        delta[part] = _ascend(model, images, labels, eps, settings, delta[part], rngs[part])
+        done = min(first + chunk, len(seeds))
+        elapsed = time.monotonic() - started
+        log.info(
+            "eps %g: %d/%d perturbations, %.1f s each, %.0f s left",
+            eps, done, len(seeds), elapsed / done, elapsed / done * (len(seeds) - done),
+        )  # fmt: skip
+    return delta
+
+
+def _ascend(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    settings: Attack,
+    delta: Tensor,
+    rngs: Sequence[torch.Generator],
+) -> Tensor:
+    """Craft the perturbations of a chunk of seeds side by side: (G, ...) -> (G, ...)."""
+    groups = len(delta)
+    streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
+    for i, indices in enumerate(zip(*streams, strict=True)):
+        index = torch.cat(indices).to(images.device)
+        x = images[index].unflatten(0, (groups, -1))
+        x = perturb(x, delta[:, None], settings.clip).flatten(0, 1)
+        step = settings.step * eps
+        if settings.step_rule == "decay":
+            step *= 1 - i / settings.iterations
+        gradient = loss_gradient(model, x, labels[index], settings.loss_cap, groups)
+        delta = project(delta + step * gradient.sign(), eps)
+    return delta
