@@ -1,0 +1,205 @@
+"""Figures 1-3 in the paper's layout: MNIST above Fashion-MNIST, one colour per ensemble method."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+
+from jacobian_ensembles.artifacts import write_bytes
+from jacobian_ensembles.metrics import read_table
+from jacobian_ensembles.tables import DATASET_TITLES, run_note
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+ENSEMBLES = ("bagging", "snapshot", "voting")
+_COLOURS = dict(zip(ENSEMBLES, sns.color_palette("colorblind", 3), strict=True))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES = ((), (4, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (1, 2), (5, 1, 1, 1, 1, 1), (2, 2))
+_LAMBDA = "Jacobian regularisation strength λ"
+# no dates or version strings inside, so that equal numbers give equal files
+_METADATA = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+
+
+def _present(metrics: pd.DataFrame, column: str, order: tuple[str, ...]) -> list[str]:
+    return [value for value in order if value in set(metrics[column])]
+
+
+def _style(values: list, styles: tuple) -> dict:
+    return {value: styles[i % len(styles)] for i, value in enumerate(values)}
+
+
+def _lambda_axis(ax: Axes, lambdas: list[float]) -> None:
+    """A symmetric logarithmic axis, so that lambda = 0 has a place, ticked at the values that were run."""
+    positive = [value for value in lambdas if value > 0]
+    if not positive:
+        return
+    ax.set_xscale("symlog", linthresh=min(positive), linscale=0.6)
+    ax.xaxis.set_major_locator(FixedLocator(lambdas))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="x", labelrotation=45)
+
+
+def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str) -> Figure:
+    """Accuracy against lambda: a row per dataset, a column per ensemble method, a line per M.
+
+    Args:
+        metrics: One row per model.
+        column: The accuracy to show, in [0, 1]; ``<stem>_low`` and ``<stem>_high`` are its interval.
+        label: The vertical axis's label.
+
+    Returns:
+        The figure.
+    """
+    datasets = _present(metrics, "dataset", tuple(DATASET_TITLES))
+    ensembles = _present(metrics, "ensemble", ENSEMBLES)
+    members = sorted(metrics["members"].unique())
+    lambdas = sorted(metrics["lambda"].unique())
+    markers, dashes = _style(members, _MARKERS), _style(members, _DASHES)
+    stem = column.removesuffix("_accuracy")
+    fig, axes = plt.subplots(
+        len(datasets), len(ensembles), figsize=(3.1 * len(ensembles) + 0.6, 2.7 * len(datasets) + 0.6),
+        sharex=True, sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, ensemble in enumerate(ensembles):
+            ax = axes[row, col]
+            here = metrics[(metrics["dataset"] == dataset) & (metrics["ensemble"] == ensemble)]
+            shades = sns.light_palette(_COLOURS[ensemble], len(members) + 2)[2:]
+            for shade, m in zip(shades, members, strict=True):
+                line = here[here["members"] == m].sort_values("lambda")
+                y = 100 * line[column]
+                spread = [y - 100 * line[f"{stem}_low"], 100 * line[f"{stem}_high"] - y]
+                ax.errorbar(
+                    line["lambda"], y, yerr=spread, color=shade, marker=markers[m], markersize=4.5,
+                    markeredgecolor="white", markeredgewidth=0.5, elinewidth=0.8, capsize=1.5, linewidth=1.4,
+                    dashes=dashes[m] or (None, None), label=f"M = {m}",
+                )  # fmt: skip
+            _lambda_axis(ax, lambdas)
+            if row == 0:
+                ax.set_title(ensemble.capitalize())
+            if row == len(datasets) - 1:
+                ax.set_xlabel(_LAMBDA)
+            if col == 0:
+                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{label}")
+            if row == 0:
+                ax.legend(fontsize="small", frameon=False)
+    return fig
+
+
+def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
+    """Clean accuracy against robustness: a row per dataset, a column per eps, points labelled by lambda.
+
+    Args:
+        metrics: ``metrics.csv``.
+
+    Returns:
+        The figure.
+    """
+    datasets = _present(metrics, "dataset", tuple(DATASET_TITLES))
+    ensembles = _present(metrics, "ensemble", ENSEMBLES)
+    members, all_eps = sorted(metrics["members"].unique()), sorted(metrics["eps"].unique())
+    shown = metrics.assign(
+        x=100 * metrics["worst_accuracy"],
+        y=100 * metrics["clean_accuracy"],
+        Ensemble=metrics["ensemble"].str.capitalize(),
+        M=metrics["members"],
+    )
+    fig, axes = plt.subplots(
+        len(datasets), len(all_eps), figsize=(3.0 * len(all_eps) + 1.4, 3.0 * len(datasets) + 0.5),
+        sharex=True, sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, eps in enumerate(all_eps):
+            ax = axes[row, col]
+            here = shown[(shown["dataset"] == dataset) & (shown["eps"] == eps)]
+            last = row == 0 and col == len(all_eps) - 1
+            sns.scatterplot(
+                here, x="x", y="y", hue="Ensemble", hue_order=[e.capitalize() for e in ensembles],
+                palette={e.capitalize(): _COLOURS[e] for e in ensembles},
+                style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
+                legend="full" if last else False, ax=ax,
+            )  # fmt: skip
+            # one label per lambda, at the middle of its points: a label on each of them could not be read
+            for lam, points in here.groupby("lambda"):
+                ax.annotate(
+                    f"{lam:g}", (points["x"].median(), points["y"].median()), xytext=(5, -9),
+                    textcoords="offset points", fontsize=7.5, color="0.25",
+                )  # fmt: skip
+            ax.set_xlabel("Robustness: accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
+            ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
+            if row == 0:
+                ax.set_title(f"ε = {eps:.2f}")
+            if last:
+                sns.move_legend(ax, "upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def _figure1(metrics: pd.DataFrame, eps: float) -> Figure:
+    models = metrics.drop_duplicates(["dataset", "ensemble", "members", "lambda"])
+    return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)")
+
+
+def _figure2(metrics: pd.DataFrame, eps: float) -> Figure:
+    models = metrics[metrics["eps"] == eps]
+    return plot_against_lambda(models, "worst_accuracy", f"Accuracy under UAP, ε = {eps:.2f} (%)")
+
+
+def _figure3(metrics: pd.DataFrame, eps: float) -> Figure:
+    return plot_tradeoff(metrics)
+
+
+#: Each figure's file stem, and what draws it from (metrics.csv, the eps of Figure 2).
+FIGURES: dict[str, Callable[[pd.DataFrame, float], Figure]] = {
+    "figure1_clean_accuracy": _figure1,
+    "figure2_robustness": _figure2,
+    "figure3_tradeoff": _figure3,
+}
+
+
+def save_figure(fig: Figure, pdf_path: str | Path, png_path: str | Path) -> None:
+    """Write a figure as PDF and PNG (200 dpi), reproducibly and atomically, and close it."""
+    for path, kind in ((pdf_path, "pdf"), (png_path, "png")):
+        buffer = io.BytesIO()
+        fig.savefig(buffer, format=kind, dpi=200, metadata=_METADATA[kind])
+        write_bytes(path, buffer.getvalue())
+    plt.close(fig)
+
+
+def plot_figure(
+    name: str,
+    metrics_path: str | Path,
+    summary_path: str | Path,
+    pdf_path: str | Path,
+    png_path: str | Path,
+    eps: float,
+    run: str,
+    banner: str,
+) -> None:
+    """Draw one figure of the paper.
+
+    Args:
+        name: A key of :data:`FIGURES`.
+        metrics_path: ``metrics.csv``.
+        summary_path: ``summary.csv``.
+        pdf_path: PDF to write.
+        png_path: PNG to write.
+        eps: The eps of Figure 2.
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
+    """
+    with sns.axes_style("ticks"), sns.plotting_context("paper"):
+        fig = FIGURES[name](read_table(metrics_path), eps)
+        sns.despine(fig)
+        note = run_note(read_table(summary_path), run, banner)
+        fig.supxlabel(note, fontsize=8, color="crimson" if banner else "0.4")
+        save_figure(fig, pdf_path, png_path)

@@ -1,0 +1,175 @@
+"""From bits to numbers: worst-case selection, intervals, the metrics table. NumPy and pandas only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jacobian_ensembles.artifacts import ArtifactError, read_json, save_tensors, write_json, write_text
+from jacobian_ensembles.records import load_clean, load_uaps, pack_bits
+
+CELL_KEYS = ["dataset", "ensemble", "members", "lambda"]
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion.
+
+    Args:
+        successes: In [0, trials].
+        trials: At least 1.
+        confidence: In (0, 1).
+
+    Returns:
+        Lower and upper bound, in [0, 1].
+
+    References:
+        Wilson: Probable Inference, the Law of Succession, and Statistical Inference, JASA 1927.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"successes must lie in [0, trials], trials be >= 1. Got {successes} of {trials}.")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p, z2n = successes / trials, z * z / trials
+    centre = (p + z2n / 2) / (1 + z2n)
+    half = z / (1 + z2n) * float(np.sqrt(p * (1 - p) / trials + z2n / (4 * trials)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def select_worst_uap(
+    blocks: Sequence[str | Path], record_path: str | Path, uap_path: str | Path, confidence: float
+) -> None:
+    """Choose the worst of all attack seeds, the lowest test accuracy, and keep the whole record.
+
+    Args:
+        blocks: Files of :func:`save_uaps`, in seed order.
+        record_path: JSON record to write: every seed's accuracy, the seed chosen, mean and spread, and the
+            accuracy over the per-image worst case (an image counts only if right under every seed).
+        uap_path: Where to store the chosen perturbation and its bits.
+        confidence: Level of the Wilson interval.
+    """
+    deltas, bits, spec = load_uaps(blocks)
+    accuracies = bits.mean(axis=1)
+    worst = int(np.argmin(bits.sum(axis=1)))  # the first of equals
+    low, high = wilson_interval(int(bits[worst].sum()), bits.shape[1], confidence)
+    record = {
+        **spec,
+        "seeds": len(bits),
+        "accuracies": [round(float(a), 6) for a in accuracies],
+        "worst_seed": worst,
+        "worst_accuracy": float(accuracies[worst]),
+        "worst_low": low,
+        "worst_high": high,
+        "mean_accuracy": float(accuracies.mean()),
+        "std_accuracy": float(accuracies.std(ddof=1)) if len(bits) > 1 else None,
+        "best_accuracy": float(accuracies.max()),
+        "per_image_worst_accuracy": float(bits.all(axis=0).mean()),
+    }
+    save_tensors(
+        uap_path,
+        {"delta": deltas[worst], "correct": pack_bits(bits[worst : worst + 1])},
+        kind="worst_uap",
+        spec={**spec, "seed": worst},
+    )
+    write_json(record_path, record)
+
+
+def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:
+    """Clean accuracy of one model, with its Wilson interval and the model's cell."""
+    predicted, labels, spec = load_clean(path)
+    right = predicted == labels
+    low, high = wilson_interval(int(right.sum()), len(right), confidence)
+    return {
+        **spec,
+        "images": len(right),
+        "clean_accuracy": float(right.mean()),
+        "clean_low": low,
+        "clean_high": high,
+    }
+
+
+def weighted_accuracy(clean: float, uap: float, clean_weight: float = 0.5) -> float:
+    """Weighted accuracy: ``clean_weight * clean + (1 - clean_weight) * uap`` (the paper: equal weights)."""
+    return clean_weight * clean + (1 - clean_weight) * uap
+
+
+def aggregate_metrics(
+    clean_files: Sequence[str | Path],
+    worst_files: Sequence[str | Path],
+    metrics_path: str | Path,
+    summary_path: str | Path,
+    clean_weight: float,
+    confidence: float,
+) -> None:
+    """Gather all records into the two tables everything downstream reads.
+
+    Args:
+        clean_files: Clean predictions, one file per model.
+        worst_files: Worst-case records, one file per (model, eps).
+        metrics_path: CSV to write, one row per (model, eps).
+        summary_path: CSV to write, one row per model: clean, mean UAP and weighted accuracy.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of the intervals.
+
+    Raises:
+        ArtifactError: If the models of the two lists differ.
+    """
+    clean = pd.DataFrame([clean_record(path, confidence) for path in clean_files])
+    worst = pd.DataFrame([read_json(path) for path in worst_files]).drop(columns="accuracies")
+    metrics = worst.merge(
+        clean.drop(columns="images"), on=CELL_KEYS, how="outer", validate="many_to_one", indicator="origin"
+    )
+    odd = metrics.loc[metrics.pop("origin") != "both", CELL_KEYS]
+    if len(odd):
+        raise ArtifactError(f"Models with clean predictions but no attack, or the reverse:\n{odd.to_string()}")
+    order = [*CELL_KEYS, "eps"]
+    leading = [*order, "seeds", "images", "worst_accuracy", "worst_low", "worst_high", "worst_seed"]
+    metrics = metrics[leading + [c for c in metrics.columns if c not in leading]].sort_values(order)
+    summary = summarize(metrics, clean_weight)
+    for path, table in ((metrics_path, metrics), (summary_path, summary)):
+        write_text(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def summarize(metrics: pd.DataFrame, clean_weight: float) -> pd.DataFrame:
+    """One row per model: clean accuracy, mean over eps of the worst-case accuracy, weighted accuracy.
+
+    Args:
+        metrics: The table of :func:`aggregate_metrics`.
+        clean_weight: Weight of clean accuracy.
+
+    Returns:
+        A frame with the cell's keys, ``clean_accuracy``, ``mean_uap_accuracy``, ``weighted_accuracy``, and the
+        number of eps values, attack seeds and test images behind them.
+    """
+    summary = metrics.groupby(CELL_KEYS, as_index=False).agg(
+        clean_accuracy=("clean_accuracy", "first"),
+        clean_low=("clean_low", "first"),
+        clean_high=("clean_high", "first"),
+        mean_uap_accuracy=("worst_accuracy", "mean"),
+        eps_values=("eps", "count"),
+        seeds=("seeds", "min"),
+        images=("images", "min"),
+    )
+    summary["weighted_accuracy"] = weighted_accuracy(
+        summary["clean_accuracy"], summary["mean_uap_accuracy"], clean_weight
+    )
+    return summary
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read ``metrics.csv`` or ``summary.csv``.
+
+    Raises:
+        ArtifactError: If the file is missing, not CSV, or lacks the columns that name a model.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read as CSV ({error}). Delete it to have it made again.") from error
+    missing = [key for key in CELL_KEYS if key not in table.columns]
+    if missing:
+        raise ArtifactError(f"{path}: no column {', '.join(missing)}. Delete it to have it made again.")
+    return table

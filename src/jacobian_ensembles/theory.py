@@ -1,0 +1,105 @@
+"""Proposition 1 and Theorem 3.1: how averaging M learners shrinks the norm of the Jacobian. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Expectation and variance of a squared Frobenius norm."""
+
+    mean: float
+    variance: float
+
+
+def check_weights(weights: np.ndarray) -> np.ndarray:
+    """Refuse weights that are not a convex combination: (M,) positive numbers of sum 1.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    weights = np.asarray(weights, float)
+    if weights.ndim != 1 or not len(weights) or (weights <= 0).any() or not np.isclose(weights.sum(), 1):
+        raise ValueError(f"weights must be positive and sum to 1. Got {weights.tolist()}.")
+    return weights
+
+
+def weight_bounds(weights: np.ndarray) -> tuple[float, float, float]:
+    """Proposition 1: 1/M <= sum c_i^2 < 1 for M >= 2, with equality on the left for equal weights.
+
+    Args:
+        weights: (M,) positive weights of sum 1.
+
+    Returns:
+        The lower bound 1/M, the sum of squares, and the upper bound 1.
+    """
+    weights = check_weights(weights)
+    return 1 / len(weights), float(np.sum(weights**2)), 1.0
+
+
+def frobenius_moments(classes: int, inputs: int, mu: float, sigma: float, weights: np.ndarray) -> Moments:
+    """Moments of ||J_F||_F^2 when the entries of every J_i are independent N(mu, sigma^2).
+
+    The entries of J_F = sum_i c_i J_i are then N(mu, t) with t = sigma^2 sum c_i^2, so each square has mean
+    t + mu^2 and variance 4 mu^2 t + 2 t^2, and CD of them add up (the proof of Theorem 3.1).
+
+    Args:
+        classes: C.
+        inputs: D.
+        mu: Mean of the entries.
+        sigma: Standard deviation of the entries, >= 0.
+        weights: (M,) positive weights of sum 1.
+
+    Returns:
+        Expectation and variance.
+    """
+    t = sigma**2 * float(np.sum(check_weights(weights) ** 2))
+    n = classes * inputs
+    return Moments(n * (t + mu**2), n * (4 * mu**2 * t + 2 * t**2))
+
+
+def theorem_bounds(classes: int, inputs: int, mu: float, sigma: float, members: int) -> tuple[Moments, Moments]:
+    """Theorem 3.1, Eqs. (3) and (4): bounds on the moments of ||J_F||_F^2.
+
+    Args:
+        classes: C.
+        inputs: D.
+        mu: Mean of the entries of every J_i.
+        sigma: Their standard deviation, >= 0.
+        members: M.
+
+    Returns:
+        The lower bounds, reached by averaging, and the upper bounds: the moments of a single learner.
+    """
+    equal = np.full(members, 1 / members)
+    lower = frobenius_moments(classes, inputs, mu, sigma, equal)
+    return lower, frobenius_moments(classes, inputs, mu, sigma, np.ones(1))
+
+
+def simulate_moments(
+    classes: int, inputs: int, mu: float, sigma: float, weights: np.ndarray, draws: int, seed: int
+) -> Moments:
+    """Estimate the same moments by Monte Carlo.
+
+    Args:
+        classes: C.
+        inputs: D.
+        mu: Mean of the entries.
+        sigma: Standard deviation of the entries.
+        weights: (M,) positive weights of sum 1.
+        draws: How many ensembles to draw, at least 2.
+        seed: Of the draws.
+
+    Returns:
+        Sample mean and unbiased sample variance of ||J_F||_F^2.
+    """
+    weights = check_weights(weights)
+    rng = np.random.default_rng(seed)
+    norms = np.empty(draws)
+    for k in range(draws):
+        jacobians = rng.normal(mu, sigma, (len(weights), classes, inputs))
+        norms[k] = np.square(np.tensordot(weights, jacobians, axes=1)).sum()
+    return Moments(float(norms.mean()), float(norms.var(ddof=1)))
