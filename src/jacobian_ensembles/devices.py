@@ -1,4 +1,4 @@
-"""Where a job computes: counting GPUs without importing torch, and claiming a slot on one of them."""
+"""Where a job computes: counting GPUs without importing torch, claiming a slot on one, and setting torch up."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    import torch
 
 
 class NoFreeSlotError(RuntimeError):
@@ -76,3 +80,27 @@ def claim_gpu(slots: int) -> Iterator[str]:
         f"No free GPU slot: {len(devices)} visible GPUs with {slots} slots each. Run Snakemake with "
         f"'--resources gpu={max(1, len(devices)) * slots}' or less, or set compute.device: cpu."
     )
+
+
+def prepare_device(name: str) -> torch.device:
+    """Set torch up for reproducible float32 on a device: no TF32, deterministic algorithms.
+
+    Args:
+        name: ``cpu`` or ``cuda``.
+
+    Returns:
+        The device.
+
+    Raises:
+        RuntimeError: If ``cuda`` is asked for and torch sees no CUDA device.
+    """
+    import torch
+
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise RuntimeError("compute.device is 'cuda', but torch sees no CUDA device. Set it to 'cpu' or 'auto'.")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+
+from jacobian_ensembles.data import load_split
+from jacobian_ensembles.devices import prepare_device
+from jacobian_ensembles.ensembles import load_ensemble
+from jacobian_ensembles.records import save_clean
 
 
 def perturb(x: Tensor, delta: Tensor, clip: bool) -> Tensor:
@@ -47,3 +54,30 @@ def correct(model: nn.Module, images: Tensor, labels: Tensor, deltas: Tensor, cl
 def predictions(model: nn.Module, images: Tensor, batch: int = 500) -> Tensor:
     """The predicted class of every image: (N, ...) -> (N,) int64, on the CPU."""
     return torch.cat([model(x).argmax(1) for x in images.split(batch)]).cpu()
+
+
+def evaluate_to_file(
+    ensemble_path: str | Path,
+    data_path: str | Path,
+    path: str | Path,
+    *,
+    cell: dict[str, str | int | float],
+    validation_images: int,
+    test_images: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Store an ensemble's predictions on the clean test set.
+
+    Args:
+        ensemble_path: The assembled ensemble.
+        data_path: The stored dataset.
+        path: The file to write.
+        cell: ``dataset``, ``ensemble``, ``members`` and ``lambda`` of the model.
+        validation_images: Size of the validation split.
+        test_images: Use so many test images only; None for all.
+        device: ``cpu`` or ``cuda``.
+    """
+    target = prepare_device(device)
+    images, labels = load_split(data_path, "test", validation_images, test_images)
+    model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
+    save_clean(path, predictions(model, images.to(target)).numpy(), labels.numpy(), cell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,10 +130,12 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
                 style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
                 legend="full" if last else False, ax=ax,
             )  # fmt: skip
-            # one label per lambda, at the middle of its points: a label on each of them could not be read
+            # one label per lambda, at its most central point: a label on each of them could not be read
             for lam, points in here.groupby("lambda"):
+                xy = points[["x", "y"]]
+                central = xy.loc[(xy - xy.median()).pow(2).sum(axis=1).idxmin()]
                 ax.annotate(
-                    f"{lam:g}", (points["x"].median(), points["y"].median()), xytext=(5, -9),
+                    f"{lam:g}", tuple(central), xytext=(5, -9),
                     textcoords="offset points", fontsize=7.5, color="0.25",
                 )  # fmt: skip
             ax.set_xlabel("Robustness: accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
@@ -201,5 +204,6 @@ def plot_figure(
         fig = FIGURES[name](read_table(metrics_path), eps)
         sns.despine(fig)
         note = run_note(read_table(summary_path), run, banner)
-        fig.supxlabel(note, fontsize=8, color="crimson" if banner else "0.4")
+        wrapped = textwrap.fill(note, int(15 * fig.get_figwidth()))
+        fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")
         save_figure(fig, pdf_path, png_path)

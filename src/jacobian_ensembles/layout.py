@@ -10,7 +10,7 @@ from typing import get_args
 
 from jacobian_ensembles.config import Cell, DatasetName, EnsembleName
 
-_NUMBER = r"\d+\.\d{2,}"
+_NUMBER = r"\d+\.\d\d+"  # no braces: Snakemake reads them as wildcards
 
 #: The pattern of each wildcard, for Snakemake's ``wildcard_constraints``.
 WILDCARDS = {

@@ -127,7 +127,8 @@ def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     """One line that says which run this is and how much it rests on."""
     seeds, images, eps = (int(summary[c].min()) for c in ("seeds", "images", "eps_values"))
     label = f"{banner}: " if banner else ""
-    return f"{label}run '{run}', worst of {seeds} attack seeds, {eps} eps values, {images:,} test images."
+    worst = f"worst of {seeds} attack seeds" if seeds > 1 else "one attack seed"
+    return f"{label}run '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
 
 
 def write_table1(

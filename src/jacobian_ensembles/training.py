@@ -6,14 +6,17 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from jacobian_ensembles.config import Training
-from jacobian_ensembles.data import CLASSES
+from jacobian_ensembles.checkpoints import save_learners
+from jacobian_ensembles.config import Model, Training
+from jacobian_ensembles.data import CLASSES, NORMALIZATION, load_split
+from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.jacobian import regularized_loss, unit_vectors
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.models import LeNet, parameter_arrays
 from jacobian_ensembles.seeding import derive_seed
 
 log = logging.getLogger(__name__)
@@ -208,3 +211,69 @@ def _report(epoch: int, epochs: int, step: int, steps: int, batch: int, started:
     left = elapsed / step * (steps - step)
     text = "" if loss is None else f"loss {loss:.4f}, "
     log.info("epoch %d/%d: %s%.0f images/s, %.0f s left", epoch, epochs, text, step * batch / elapsed, left)
+
+
+def architecture(dataset: str, model: Model) -> dict[str, str | float]:
+    """The keyword arguments of the :class:`~jacobian_ensembles.models.LeNet` for a dataset."""
+    mean, std = NORMALIZATION[dataset] if model.normalize else (0.0, 1.0)
+    return {"activation": model.activation, "dropout": model.dropout, "mean": mean, "std": std}
+
+
+def train_to_file(
+    data_path: str | Path,
+    path: str | Path,
+    *,
+    dataset: str,
+    ensemble: str,
+    lambda_jr: float,
+    member: int | None = None,
+    snapshots: int | None = None,
+    model: Model,
+    settings: Training,
+    seed: int,
+    validation_images: int,
+    train_images: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train one learner of bagging or voting, or all M of a snapshot run, and store them.
+
+    Args:
+        data_path: The stored dataset.
+        path: The checkpoint to write.
+        dataset: ``mnist`` or ``fashion_mnist``.
+        ensemble: ``bagging``, ``voting`` or ``snapshot``.
+        lambda_jr: Strength of Jacobian regularisation.
+        member: Index of the learner (bagging, voting).
+        snapshots: M (snapshot).
+        model: The architecture's settings.
+        settings: The training's settings.
+        seed: Base seed of the run.
+        validation_images: Size of the validation split.
+        train_images: Train on so many images only; None for all.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        DivergedError: See :func:`train_learners`; then nothing is stored.
+    """
+    target = prepare_device(device)
+    train, validation = (
+        tuple(t.to(target) for t in load_split(data_path, split, validation_images, limit))
+        for split, limit in (("train", train_images), ("validation", None))
+    )
+    spec = {
+        "dataset": dataset,
+        "ensemble": ensemble,
+        "lambda": lambda_jr,
+        "architecture": architecture(dataset, model),
+    }
+    result = train_learners(
+        train,
+        validation,
+        spec["architecture"],
+        settings,
+        lambda_jr,
+        identity=(seed, dataset, ensemble, lambda_jr, snapshots if member is None else member),
+        bootstrap=ensemble == "bagging",
+        snapshots=snapshots,
+    )
+    save_learners(path, parameter_arrays(result.nets), spec)

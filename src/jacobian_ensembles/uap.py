@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.config import Attack
-from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.evaluation import perturb
+from jacobian_ensembles.data import load_split
+from jacobian_ensembles.devices import prepare_device
+from jacobian_ensembles.ensembles import Ensemble, load_ensemble
+from jacobian_ensembles.evaluation import correct, perturb
+from jacobian_ensembles.records import save_uaps
+from jacobian_ensembles.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -171,3 +176,49 @@ def _ascend(
         gradient = loss_gradient(model, x, labels[index], settings.loss_cap, groups)
         delta = project(delta + step * gradient.sign(), eps)
     return delta
+
+
+def craft_to_file(
+    ensemble_path: str | Path,
+    data_path: str | Path,
+    path: str | Path,
+    *,
+    cell: dict[str, str | int | float],
+    eps: float,
+    first: int,
+    last: int,
+    settings: Attack,
+    seed: int,
+    validation_images: int,
+    train_images: int | None = None,
+    test_images: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Craft a block of perturbations of one model and eps, evaluate each on the test set, store both.
+
+    Args:
+        ensemble_path: The assembled ensemble.
+        data_path: The stored dataset.
+        path: The file to write.
+        cell: ``dataset``, ``ensemble``, ``members`` and ``lambda`` of the model.
+        eps: Radius, in (0, 1].
+        first: First attack seed of the block.
+        last: Last attack seed of the block, included.
+        settings: The attack.
+        seed: Base seed of the run.
+        validation_images: Size of the validation split.
+        train_images: Size of the training split where crafting uses it; None for all.
+        test_images: Use so many test images only; None for all.
+        device: ``cpu`` or ``cuda``.
+    """
+    target = prepare_device(device)
+    limits = {"train": train_images, "validation": None, "test": test_images}
+    model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
+    crafting, test = (
+        tuple(t.to(target) for t in load_split(data_path, split, validation_images, limits[split]))
+        for split in (settings.split, "test")
+    )
+    seeds = [derive_seed("uap", seed, *cell.values(), eps, k) for k in range(first, last + 1)]
+    deltas = craft_uaps(model, *crafting, eps, settings, seeds)
+    bits = correct(model, *test, deltas, settings.clip)
+    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell, "eps": eps})

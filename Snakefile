@@ -1,0 +1,39 @@
+# Jacobian Ensembles: from the data sets to the paper's figures and table.
+#
+#   snakemake --cores all --resources gpu=1                                                    the paper's grid
+#   snakemake --cores all --resources gpu=1 --configfile workflow/presets/quick.yaml           minutes, small grid
+#
+# Named targets: data, learners, metrics, figures, tables.
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/paper.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    data,
+    learners,
+    metrics,
+    figures,
+    tables,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.figures.input,
+        rules.tables.input,

@@ -1,0 +1,68 @@
+# Universal perturbations of every ensemble and eps, and the worst of each.
+
+
+rule craft_uaps:
+    input:
+        ensemble=paths.ensemble,
+        dataset=paths.dataset,
+    output:
+        uaps=paths.uaps,
+        provenance=paths.provenance(paths.uaps),
+    log:
+        paths.log(paths.uaps),
+    benchmark:
+        paths.benchmark(paths.uaps)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+        gpu=gpu_slot,
+    params:
+        seed=cfg.seed,
+        data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
+        attack=leaves(
+            cfg.attack,
+            "iterations",
+            "batch_size",
+            "init",
+            "step",
+            "step_rule",
+            "loss_cap",
+            "clip",
+            "split",
+        ),
+        code=code("craft_uaps"),
+    message:
+        "Craft UAPs {wildcards.first}-{wildcards.last}: {wildcards.dataset} {wildcards.ensemble} "
+        "M={wildcards.members} lambda={wildcards.lambda_jr} eps={wildcards.eps}"
+    script:
+        "../scripts/craft_uaps.py"
+
+
+rule select_worst_uap:
+    input:
+        uaps=blocks_of,
+    output:
+        record=paths.worst,
+        uap=paths.worst_uap,
+        provenance=paths.provenance(paths.worst),
+    log:
+        paths.log(paths.worst),
+    benchmark:
+        paths.benchmark(paths.worst)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=300,
+        runtime=5,
+    params:
+        confidence=cfg.metrics.confidence,
+        code=code("select_worst_uap"),
+    message:
+        "Select the worst UAP: {wildcards.dataset} {wildcards.ensemble} "
+        "M={wildcards.members} lambda={wildcards.lambda_jr} eps={wildcards.eps}"
+    script:
+        "../scripts/select_worst_uap.py"

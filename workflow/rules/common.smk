@@ -1,0 +1,69 @@
+# What all rules share: the validated configuration, the paths built from it, and the few helpers they use.
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from jacobian_ensembles.config import ConfigError, load_config
+from jacobian_ensembles.devices import wants_gpu
+from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
+from jacobian_ensembles.source import script_digest
+
+try:
+    cfg = load_config(config)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+# adapters read the slots per device here; the whole section is filled in, defaults included
+config["compute"] = cfg.compute.model_dump()
+
+paths = Layout(cfg.run.results, cfg.run.name)
+gpu_slot = int(wants_gpu(cfg.compute.device))
+
+
+wildcard_constraints:
+    **WILDCARDS,
+
+
+def code(script):
+    """The digest of the science a script calls: an edit there re-runs its jobs, a comment does not."""
+    return script_digest(
+        Path(workflow.basedir) / "workflow" / "scripts" / f"{script}.py"
+    )
+
+
+def leaves(section, *names):
+    """The named settings of a section, as one dictionary: names and values are tracked together."""
+    return section.model_dump(include=set(names))
+
+
+def learners_of(wildcards):
+    """The learner files of one ensemble."""
+    cell = next(
+        c for c in cfg.cells if cell_wildcards(c).items() <= dict(wildcards).items()
+    )
+    return paths.members(cell)
+
+
+def blocks_of(wildcards):
+    """The crafted blocks of one ensemble and eps, in seed order."""
+    blocks = cfg.attack.seed_blocks()
+    return [
+        paths.uaps.format(**wildcards, first=first, last=last) for first, last in blocks
+    ]
+
+
+def of_every_cell(template):
+    """A template filled in for every model of the run."""
+    return [template.format(**cell_wildcards(cell)) for cell in cfg.cells]
+
+
+def of_every_attack(template):
+    """A template filled in for every (model, eps) of the run."""
+    tokens = map(number_token, cfg.grid.eps)
+    return [
+        t.replace("{eps}", eps)
+        for eps in tokens
+        for t in of_every_cell(template.replace("{eps}", "{{eps}}"))
+    ]

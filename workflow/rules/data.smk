@@ -1,0 +1,30 @@
+# Datasets: downloaded once, verified, shared by all runs.
+
+
+rule download_dataset:
+    output:
+        dataset=paths.dataset,
+        provenance=paths.provenance(paths.dataset),
+    log:
+        paths.log(paths.dataset),
+    benchmark:
+        paths.benchmark(paths.dataset)
+    retries: 2
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        local_dir=cfg.data.local_dir,
+        code=code("download_dataset"),
+    message:
+        "Fetch and verify {wildcards.dataset}"
+    script:
+        "../scripts/download_dataset.py"
+
+
+rule data:
+    input:
+        expand(paths.dataset, dataset=cfg.grid.datasets),

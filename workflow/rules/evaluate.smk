@@ -1,0 +1,62 @@
+# Clean accuracy, and the tables that gather everything.
+
+
+rule evaluate_ensemble:
+    input:
+        ensemble=paths.ensemble,
+        dataset=paths.dataset,
+    output:
+        clean=paths.clean,
+        provenance=paths.provenance(paths.clean),
+    log:
+        paths.log(paths.clean),
+    benchmark:
+        paths.benchmark(paths.clean)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=10,
+        gpu=gpu_slot,
+    params:
+        data=leaves(cfg.data, "validation_images", "test_images"),
+        code=code("evaluate_ensemble"),
+    message:
+        "Evaluate {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} lambda={wildcards.lambda_jr}"
+    script:
+        "../scripts/evaluate_ensemble.py"
+
+
+rule aggregate_metrics:
+    input:
+        clean=of_every_cell(paths.clean),
+        worst=of_every_attack(paths.worst),
+    output:
+        metrics=paths.metrics,
+        summary=paths.summary,
+        provenance=paths.provenance(paths.metrics),
+    log:
+        paths.log(paths.metrics),
+    benchmark:
+        paths.benchmark(paths.metrics)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        clean_weight=cfg.metrics.clean_weight,
+        confidence=cfg.metrics.confidence,
+        code=code("aggregate_metrics"),
+    message:
+        "Aggregate the metrics of run {cfg.run.name}"
+    script:
+        "../scripts/aggregate_metrics.py"
+
+
+rule metrics:
+    input:
+        paths.metrics,
+        paths.summary,

@@ -1,0 +1,68 @@
+"""What every adapter does around its one call: log, threads, device, provenance. Nothing else knows Snakemake."""
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from jacobian_ensembles.artifacts import write_json
+from jacobian_ensembles.devices import claim_gpu
+from jacobian_ensembles.provenance import provenance
+
+
+@contextmanager
+def running(snakemake: Any) -> Iterator[str]:
+    """Surround a job: yields the device it may use, ``cpu`` or ``cuda``.
+
+    Everything logged goes to the rule's log file and to the terminal. A job that fails leaves its traceback in
+    the log and one line on the terminal. A job that succeeds leaves its provenance where the rule has an output
+    of that name. Import torch only inside: threads and the GPU are chosen before it.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
+    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[logging.FileHandler(snakemake.log[0], mode="w"), logging.StreamHandler()],
+    )
+    name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+    started = time.monotonic()
+    with ExitStack() as stack:
+        try:
+            gpu = stack.enter_context(claim_gpu(snakemake.config["compute"]["gpu_slots"])) if _gpu(snakemake) else None
+            yield "cpu" if gpu is None else "cuda"
+        except Exception as error:
+            with Path(snakemake.log[0]).open("a") as log:
+                traceback.print_exc(file=log)
+            logging.error("%s failed: %s: %s", name, type(error).__name__, error)
+            sys.exit(1)
+        if "provenance" in snakemake.output.keys():  # noqa: SIM118 - not a mapping
+            settings = json.loads(
+                json.dumps({"rule": snakemake.rule, **dict(snakemake.wildcards), **dict(snakemake.params)})
+            )
+            device = "cpu" if gpu is None else f"cuda {gpu}"
+            seconds = time.monotonic() - started
+            write_json(snakemake.output.provenance, provenance(settings, device, snakemake.threads, seconds))
+
+
+def _gpu(snakemake: Any) -> bool:
+    return int(snakemake.resources.get("gpu", 0)) > 0
+
+
+def cell(wildcards: Any) -> dict[str, str | int | float]:
+    """The model that a job's wildcards spell."""
+    return {
+        "dataset": wildcards.dataset,
+        "ensemble": wildcards.ensemble,
+        "members": int(wildcards.members),
+        "lambda": float(wildcards.lambda_jr),
+    }

@@ -1,0 +1,14 @@
+"""Set the run's models beside the paper's Table 1."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.tables import write_comparison
+
+    write_comparison(
+        snakemake.input.summary,
+        snakemake.output.csv,
+        snakemake.output.markdown,
+        snakemake.params.run,
+        snakemake.params.banner,
+    )

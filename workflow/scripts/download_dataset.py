@@ -1,0 +1,8 @@
+"""Fetch a dataset, verify it and store it as one file."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.datasets import download_dataset
+
+    download_dataset(snakemake.wildcards.dataset, snakemake.output.dataset, snakemake.params.local_dir)
