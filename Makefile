@@ -1,0 +1,42 @@
+# Two commands: `make quick` runs the small workflow to its figures, `make test` runs every test.
+# Each creates .venv and installs what is missing; a second call starts at once.
+
+PYTHON ?= python3
+# The pair that CI tests. With a GPU, name the build you want, e.g. TORCH="torch torchvision".
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+# snakemake options of `make quick`
+SNAKEMAKE_ARGS ?= --cores all --resources gpu=1
+
+BIN := .venv/bin
+READY := .venv/.installed
+
+.PHONY: quick test lint format clean
+
+quick: $(READY)
+	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
+	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+# touched last, so that an interrupted installation is taken up again
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[workflow,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
