@@ -18,7 +18,15 @@ DatasetName = Literal["mnist", "fashion_mnist"]
 EnsembleName = Literal["bagging", "snapshot", "voting"]
 SplitName = Literal["train", "validation", "test"]
 
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+
+def _whole(value: Any) -> Any:
+    """Refuse true and 1.5 as integers, but accept "3": Snakemake's --config passes numbers as text."""
+    if isinstance(value, bool | float):
+        raise ValueError(f"got {value!r}; give a whole number")
+    return value
+
+
+PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Unit = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -174,7 +182,7 @@ class Config(_Frozen):
     """The whole configuration; build it with :func:`load_config`."""
 
     run: Run
-    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    seed: Annotated[int, Field(ge=0), BeforeValidator(_whole)] = 0
     grid: Grid
     data: Data = Data()
     model: Model = Model()

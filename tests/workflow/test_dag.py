@@ -1,0 +1,88 @@
+import pytest
+
+PAPER = {
+    "download_dataset": 2,
+    # 2 datasets x 8 lambdas x 9 nested learners x (bagging, voting)
+    "train_learner": 288,
+    # 2 datasets x 8 lambdas x 4 values of M
+    "train_snapshots": 64,
+    "assemble_ensemble": 192,
+    "evaluate_ensemble": 192,
+    "craft_uaps": 768,
+    "select_worst_uap": 768,
+    "aggregate_metrics": 1,
+    "plot_figure": 3,
+    "write_table": 1,
+    "compare_with_paper": 1,
+    "all": 1,
+}
+QUICK = PAPER | {
+    "train_learner": 36,
+    "train_snapshots": 12,
+    "assemble_ensemble": 36,
+    "evaluate_ensemble": 36,
+    "craft_uaps": 72,
+    "select_worst_uap": 72,
+}
+TABLE1 = PAPER | {
+    # voting: 2 single learners on each dataset; bagging: 6 on MNIST, 9 with and 9 without lambda on Fashion-MNIST
+    "train_learner": 4 + 6 + 18,
+    "train_snapshots": 4,
+    "assemble_ensemble": 12,
+    "evaluate_ensemble": 12,
+    "craft_uaps": 48,
+    "select_worst_uap": 48,
+}
+SMOKE = PAPER | {
+    "train_learner": 2 + 2 + 1 + 1,
+    "train_snapshots": 1,
+    "assemble_ensemble": 6,
+    "evaluate_ensemble": 6,
+    # two blocks of seeds each
+    "craft_uaps": 12,
+    "select_worst_uap": 6,
+}
+
+pytestmark = pytest.mark.workflow
+
+
+def test_the_default_configuration_plans_the_papers_whole_grid(repository):
+    assert repository.planned("--resources", "gpu=1") == PAPER
+
+
+@pytest.mark.parametrize(("preset", "jobs"), [("quick", QUICK), ("table1", TABLE1), ("smoke", SMOKE)])
+def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
+    assert repository.planned("--configfile", f"workflow/presets/{preset}.yaml") == jobs
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("data", {"download_dataset", "data"}),
+        ("learners", {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "learners"}),
+        ("metrics", set(PAPER) - {"plot_figure", "write_table", "compare_with_paper", "all"} | {"metrics"}),
+        ("figures", set(PAPER) - {"write_table", "compare_with_paper", "all"} | {"figures"}),
+        ("tables", set(PAPER) - {"plot_figure", "all"} | {"tables"}),
+    ],
+)
+def test_a_named_target_needs_just_its_stages(repository, target, rules):
+    assert set(repository.planned(target, "--configfile", "workflow/presets/smoke.yaml")) == rules
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("grid={lamdas: [0]}", "grid.lamdas: unknown key; did you mean 'lambdas'?"),
+        ("grid={lambdas: [0, 0.1, 1e-1]}", "duplicate values 0.1"),
+        ("grid={members: [0]}", "grid.members.0: got '0'"),
+        ("grid={eps: [0]}", "grid.eps.0: got '0'"),
+        ("grid={eps: [0.15, 1.5]}", "grid.eps.1: got '1.5'"),
+        ("grid={lambdas: []}", "the list is empty"),
+        ("training={snapshot_epochs: 10}", "training.snapshot_epochs: got 10"),
+    ],
+)
+def test_bad_configuration_is_one_clear_message_before_any_job(repository, override, message):
+    output = repository.snakemake("--dry-run", "--config", override, check=False)
+    assert message in output
+    assert "Traceback" not in output
+    assert "Job stats" not in output

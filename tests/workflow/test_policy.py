@@ -1,0 +1,102 @@
+"""House rules that every rule and adapter keeps, checked on the parsed workflow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = {"all", "data", "learners", "metrics", "figures", "tables"}
+SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.name != "_job.py")
+
+
+@pytest.fixture(scope="module")
+def rules():
+    with SnakemakeApi(OutputSettings(quiet=set())) as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(configfiles=[ROOT / "config.yaml"]),
+            snakefile=ROOT / "Snakefile",
+            workdir=ROOT,
+        )
+        yield {rule.name: rule for rule in workflow._workflow.rules}  # the API has no public list of rules
+
+
+def jobs(rules):
+    return {name: rule for name, rule in rules.items() if name not in TARGETS}
+
+
+def test_every_rule_has_log_benchmark_message_environment_and_code(rules):
+    for name, rule in jobs(rules).items():
+        assert rule.log, name
+        assert rule.benchmark, name
+        assert rule.message, name
+        assert rule.conda_env, name
+        assert "code" in dict(rule.params.items()), name
+
+
+def test_every_rule_declares_threads_memory_and_runtime(rules):
+    for name, rule in jobs(rules).items():
+        assert {"_cores", "mem_mb", "runtime"} <= set(rule.resources), name
+
+
+def test_rules_that_use_torch_on_a_device_declare_a_gpu_and_no_others(rules):
+    with_gpu = {name for name, rule in rules.items() if "gpu" in rule.resources}
+    assert with_gpu == {"train_learner", "train_snapshots", "evaluate_ensemble", "craft_uaps"}
+
+
+def test_inputs_and_outputs_are_named_and_every_result_has_provenance(rules):
+    for name, rule in jobs(rules).items():
+        assert dict(rule.input.items()) or name == "download_dataset", name
+        assert len(dict(rule.output.items())) == len(rule.output), name
+        assert "provenance" in dict(rule.output.items()), name
+
+
+def test_each_rule_runs_the_script_of_its_own_name(rules):
+    assert {name: Path(rule.script).name for name, rule in jobs(rules).items()} == {
+        name: f"{name}.py" for name in jobs(rules)
+    }
+    assert {path.stem for path in SCRIPTS} == set(jobs(rules))
+
+
+def test_no_rule_runs_python_in_the_snakefile_or_a_shell(rules):
+    for name, rule in jobs(rules).items():
+        assert not rule.is_run, name
+        assert not rule.shellcmd, name
+
+
+def test_params_hold_neither_devices_nor_result_paths(rules):
+    for name, rule in jobs(rules).items():
+        text = repr(dict(rule.params.items()))
+        assert "device" not in text, name
+        assert "results/" not in text, name
+
+
+def test_every_wildcard_is_constrained(rules):
+    for name, rule in jobs(rules).items():
+        constrained = {*rule.wildcard_constraints, *rule.workflow.modifier.wildcard_constraints}
+        free = rule.wildcard_names - constrained
+        assert not free, f"{name}: {free}"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_an_adapter_is_short_and_calls_one_function_of_the_package(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 24
+    tree = ast.parse(source)
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("jacobian_ensembles")
+        for alias in node.names
+    }
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    functions = {name for name in imported & called if name.islower()}
+    assert len(functions) == 1
+
+
+def test_only_adapters_know_snakemake():
+    for path in (ROOT / "src" / "jacobian_ensembles").glob("*.py"):
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        assert "snakemake" not in names, path.name

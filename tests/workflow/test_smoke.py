@@ -1,0 +1,70 @@
+import json
+import struct
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+
+def test_smoke_run_makes_every_figure_and_table(smoke):
+    root = smoke.path / "results" / "smoke"
+    figures = {p.name for p in (root / "figures").iterdir() if p.suffix in (".pdf", ".png")}
+    stems = ("figure1_clean_accuracy", "figure2_robustness", "figure3_tradeoff")
+    assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("pdf", "png")}
+    for stem in stems:
+        assert (root / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+        header = (root / "figures" / f"{stem}.png").read_bytes()[:24]
+        assert header.startswith(b"\x89PNG")
+        assert min(struct.unpack(">II", header[16:24])) > 500
+    tables = {p.name for p in (root / "tables").iterdir()}
+    assert {"table1.tex", "table1.csv", "table1.md", "comparison.csv", "comparison.md"} <= tables
+    assert "SMOKE TEST" in (root / "tables" / "table1.tex").read_text()
+
+
+def test_metrics_have_one_row_per_model_and_eps(smoke):
+    metrics = pd.read_csv(smoke.path / "results/smoke/metrics/metrics.csv")
+    assert len(metrics) == 6
+    assert (metrics["seeds"] == 3).all()
+    assert (metrics["images"] == 500).all()
+    assert (metrics["worst_accuracy"] <= metrics["mean_accuracy"]).all()
+    assert (metrics["per_image_worst_accuracy"] <= metrics["worst_accuracy"]).all()
+    # 2,000 images and two epochs already beat guessing on clean images
+    assert (metrics["clean_accuracy"] > 0.5).all()
+    assert (metrics["worst_accuracy"] < metrics["clean_accuracy"]).all()
+
+
+def test_every_job_left_log_benchmark_and_provenance(smoke):
+    root = smoke.path / "results" / "smoke"
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 3 + 1 + 1
+    assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
+    assert len(list((root / "logs").rglob("*.log"))) == done + 2
+    records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
+    assert len(records) == done
+    assert all(r["settings"]["rule"] and r["wall_seconds"] > 0 and r["versions"]["torch"] for r in records)
+
+
+def test_a_second_run_does_nothing(smoke):
+    assert "Nothing to be done" in smoke.preset("smoke")
+
+
+def test_a_damaged_checkpoint_is_named_and_costs_nothing_else(smoke, tmp_path):
+    import shutil
+
+    from conftest import Repository
+
+    repo = Repository(tmp_path / "copy")
+    shutil.copytree(smoke.path / "results", repo.path / "results")
+    shutil.copytree(smoke.path / ".snakemake", repo.path / ".snakemake")
+    cell = "mnist/voting/M1/lambda0.10"
+    ensemble = repo.path / f"results/smoke/ensembles/{cell}/ensemble.safetensors"
+    ensemble.write_bytes(ensemble.read_bytes()[:-100])
+    before = {p: p.stat().st_mtime_ns for p in (repo.path / "results/smoke/uaps").rglob("*.safetensors")}
+    output = repo.preset("smoke", check=False)
+    assert "ensemble.safetensors: not a readable safetensors file" in output
+    kept = {p: p.stat().st_mtime_ns for p in before if p.exists()}
+    assert {p for p in before if cell not in str(p)} <= {p for p, t in kept.items() if before[p] == t}
+
+    ensemble.unlink()
+    repo.preset("smoke")
+    assert repo.planned("--configfile", "workflow/presets/smoke.yaml") == {}
