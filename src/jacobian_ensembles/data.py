@@ -66,10 +66,12 @@ def load_split(
 
     Raises:
         ArtifactError: If the file is damaged or is not a dataset.
-        ValueError: If ``limit`` exceeds what the split has.
+        ValueError: If there is no such split, or ``limit`` exceeds what the split has.
     """
     import torch
 
+    if split not in ("train", "validation", "test"):
+        raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
     tensors, spec = load_tensors(path, kind="dataset")
     check_tensors(path, tensors, DATASET_TENSORS)
     if spec.get("dataset") not in NORMALIZATION:

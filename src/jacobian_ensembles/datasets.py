@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,21 +76,32 @@ SOURCES = {
 }
 
 
-def _read_idx_bytes(folder: Path, name: str) -> bytes:
-    """The decompressed bytes of one IDX file, wherever below ``folder`` it lies, gzipped or not."""
-    # the npm package spells train-images.idx3-ubyte or train-images-idx3-ubyte depending on its source
+def _read_idx_bytes(folder: Path, name: str, sha256: str) -> bytes:
+    """The decompressed bytes of one IDX file, wherever below ``folder`` it lies, gzipped or not.
+
+    Of several files of that name (a folder of both datasets, say) the one with the right checksum is taken.
+    """
     stem, _, kind = name.partition("-idx")
     spellings = {f"{stem}{dot}idx{kind}{gz}" for dot in "-." for gz in ("", ".gz")}
-    found = sorted((p for p in folder.rglob("*") if p.name in spellings and p.is_file()), key=lambda p: p.suffix)
+    found = sorted(p for p in folder.rglob("*") if p.name in spellings and p.is_file())
     if not found:
         raise DataError(f"{folder}: no file {name} or {name}.gz in it or below it.")
-    content = found[0].read_bytes()
-    if found[0].suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise DataError(f"{found[0]}: not a whole gzip file ({error}).") from error
-    return content
+    contents = []
+    for path in found:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            try:
+                content = gzip.decompress(content)
+            except (OSError, EOFError, zlib.error) as error:
+                if len(found) == 1:
+                    raise DataError(f"{path}: not a whole gzip file ({error}).") from error
+                continue
+        contents.append(content)
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return content
+    if not contents:
+        raise DataError(f"{folder}: none of {', '.join(p.name for p in found)} is a whole gzip file.")
+    return contents[0]
 
 
 def _parse_idx(content: bytes, name: str) -> np.ndarray:
@@ -120,7 +132,7 @@ def read_folder(dataset: str, folder: str | Path) -> dict[str, np.ndarray]:
         raise DataError(f"{folder}: no such folder. Give the folder that holds the IDX files of {dataset}.")
     arrays = {}
     for name, file in _FILES.items():
-        content = _read_idx_bytes(folder, file)
+        content = _read_idx_bytes(folder, file, SOURCES[dataset].sha256[name])
         got = hashlib.sha256(content).hexdigest()
         if got != SOURCES[dataset].sha256[name]:
             owner = next((d for d, source in SOURCES.items() if got in source.sha256.values()), None)

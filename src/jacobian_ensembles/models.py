@@ -63,11 +63,15 @@ def _windows_adjoint(grad: Tensor, weight: Tensor, padding: int) -> Tensor:
     return F.pixel_shuffle(F.conv2d(grad.flatten(1, 2), kernel, padding=2 - padding // 2), 2)
 
 
+_TIE = 3e-7  # pixels of a pooling window closer than this, a few roundings, are one maximum
+
+
 class _MaxPool(torch.autograd.Function):
     """Max-pooling of windows (B, 4, C, h, w), giving (B, C, h, w) and a mask of the pixels passed on.
 
-    The mask is 1 at the first maximum of each window, as in ``max_pool2d``, else 0. Comparisons write floats
-    into place: booleans, and temporaries, would take three times as long.
+    The mask is 1 at the first maximum of each window, as in ``max_pool2d``, else 0. The four pixels' sums run in
+    different orders, so over a flat patch of the input they differ by rounding; ``_TIE`` lets the first win.
+    Comparisons write floats into place: booleans would take three times as long.
     """
 
     @staticmethod
@@ -75,11 +79,11 @@ class _MaxPool(torch.autograd.Function):
         a, b, c, d = z.unbind(1)
         upper, lower = torch.maximum(a, b), torch.maximum(c, d)
         won = torch.empty_like(z)
-        top_row = torch.ge(upper, lower, out=torch.empty_like(a))
-        torch.mul(top_row, torch.ge(a, b, out=torch.empty_like(a)), out=won[:, 0])
+        top_row = torch.sub(upper, lower).ge_(-_TIE)
+        torch.mul(top_row, torch.sub(a, b).ge_(-_TIE), out=won[:, 0])
         torch.sub(top_row, won[:, 0], out=won[:, 1])
         low_row = top_row.neg_().add_(1)
-        torch.mul(low_row, torch.ge(c, d, out=torch.empty_like(a)), out=won[:, 2])
+        torch.mul(low_row, torch.sub(c, d).ge_(-_TIE), out=won[:, 2])
         torch.sub(low_row, won[:, 2], out=won[:, 3])
         ctx.save_for_backward(won)
         ctx.mark_non_differentiable(won)

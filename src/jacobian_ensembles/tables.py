@@ -104,11 +104,13 @@ def table1_latex(table: pd.DataFrame, note: str) -> str:
         "\\centering",
         f"\\caption{{Weighted accuracy (in \\%). {_latex_escape(note)}}}",
         "\\label{tab:weighted-accuracy}",
+        "\\begin{tabular}{llrrrrr}",
+        "\\toprule",
     ]
-    for dataset, rows in shown.groupby("Dataset", sort=False):
+    for i, (dataset, rows) in enumerate(shown.groupby("Dataset", sort=False)):
+        if i:
+            lines.append("\\midrule[\\heavyrulewidth]")
         lines += [
-            "\\begin{tabular}{llrrrrr}",
-            "\\toprule",
             f"\\multicolumn{{4}}{{l}}{{Model}} & \\multicolumn{{3}}{{c}}{{{dataset} accuracy (\\%)}} \\\\",
             "\\cmidrule(r){1-4}\\cmidrule(l){5-7}",
             "& Ensemble & Learners & $\\lambda_{\\mathrm{JR}}$ & Clean & Avg.\\ UAP & Weighted \\\\",
@@ -119,8 +121,7 @@ def table1_latex(table: pd.DataFrame, note: str) -> str:
         if ranked.any() and (~ranked).any():
             lines.append("\\midrule")
         lines += [" & ".join(row) + " \\\\" for row in rows[~ranked].drop(columns="Dataset").to_numpy()]
-        lines += ["\\bottomrule", "\\end{tabular}", "\\par\\medskip"]
-    return "\n".join([*lines, "\\end{table}", ""]).replace("–", "--")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""]).replace("–", "--")
 
 
 def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:

@@ -107,9 +107,8 @@ def _make_optimizer(net: LeNet, settings: Training) -> torch.optim.Optimizer:
 def _check_usable(net: LeNet, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
     """The validation accuracy of a net that may be handed on."""
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
-        raise DivergedError(
-            f"{where}: the loss became {loss}. The learner diverged; lower training.learning_rate or lambda."
-        )
+        what = "its parameters are no longer finite" if math.isfinite(loss) else f"the loss became {loss}"
+        raise DivergedError(f"{where}: the learner diverged, {what}. Lower training.learning_rate or lambda.")
     images, labels = validation
     score = accuracy(net, images, labels)
     chance = torch.bincount(labels, minlength=CLASSES).max().item() / len(labels)
