@@ -248,3 +248,16 @@ def test_stacked_arrays_do_not_share_memory_with_the_nets():
         net.fc3.bias.add_(1)
         rebuilt.fc3.bias.add_(2)
     np.testing.assert_array_equal(arrays["fc3.bias"], before)
+
+
+@pytest.mark.parametrize("scaling", [(0.0, 1.0), (0.13, 0.31)])
+@pytest.mark.parametrize("seed", range(3))
+def test_on_flat_background_the_first_pixel_wins_although_sums_differ_by_rounding(scaling, seed):
+    rng = torch.Generator().manual_seed(seed)
+    net = give_biases(LeNet("tanh", mean=scaling[0], std=scaling[1], generator=rng), seed)
+    x = torch.zeros(4, 1, 28, 28)
+    x[1:, :, 6:20, 9:15] = torch.rand(3, 1, 14, 6, generator=rng)
+    v = torch.randn(4, 10, generator=rng)
+    expected = torch.einsum("bc,bcd->bd", v, jacobians(plain_of(net), x))
+    error = (net.linearize(x).vjp(v).flatten(1) - expected).norm(dim=1) / expected.norm(dim=1)
+    assert error.max() < 1e-5
