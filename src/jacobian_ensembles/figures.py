@@ -135,10 +135,10 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
                 xy = points[["x", "y"]]
                 central = xy.loc[(xy - xy.median()).pow(2).sum(axis=1).idxmin()]
                 ax.annotate(
-                    f"{lam:g}", tuple(central), xytext=(5, -9),
-                    textcoords="offset points", fontsize=7.5, color="0.25",
+                    f"λ = {lam:g}", tuple(central), xytext=(5, -9),
+                    textcoords="offset points", fontsize=7.5, color="0.15",
                 )  # fmt: skip
-            ax.set_xlabel("Robustness: accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
+            ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
             ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
             if row == 0:
                 ax.set_title(f"ε = {eps:.2f}")

@@ -238,7 +238,8 @@ def write_comparison(
     ]
     text = (
         f"Our models beside the paper's Table 1 (in %). {run_note(summary, run, banner)}\n"
-        "Rows without an ensemble are our M=1 voting models; – marks a model this run does not have.\n\n"
+        "Rows without an ensemble are our M=1 voting models; – marks a model this run does not have. "
+        "Avg. UAP is a mean over four eps (0.10 to 0.25) in the paper, and over this run's eps here.\n\n"
     )
     write_text(markdown_path, text + to_markdown(shown) + "\n" + "\n".join(notes) + "\n")
 
