@@ -154,7 +154,7 @@ def write_table1(
     table = select_table1(summary)
     note = run_note(summary, run, banner)
     write_text(latex_path, table1_latex(table, note))
-    write_text(csv_path, table.assign(run=run).to_csv(index=False, float_format="%.6g"))
+    write_text(csv_path, table.assign(run=run, banner=banner).to_csv(index=False, float_format="%.6g"))
     write_text(markdown_path, f"Table 1: weighted accuracy (in %). {note}\n\n{to_markdown(_display(table))}")
 
 
@@ -213,7 +213,7 @@ def write_comparison(
     """
     summary = read_table(summary_path)
     table = compare_with_paper(summary)
-    write_text(csv_path, table.to_csv(index=False))
+    write_text(csv_path, table.assign(run=run, banner=banner).to_csv(index=False))
     shown = pd.DataFrame(
         {
             "Dataset": table["dataset"].map(DATASET_TITLES),

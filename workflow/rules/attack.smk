@@ -58,6 +58,7 @@ rule select_worst_uap:
     resources:
         mem_mb=300,
         runtime=5,
+        gpu=0,
     params:
         confidence=cfg.metrics.confidence,
         code=code("select_worst_uap"),

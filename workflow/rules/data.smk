@@ -16,6 +16,7 @@ rule download_dataset:
     resources:
         mem_mb=1500,
         runtime=30,
+        gpu=0,
     params:
         local_dir=cfg.data.local_dir,
         code=code("download_dataset"),

@@ -46,6 +46,7 @@ rule aggregate_metrics:
     resources:
         mem_mb=500,
         runtime=10,
+        gpu=0,
     params:
         clean_weight=cfg.metrics.clean_weight,
         confidence=cfg.metrics.confidence,

@@ -31,6 +31,7 @@ rule plot_figure:
     resources:
         mem_mb=800,
         runtime=10,
+        gpu=0,
     params:
         eps=cfg.figures.eps,
         run=cfg.run.name,
@@ -65,6 +66,7 @@ rule write_table:
     resources:
         mem_mb=500,
         runtime=10,
+        gpu=0,
     params:
         run=cfg.run.name,
         banner=cfg.run.banner,
@@ -97,6 +99,7 @@ rule compare_with_paper:
     resources:
         mem_mb=500,
         runtime=10,
+        gpu=0,
     params:
         run=cfg.run.name,
         banner=cfg.run.banner,

@@ -95,6 +95,7 @@ rule assemble_ensemble:
     resources:
         mem_mb=300,
         runtime=5,
+        gpu=0,
     params:
         code=code("assemble_ensemble"),
     message:
