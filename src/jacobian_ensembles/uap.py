@@ -115,13 +115,20 @@ def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: torch
 
 @torch.no_grad()
 def craft_uaps(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: Attack, seeds: Sequence[int]
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    settings: Attack,
+    seeds: Sequence[int],
+    side_by_side: int | None = None,
 ) -> Tensor:
     """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
 
     Each step moves every pixel by ``settings.step * eps`` (shrinking linearly to zero under ``decay``) along
     the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
-    returned. A seed's perturbation does not depend on which other seeds are crafted with it.
+    returned. A seed's perturbation does not depend on which other seeds are crafted with it. Where memory
+    runs out, half as many are crafted side by side, and so on.
 
     Args:
         model: Maps (B, ...) to log-probabilities (B, C).
@@ -130,6 +137,8 @@ def craft_uaps(
         eps: Radius, in (0, 1].
         settings: Steps, batch, initialisation, cap, clip.
         seeds: K generator seeds, one per perturbation.
+        side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
+            which more would slow down.
 
     Returns:
         (K, ...), each within eps.
@@ -137,43 +146,43 @@ def craft_uaps(
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
     """
-    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-    delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
-    delta = delta.to(images.device)
-    chunk = len(seeds) if images.device.type == "cuda" else 1  # side by side fills a GPU, and slows a CPU
+    chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
+    deltas: list[Tensor] = []
     started = time.monotonic()
-    for first in range(0, len(seeds), chunk):
-        part = slice(first, first + chunk)
-        delta[part] = _ascend(model, images, labels, eps, settings, delta[part], rngs[part])
-        done = min(first + chunk, len(seeds))
-        elapsed = time.monotonic() - started
+    while len(deltas) < len(seeds):
+        part = seeds[len(deltas) : len(deltas) + chunk]
+        try:
+            deltas += _ascend(model, images, labels, eps, settings, part)
+        except torch.OutOfMemoryError:
+            if chunk == 1:
+                raise
+            chunk = (len(part) + 1) // 2
+            log.warning("eps %g: out of memory; going on with %d perturbations side by side", eps, chunk)
+            continue
+        done, elapsed = len(deltas), time.monotonic() - started
         log.info(
             "eps %g: %d/%d perturbations, %.1f s each, %.0f s left",
             eps, done, len(seeds), elapsed / done, elapsed / done * (len(seeds) - done),
         )  # fmt: skip
-    return delta
+    return torch.stack(deltas)
 
 
 def _ascend(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    settings: Attack,
-    delta: Tensor,
-    rngs: Sequence[torch.Generator],
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: Attack, seeds: Sequence[int]
 ) -> Tensor:
-    """Craft the perturbations of a chunk of seeds side by side: (G, ...) -> (G, ...)."""
-    groups = len(delta)
+    """Craft the perturbations of some seeds side by side: (G, ...)."""
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
+    delta = delta.to(images.device)
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
     for i, indices in enumerate(zip(*streams, strict=True)):
         index = torch.cat(indices).to(images.device)
-        x = images[index].unflatten(0, (groups, -1))
+        x = images[index].unflatten(0, (len(seeds), -1))
         x = perturb(x, delta[:, None], settings.clip).flatten(0, 1)
         step = settings.step * eps
         if settings.step_rule == "decay":
             step *= 1 - i / settings.iterations
-        gradient = loss_gradient(model, x, labels[index], settings.loss_cap, groups)
+        gradient = loss_gradient(model, x, labels[index], settings.loss_cap, len(seeds))
         delta = project(delta + step * gradient.sign(), eps)
     return delta
 

@@ -1,4 +1,3 @@
-import copy
 import math
 
 import pytest
@@ -13,6 +12,7 @@ from helpers_science import (
 )
 from torch import nn
 
+from jacobian_ensembles import uap
 from jacobian_ensembles.config import Attack
 from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.models import LeNet
@@ -312,17 +312,40 @@ def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, ki
     model = Ensemble(nets, "probabilities") if kind == "explicit" else Wrapped(plain_ensemble(nets, "probabilities"))
     images, labels = textured(15), torch.randint(10, (15,), generator=seeded(4))
     attack = Attack(iterations=6, batch_size=4, **settings)
-    rngs = [seeded(s) for s in range(groups)]
-    start = torch.stack([initial_perturbation((1, 28, 28), 0.1, attack.init, rng) for rng in rngs]).double()
-    states = [copy.deepcopy(rng.get_state()) for rng in rngs]
-    with torch.no_grad():
-        together = _ascend(model, images, labels, 0.1, attack, start, rngs)
-        for g in range(groups):
-            rng = torch.Generator()
-            rng.set_state(states[g])
-            alone = _ascend(model, images, labels, 0.1, attack, start[g : g + 1], [rng])
-            torch.testing.assert_close(together[g], alone[0], rtol=0, atol=1e-9)
+    together = craft_uaps(model, images, labels, 0.1, attack, range(groups), side_by_side=groups)
+    for g in range(groups):
+        alone = craft_uaps(model, images, labels, 0.1, attack, [g], side_by_side=1)
+        torch.testing.assert_close(together[g], alone[0], rtol=0, atol=1e-9)
     assert (together[0] - together[1]).abs().max() > 0.01
+
+
+def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(monkeypatch, caplog):
+    model, images, labels = small_problem()
+    attack = Attack(iterations=5, batch_size=8)
+    expected = craft_uaps(model, images, labels, 0.1, attack, range(7))
+    tried = []
+
+    def two_at_most(*args):
+        tried.append(len(args[-1]))
+        if len(args[-1]) > 2:
+            raise torch.OutOfMemoryError("a small device")
+        return _ascend(*args)
+
+    monkeypatch.setattr(uap, "_ascend", two_at_most)
+    got = craft_uaps(model, images, labels, 0.1, attack, range(7), side_by_side=7)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    assert tried == [7, 4, 2, 2, 2, 1]
+    assert "out of memory; going on with 4" in caplog.text
+
+
+def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
+    def never(*args):
+        raise torch.OutOfMemoryError("no memory at all")
+
+    monkeypatch.setattr(uap, "_ascend", never)
+    model, images, labels = small_problem()
+    with pytest.raises(torch.OutOfMemoryError):
+        craft_uaps(model, images, labels, 0.1, Attack(iterations=1), [0, 1, 2], side_by_side=2)
 
 
 def small_problem():

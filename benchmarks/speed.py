@@ -1,0 +1,177 @@
+"""The package against straightforward PyTorch, as ratios measured side by side in one process.
+
+    python benchmarks/speed.py --json benchmarks/speed.json
+
+Each row times both sides alternately, so that whatever else the machine does falls on both, and prints the median
+of each and of their ratio with the range of the ratio over the repeats.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import baseline
+import torch
+
+from jacobian_ensembles.config import Attack, Training
+from jacobian_ensembles.devices import prepare_device
+from jacobian_ensembles.ensembles import Ensemble
+from jacobian_ensembles.evaluation import correct
+from jacobian_ensembles.jacobian import regularized_loss, unit_vectors
+from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.training import _make_optimizer
+from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
+
+# multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
+CONV1, CONV2, LINEAR = 2 * 28 * 28 * 25 * 6, 2 * 10 * 10 * 150 * 16, 2 * (400 * 120 + 120 * 84 + 84 * 10)
+FORWARD = CONV1 + CONV2 + LINEAR
+
+
+def alternate(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median seconds of both sides and the median, lowest and highest ratio of the repeats."""
+    ours(), plain()
+    pairs = []
+    for _ in range(repeats):
+        pair = []
+        for side in (ours, plain):
+            start = time.perf_counter()
+            side()
+            pair.append(time.perf_counter() - start)
+        pairs.append(pair)
+    ratios = sorted(p / o for o, p in pairs)
+    return {
+        "ours_s": statistics.median(o for o, _ in pairs),
+        "plain_s": statistics.median(p for _, p in pairs),
+        "ratio": statistics.median(ratios),
+        "ratio_low": ratios[0],
+        "ratio_high": ratios[-1],
+    }
+
+
+def matrix_product_rate() -> float:
+    """GFLOP/s of a 1024 x 1024 float32 matrix product."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2 * 1024**3 / alternate(lambda: a @ b, lambda: a @ b, 15)["ours_s"] / 1e9
+
+
+def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
+    """UAP steps, whole UAPs and evaluation; each with its floating-point operations."""
+    rows = {}
+    for members in (1, 3, 9):
+        nets = [LeNet(generator=torch.Generator().manual_seed(i)).requires_grad_(False) for i in range(members)]
+        plain, ours = [baseline.PlainLeNet(net) for net in nets], Ensemble(nets)
+        x, y, delta = images[:200], labels[:200], 0.1 * torch.randn(1, 28, 28)
+        for clip in (False, True):
+            name = f"M={members}, clip {'on' if clip else 'off'}"
+            rows[f"UAP step, {name}"] = (
+                alternate(
+                    lambda c=clip, o=ours: loss_gradient(o, perturb(x, delta, c), y, 12.0),
+                    lambda c=clip, p=plain: baseline.uap_gradient(p, x, y, delta, 12.0, c),
+                    repeats,
+                ),
+                2 * FORWARD * members * 200,
+            )
+            settings = Attack(clip=clip)
+            rows[f"UAP of 100 steps, {name}"] = (
+                alternate(
+                    lambda s=settings, o=ours: craft_uaps(o, images, labels, 0.15, s, [0]),
+                    lambda c=clip, p=plain: baseline.craft_uap(p, images, labels, 0.15, 100, 12.0, c),
+                    max(3, repeats // 5),
+                ),
+                2 * FORWARD * members * 200 * 100,
+            )
+        rows[f"evaluation, 10,000 images, M={members}"] = (
+            alternate(
+                lambda o=ours: correct(o, images, labels, delta[None], clip=False),
+                lambda p=plain: baseline.accuracy_under(p, images, labels, delta),
+                max(3, repeats // 3),
+            ),
+            FORWARD * members * 10_000,
+        )
+    return rows
+
+
+def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
+    """A tenth of an epoch, 55 steps of 100 images, with and without the Jacobian term."""
+    rows = {}
+    for lambda_jr in (0.0, 0.1):
+        net, twin = LeNet(), LeNet()
+        plain = baseline.PlainLeNet(twin)
+        optimizer = _make_optimizer(net, Training())
+        other = torch.optim.Adam(plain.parameters(), lr=1e-3)
+        rng = torch.Generator()
+
+        def ours(net=net, optimizer=optimizer, lam=lambda_jr, rng=rng) -> None:
+            for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
+                directions = unit_vectors(100, 10, rng)[None] if lam else None
+                objective, _ = regularized_loss(net, x, y, lam, directions)
+                optimizer.zero_grad()
+                objective.backward()
+                optimizer.step()
+
+        def theirs(plain=plain, other=other, lam=lambda_jr) -> None:
+            for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
+                baseline.training_step(plain, other, x, y, lam)
+
+        # forward, parameter and input gradients (none into the first layer); the regulariser's v^T J and J u besides
+        flops = 3 * FORWARD - CONV1 + (4 * FORWARD if lambda_jr else 0)
+        label = "with" if lambda_jr else "without"
+        rows[f"training, 1/10 epoch, {label} Jacobian term"] = (
+            alternate(ours, theirs, max(3, repeats // 3)),
+            flops * 5500,
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure, print the table, and store it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="store the run here")
+    parser.add_argument("--repeats", type=int, default=15, help="repeats of the shortest rows (default 15)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of this process (default 1)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    prepare_device("cpu")
+    torch.manual_seed(0)
+    images, labels = torch.rand(10_000, 1, 28, 28), torch.randint(0, 10, (10_000,))
+
+    peak = matrix_product_rate()
+    rows = attack_rows(images, labels, args.repeats) | training_rows(images, labels, args.repeats)
+    print(f"float32 matrix product: {peak:.0f} GFLOP/s with {args.threads} thread(s)\n")
+    print("| operation | plain | ours | ratio (range) | GFLOP/s | of matrix product |")
+    print("|---|---:|---:|---:|---:|---:|")
+    record = {}
+    for name, (row, flops) in rows.items():
+        rate = flops / row["ours_s"] / 1e9
+        record[name] = {**row, "gflops": rate, "fraction_of_matrix_product": rate / peak}
+        span = f"{row['ratio_low']:.1f}–{row['ratio_high']:.1f}"
+        print(
+            f"| {name} | {1e3 * row['plain_s']:.1f} ms | {1e3 * row['ours_s']:.1f} ms "
+            f"| **{row['ratio']:.1f}** ({span}) | {rate:.0f} | {rate / peak:.0%} |"
+        )
+    if args.json:
+        machine = {
+            "processor": _processor(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "threads": args.threads,
+            "matrix_product_gflops": peak,
+        }
+        args.json.write_text(json.dumps({"machine": machine, "rows": record}, indent=1) + "\n")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
