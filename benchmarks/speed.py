@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import baseline
@@ -23,7 +24,7 @@ from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.evaluation import correct
 from jacobian_ensembles.jacobian import regularized_loss, unit_vectors
 from jacobian_ensembles.models import LeNet
-from jacobian_ensembles.training import _make_optimizer
+from jacobian_ensembles.training import make_optimizer
 from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
@@ -58,72 +59,80 @@ def matrix_product_rate() -> float:
     return 2 * 1024**3 / alternate(lambda: a @ b, lambda: a @ b, 15)["ours_s"] / 1e9
 
 
+def our_step(
+    model: Ensemble, x: torch.Tensor, labels: torch.Tensor, delta: torch.Tensor, cap: float, clip: bool
+) -> torch.Tensor:
+    """What one attack step computes, in the package."""
+    return loss_gradient(model, perturb(x, delta, clip), labels, cap)
+
+
 def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
     """UAP steps, whole UAPs and evaluation; each with its floating-point operations."""
     rows = {}
+    x, y, delta = images[:200], labels[:200], 0.1 * torch.randn(1, 28, 28)
     for members in (1, 3, 9):
         nets = [LeNet(generator=torch.Generator().manual_seed(i)).requires_grad_(False) for i in range(members)]
         plain, ours = [baseline.PlainLeNet(net) for net in nets], Ensemble(nets)
-        x, y, delta = images[:200], labels[:200], 0.1 * torch.randn(1, 28, 28)
         for clip in (False, True):
             name = f"M={members}, clip {'on' if clip else 'off'}"
-            rows[f"UAP step, {name}"] = (
-                alternate(
-                    lambda c=clip, o=ours: loss_gradient(o, perturb(x, delta, c), y, 12.0),
-                    lambda c=clip, p=plain: baseline.uap_gradient(p, x, y, delta, 12.0, c),
-                    repeats,
-                ),
-                2 * FORWARD * members * 200,
+            step = (
+                partial(our_step, ours, x, y, delta, 12.0, clip),
+                partial(baseline.uap_gradient, plain, x, y, delta, 12.0, clip),
             )
-            settings = Attack(clip=clip)
-            rows[f"UAP of 100 steps, {name}"] = (
-                alternate(
-                    lambda s=settings, o=ours: craft_uaps(o, images, labels, 0.15, s, [0]),
-                    lambda c=clip, p=plain: baseline.craft_uap(p, images, labels, 0.15, 100, 12.0, c),
-                    max(3, repeats // 5),
-                ),
-                2 * FORWARD * members * 200 * 100,
+            whole = (
+                partial(craft_uaps, ours, images, labels, 0.15, Attack(clip=clip), [0]),
+                partial(baseline.craft_uap, plain, images, labels, 0.15, 100, 12.0, clip),
             )
-        rows[f"evaluation, 10,000 images, M={members}"] = (
-            alternate(
-                lambda o=ours: correct(o, images, labels, delta[None], clip=False),
-                lambda p=plain: baseline.accuracy_under(p, images, labels, delta),
-                max(3, repeats // 3),
-            ),
-            FORWARD * members * 10_000,
+            flops = 2 * FORWARD * members * 200
+            rows[f"UAP step, {name}"] = alternate(*step, repeats), flops
+            rows[f"UAP of 100 steps, {name}"] = alternate(*whole, max(3, repeats // 5)), 100 * flops
+        evaluation = (
+            partial(correct, ours, images, labels, delta[None], clip=False),
+            partial(baseline.accuracy_under, plain, images, labels, delta),
         )
+        name = f"evaluation, 10,000 images, M={members}"
+        rows[name] = alternate(*evaluation, max(3, repeats // 3)), FORWARD * members * 10_000
     return rows
+
+
+def our_tenth_of_an_epoch(
+    net: LeNet, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float
+) -> None:
+    """55 training steps of 100 images, in the package."""
+    rng = torch.Generator()
+    for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
+        directions = unit_vectors(100, 10, rng)[None] if lambda_jr else None
+        objective, _ = regularized_loss(net, x, y, lambda_jr, directions)
+        optimizer.zero_grad()
+        objective.backward()
+        optimizer.step()
+
+
+def plain_tenth_of_an_epoch(
+    net: baseline.PlainLeNet,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    lambda_jr: float,
+) -> None:
+    """The same in straightforward PyTorch."""
+    for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
+        baseline.training_step(net, optimizer, x, y, lambda_jr)
 
 
 def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
     """A tenth of an epoch, 55 steps of 100 images, with and without the Jacobian term."""
     rows = {}
     for lambda_jr in (0.0, 0.1):
-        net, twin = LeNet(), LeNet()
-        plain = baseline.PlainLeNet(twin)
-        optimizer = _make_optimizer(net, Training())
-        other = torch.optim.Adam(plain.parameters(), lr=1e-3)
-        rng = torch.Generator()
-
-        def ours(net=net, optimizer=optimizer, lam=lambda_jr, rng=rng) -> None:
-            for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
-                directions = unit_vectors(100, 10, rng)[None] if lam else None
-                objective, _ = regularized_loss(net, x, y, lam, directions)
-                optimizer.zero_grad()
-                objective.backward()
-                optimizer.step()
-
-        def theirs(plain=plain, other=other, lam=lambda_jr) -> None:
-            for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
-                baseline.training_step(plain, other, x, y, lam)
-
+        net, plain = LeNet(), baseline.PlainLeNet(LeNet())
+        sides = (
+            partial(our_tenth_of_an_epoch, net, make_optimizer(net, Training()), images, labels, lambda_jr),
+            partial(plain_tenth_of_an_epoch, plain, torch.optim.Adam(plain.parameters()), images, labels, lambda_jr),
+        )
         # forward, parameter and input gradients (none into the first layer); the regulariser's v^T J and J u besides
         flops = 3 * FORWARD - CONV1 + (4 * FORWARD if lambda_jr else 0)
-        label = "with" if lambda_jr else "without"
-        rows[f"training, 1/10 epoch, {label} Jacobian term"] = (
-            alternate(ours, theirs, max(3, repeats // 3)),
-            flops * 5500,
-        )
+        name = f"training, 1/10 epoch, {'with' if lambda_jr else 'without'} Jacobian term"
+        rows[name] = alternate(*sides, max(3, repeats // 3)), flops * 5500
     return rows
 
 

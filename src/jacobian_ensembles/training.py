@@ -90,7 +90,8 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return right / len(labels)
 
 
-def _make_optimizer(net: LeNet, settings: Training) -> torch.optim.Optimizer:
+def make_optimizer(net: LeNet, settings: Training) -> torch.optim.Optimizer:
+    """The optimiser a learner is trained with."""
     if settings.optimizer == "adam":
         return torch.optim.Adam(
             net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -165,7 +166,7 @@ def train_learners(
     order = generator("order", *identity)
     projection = generator("projections", *identity)
     dropout = generator("dropout", *identity) if net.dropout else None
-    optimizer = _make_optimizer(net, settings)
+    optimizer = make_optimizer(net, settings)
 
     size, batch = len(labels), min(settings.batch_size, len(labels))
     steps = size // batch  # the last, partial batch of an epoch is dropped; the order changes every epoch
