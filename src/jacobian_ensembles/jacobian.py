@@ -76,9 +76,9 @@ def regularized_loss(
 ) -> tuple[Tensor, Tensor]:
     """The training loss of one learner: cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1).
 
-    For a :class:`LeNet` no backward pass is differentiated: with u = J^T v held constant, the gradient of
-    1/2 ||J^T v||^2 with respect to the parameters equals that of v^T J u, and J u is a forward pass. The
-    returned objective has the loss's *gradient*, not its value.
+    For a :class:`LeNet` no backward pass is differentiated (see
+    :meth:`~jacobian_ensembles.models.Linearization.squared_norm`): the returned objective then has the loss's
+    *gradient*, not its value.
 
     Args:
         model: A classifier from (B, ...) to logits (B, C).
@@ -113,7 +113,7 @@ def regularized_loss(
     objective, value = loss, loss.detach()
     scale = lambda_jr * at.logits.shape[1] / (x.shape[0] * len(directions))
     for v in directions:
-        u = at.vjp(v)
-        objective = objective + scale * (v * at.jvp(u)).sum()
-        value = value + scale / 2 * u.pow(2).sum()
+        square, surrogate = at.squared_norm(v)
+        objective = objective + scale * surrogate
+        value = value + scale / 2 * square
     return objective, value

@@ -9,6 +9,7 @@ products with the Jacobian: v^T J by an explicit backward pass, J u by a forward
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,24 @@ from torch import Tensor, nn
 from jacobian_ensembles.data import CLASSES
 
 
+@cache
+def _window_shifts(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The linear map (25, 144) from a 5x5 kernel to what the four pixels of a pooling window see of it.
+
+    Seen from a window, its four pixels apply the kernel to one 6x6 patch through four shifts. With the patch
+    split into its four phases (``pixel_unshuffle``), each shift is four 3x3 kernels.
+    """
+    single = torch.eye(25, dtype=dtype, device=device).view(25, 5, 5)
+    shifts = torch.stack([F.pad(single, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)], 1)
+    return F.pixel_unshuffle(shifts.unsqueeze(2), 2).reshape(25, 144)
+
+
 def _phase_kernel(weight: Tensor) -> Tensor:
     """Fold a 2x2 pooling window into the channels of the 5x5 convolution before it.
 
-    The four pixels of a pooling window see a 6x6 patch of the input through four shifts of the kernel. With
-    the input split into its four phases (``pixel_unshuffle``), that is one 3x3 convolution with four times
-    the channels in and out. Its output holds each window's pixels as channels, so pooling, the slowest layer
-    of a LeNet on a CPU, becomes arithmetic on contiguous planes.
+    A 3x3 convolution with this kernel, of the input split into its four phases, has the pixels of each pooling
+    window as channels of its output. Pooling, the slowest layer of a LeNet on a CPU, then becomes arithmetic
+    on contiguous planes.
 
     Args:
         weight: (O, I, 5, 5).
@@ -33,34 +45,21 @@ def _phase_kernel(weight: Tensor) -> Tensor:
     Returns:
         (4*O, 4*I, 3, 3); output channels are (window pixel, O), row by row in the window.
     """
-    shifts = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]
-    return F.pixel_unshuffle(torch.stack(shifts), 2).flatten(0, 1)
+    out, into = weight.shape[:2]
+    shifted = weight.flatten(2) @ _window_shifts(weight.dtype, weight.device)
+    return shifted.view(out, into, 4, 4, 3, 3).permute(2, 0, 1, 3, 4, 5).reshape(4 * out, 4 * into, 3, 3)
 
 
-def _windows(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-    """A 5x5 convolution, with the pixels of each 2x2 window side by side.
-
-    Args:
-        x: (B, I, H, W).
-        weight: (O, I, 5, 5).
-        bias: (O,) or None.
-        padding: 0 or 2 pixels.
-
-    Returns:
-        (B, 4, O, h, w), where the convolution's output is 2h x 2w.
-    """
-    tiled = None if bias is None else bias.repeat(4)
-    z = F.conv2d(F.pixel_unshuffle(x, 2), _phase_kernel(weight), tiled, padding=padding // 2)
-    return z.unflatten(1, (4, -1))
+def _adjoint(grad: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """The input gradient of a stride-1 convolution, as a convolution with flipped, transposed weights."""
+    return F.conv2d(grad, kernel.flip(2, 3).transpose(0, 1), padding=kernel.shape[-1] - 1 - padding)
 
 
-def _windows_adjoint(grad: Tensor, weight: Tensor, padding: int) -> Tensor:
-    """The input gradient of :func:`_windows`: (B, 4, O, h, w) -> (B, I, H, W).
-
-    Written as a convolution with flipped, transposed weights.
-    """
-    kernel = _phase_kernel(weight).flip(2, 3).transpose(0, 1)
-    return F.pixel_shuffle(F.conv2d(grad.flatten(1, 2), kernel, padding=2 - padding // 2), 2)
+def _as_windows(z: Tensor) -> Tensor:
+    """Put the pixels of each 2x2 window side by side: (B, C, 2h, 2w) -> (B, 4, C, h, w)."""
+    batch, channels, height, width = z.shape
+    split = z.view(batch, channels, height // 2, 2, width // 2, 2)
+    return split.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)
 
 
 _TIE = 3e-7  # pixels of a pooling window closer than this, a few roundings, are one maximum
@@ -157,6 +156,11 @@ class LeNet(nn.Module):
     def _normalize(self, x: Tensor) -> Tensor:
         return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
 
+    def _first_windows(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """The first convolution, with the pixels of each pooling window side by side: (B, 4, 6, 14, 14)."""
+        z = F.conv2d(F.pixel_unshuffle(self._normalize(x), 2), kernel, self.conv1.bias.repeat(4), padding=1)
+        return z.unflatten(1, (4, -1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Classify without dropout.
 
@@ -168,8 +172,8 @@ class LeNet(nn.Module):
         """
         if torch.is_grad_enabled():
             return self.linearize(x).logits
-        a = self._act(_windows(self._normalize(x), self.conv1.weight, self.conv1.bias, 2).amax(1))
-        a = self._act(_windows(a, self.conv2.weight, self.conv2.bias, 0).amax(1))
+        a = self._act(self._first_windows(x, _phase_kernel(self.conv1.weight)).amax(1))
+        a = self._act(_as_windows(self.conv2(a)).amax(1))
         return self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
 
     def linearize(self, x: Tensor, generator: torch.Generator | None = None) -> Linearization:
@@ -182,9 +186,10 @@ class LeNet(nn.Module):
         Returns:
             The linearisation, with the logits.
         """
-        z1, winners1 = _MaxPool.apply(_windows(self._normalize(x), self.conv1.weight, self.conv1.bias, 2))
+        kernel1 = _phase_kernel(self.conv1.weight)
+        z1, winners1 = _MaxPool.apply(self._first_windows(x, kernel1))
         a1 = self._act(z1)
-        z2, winners2 = _MaxPool.apply(_windows(a1, self.conv2.weight, self.conv2.bias, 0))
+        z2, winners2 = _MaxPool.apply(_as_windows(self.conv2(a1)))
         a2 = self._act(z2)
         hidden, slopes = a2.flatten(1), []
         for layer in (self.fc1, self.fc2):
@@ -197,6 +202,7 @@ class LeNet(nn.Module):
             slopes.append(slope)
         return Linearization(
             net=self,
+            kernel1=kernel1,
             logits=self.fc3(hidden),
             winners=(winners1, winners2),
             slopes=(self._slope(a1), self._slope(a2), slopes[0], slopes[1]),
@@ -209,22 +215,32 @@ class Linearization:
 
     Attributes:
         net: The network.
+        kernel1: The first convolution's kernel, with pooling windows folded in.
         logits: (B, C).
         winners: For each pooling layer, a mask (B, 4, channels, h, w) of the pixels it passed on.
         slopes: The slope of the activation (times its dropout mask) of the four hidden layers.
     """
 
     net: LeNet
+    kernel1: Tensor
     logits: Tensor
     winners: tuple[Tensor, Tensor]
     slopes: tuple[Tensor, ...]
 
-    def _vjp_to_first_pool(self, v: Tensor) -> Tensor:
+    def _back_to_first_windows(self, v: Tensor) -> Tensor:
+        """v^T J, but with respect to the first convolution's output: (B, C) -> (B, 4, 6, 14, 14)."""
         net, (s1, s2, s3, s4) = self.net, self.slopes
         g = (v @ net.fc3.weight) * s4
         g = (g @ net.fc2.weight) * s3
         g = (g @ net.fc1.weight).view_as(s2) * s2
-        return _windows_adjoint(g.unsqueeze(1) * self.winners[1], net.conv2.weight, padding=0) * s1
+        g = (g.unsqueeze(1) * self.winners[1]).flatten(1, 2)
+        g = F.pixel_shuffle(_adjoint(g, _phase_kernel(net.conv2.weight), padding=0), 2) * s1
+        return g.unsqueeze(1) * self.winners[0]
+
+    def _back_to_phases(self, windows: Tensor) -> Tensor:
+        """From the first convolution's output to the input, split into its four phases: (B, 4, 14, 14)."""
+        g = _adjoint(windows.flatten(1, 2), self.kernel1, padding=1)
+        return g if self.net.std == 1 else g / self.net.std
 
     @torch.no_grad()
     def vjp(self, v: Tensor) -> Tensor:
@@ -236,8 +252,7 @@ class Linearization:
         Returns:
             (B, 1, 28, 28).
         """
-        g = self._vjp_to_first_pool(v).unsqueeze(1) * self.winners[0]
-        return _windows_adjoint(g, self.net.conv1.weight, padding=2) / self.net.std
+        return F.pixel_shuffle(self._back_to_phases(self._back_to_first_windows(v)), 2)
 
     @torch.no_grad()
     def vjp_sum(self, v: Tensor, groups: int = 1) -> Tensor:
@@ -253,9 +268,16 @@ class Linearization:
         Returns:
             (G, 1, 28, 28).
         """
-        g = self._vjp_to_first_pool(v).unsqueeze(1) * self.winners[0]
-        g = g.unflatten(0, (groups, -1)).sum(1)
-        return _windows_adjoint(g, self.net.conv1.weight, padding=2) / self.net.std
+        total = self._back_to_first_windows(v).unflatten(0, (groups, -1)).sum(1)
+        return F.pixel_shuffle(self._back_to_phases(total), 2)
+
+    def _forward_from_phases(self, phases: Tensor) -> Tensor:
+        net, (s1, s2, s3, s4) = self.net, self.slopes
+        t = F.conv2d(phases if net.std == 1 else phases / net.std, self.kernel1, padding=1).unflatten(1, (4, -1))
+        t = (t * self.winners[0]).sum(1) * s1
+        t = (_as_windows(F.conv2d(t, net.conv2.weight)) * self.winners[1]).sum(1) * s2
+        t = F.linear(t.flatten(1), net.fc1.weight) * s3
+        return F.linear(F.linear(t, net.fc2.weight) * s4, net.fc3.weight)
 
     def jvp(self, u: Tensor) -> Tensor:
         """J u for every sample, differentiable with respect to the parameters.
@@ -266,11 +288,23 @@ class Linearization:
         Returns:
             (B, C).
         """
-        net, (s1, s2, s3, s4) = self.net, self.slopes
-        t = (_windows(u / net.std, net.conv1.weight, None, 2) * self.winners[0]).sum(1) * s1
-        t = (_windows(t, net.conv2.weight, None, 0) * self.winners[1]).sum(1) * s2
-        t = F.linear(t.flatten(1), net.fc1.weight) * s3
-        return F.linear(F.linear(t, net.fc2.weight) * s4, net.fc3.weight)
+        return self._forward_from_phases(F.pixel_unshuffle(u, 2))
+
+    def squared_norm(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of ||v^T J||^2 over the batch, and something cheap with the same gradient up to a factor.
+
+        With u = J^T v held constant, the gradient of 1/2 ||J^T v||^2 with respect to the parameters equals
+        that of v^T J u, and J u is a forward pass: no backward pass is differentiated.
+
+        Args:
+            v: (B, C).
+
+        Returns:
+            The sum (detached), and v^T J u summed over the batch, whose gradient is half the sum's.
+        """
+        with torch.no_grad():
+            u = self._back_to_phases(self._back_to_first_windows(v))
+        return u.pow(2).sum(), (v * self._forward_from_phases(u)).sum()
 
 
 def parameter_arrays(nets: list[LeNet]) -> dict[str, np.ndarray]:
