@@ -39,7 +39,7 @@ def number_token(value: float) -> str:
     Raises:
         ValueError: If ``value`` is negative or not finite.
     """
-    exact = Decimal(repr(float(value)))
+    exact = Decimal(repr(float(value) + 0.0))  # + 0.0 turns -0.0 into 0.0
     if not exact.is_finite() or exact < 0:
         raise ValueError(f"A path can only spell a finite number >= 0. Got {value!r}.")
     whole, _, fraction = format(exact, "f").partition(".")

@@ -1,0 +1,124 @@
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jacobian_ensembles import artifacts
+from jacobian_ensembles.artifacts import (
+    ArtifactError,
+    check_tensors,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_bytes,
+    write_json,
+)
+
+TENSORS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1, 2, 250], np.uint8)}
+SPEC = {"dataset": "mnist", "lambda": 0.1, "architecture": {"activation": "tanh"}}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    save_tensors(tmp_path / "x.safetensors", TENSORS, "thing", SPEC)
+    return tmp_path / "x.safetensors"
+
+
+def test_what_was_saved_comes_back(stored):
+    tensors, spec = load_tensors(stored, "thing")
+    assert spec == SPEC
+    assert tensors.keys() == TENSORS.keys()
+    for name, array in TENSORS.items():
+        assert tensors[name].dtype == array.dtype
+        assert np.array_equal(tensors[name], array)
+
+
+def test_equal_content_is_equal_bytes_whatever_the_order(stored, tmp_path):
+    turned = dict(reversed(TENSORS.items()))
+    save_tensors(tmp_path / "y.safetensors", turned, "thing", dict(reversed(SPEC.items())))
+    assert (tmp_path / "y.safetensors").read_bytes() == stored.read_bytes()
+
+
+def test_every_flipped_bit_is_found(stored, tmp_path):
+    content = stored.read_bytes()
+    # the length, the header's JSON, the first and last tensor
+    for position in [0, 3, 9, 40, 120, len(content) // 2, len(content) - 30, len(content) - 20, len(content) - 1]:
+        damaged = bytearray(content)
+        damaged[position] ^= 4
+        path = tmp_path / "damaged.safetensors"
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match="damaged.safetensors"):
+            load_tensors(path, "thing")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_a_truncated_file_is_refused(stored, keep):
+    stored.write_bytes(stored.read_bytes()[:keep])
+    with pytest.raises(ArtifactError, match="x.safetensors: not a readable safetensors file"):
+        load_tensors(stored, "thing")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="nowhere.safetensors"):
+        load_tensors(tmp_path / "nowhere.safetensors", "thing")
+
+
+def test_a_file_of_another_kind_or_origin_is_refused(stored, tmp_path):
+    with pytest.raises(ArtifactError, match="expected a file of kind 'uaps', got 'thing'"):
+        load_tensors(stored, "uaps")
+    save_file(TENSORS, tmp_path / "foreign.safetensors")
+    with pytest.raises(ArtifactError, match="not one of this project"):
+        load_tensors(tmp_path / "foreign.safetensors", "thing")
+
+
+class Hostile:
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+def test_a_pickle_is_refused_and_never_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.safetensors").write_bytes(pickle.dumps({"conv1.weight": Hostile()}))
+    with pytest.raises(ArtifactError):
+        load_tensors("x.safetensors", "thing")
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, failing):
+    path = tmp_path / "x.json"
+    write_json(path, {"old": 1})
+
+    def fail(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(artifacts.os, failing, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_bytes(path, b"new")
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_results_are_as_readable_as_other_files(tmp_path):
+    write_json(tmp_path / "x.json", {})
+    (tmp_path / "y.json").write_text("")
+    assert (tmp_path / "x.json").stat().st_mode == (tmp_path / "y.json").stat().st_mode
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff\xfe"])
+def test_json_that_is_none_is_refused_by_name(tmp_path, text):
+    (tmp_path / "x.json").write_bytes(text.encode("latin1"))
+    with pytest.raises(ArtifactError, match="x.json"):
+        read_json(tmp_path / "x.json")
+
+
+def test_every_difference_is_named():
+    expected = {"a": ((3,), "uint8"), "b": ((2, 4), "float32"), "c": ((1,), "int64")}
+    with pytest.raises(ArtifactError) as error:
+        check_tensors("f", {**TENSORS, "d": np.zeros(1)}, expected)
+    for part in ("f: ", "missing c", "unexpected d", "b is float32 (2, 3) where float32 (2, 4) was expected"):
+        assert part in str(error.value)

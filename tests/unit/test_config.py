@@ -1,0 +1,136 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from jacobian_ensembles.config import Attack, Config, ConfigError, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIMAL = {
+    "run": {"name": "test"},
+    "grid": {
+        "datasets": ["mnist"],
+        "ensembles": ["bagging", "snapshot"],
+        "members": [1, 3],
+        "lambdas": [0, 0.1],
+        "eps": [0.15, 0.2],
+    },
+}
+
+
+def changed(**sections):
+    raw = copy.deepcopy(MINIMAL)
+    for section, values in sections.items():
+        raw.setdefault(section, {}).update(values)
+    return raw
+
+
+def cell(dataset="mnist", ensemble="bagging", members=1, lam=0):
+    return {"dataset": dataset, "ensemble": ensemble, "members": members, "lambda": lam}
+
+
+def test_cells_are_the_product_in_grid_order():
+    cells = [(c.ensemble, c.members, c.lambda_jr) for c in load_config(MINIMAL).cells]
+    assert cells == [(e, m, lam) for e in ("bagging", "snapshot") for m in (1, 3) for lam in (0, 0.1)]
+
+
+def test_listed_cells_restrict_the_product():
+    config = load_config(changed(grid={"cells": [cell("mnist", "snapshot", 3, "1e-1"), cell()]}))
+    assert [(c.ensemble, c.members, c.lambda_jr) for c in config.cells] == [("bagging", 1, 0), ("snapshot", 3, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (changed(grid={"lamdas": [0]}), "grid.lamdas: unknown key; did you mean 'lambdas'?"),
+        (changed(trainning={}), "trainning: unknown key; did you mean 'training'?"),
+        (changed(attack={"step_rul": "decay"}), "attack.step_rul: unknown key; did you mean 'step_rule'?"),
+        (changed(grid={"cells": [{**cell(), "epz": 1}]}), "grid.cells.0.epz: unknown key"),
+        (changed(grid={"lambdas": [0, 0.1, 0.1]}), "duplicate values 0.1"),
+        (changed(grid={"lambdas": [0, 0.1, "1e-1"]}), "duplicate values 0.1"),
+        (changed(grid={"members": [0]}), "grid.members.0: got 0"),
+        (changed(grid={"members": [1.5]}), "grid.members.0: got 1.5"),
+        (changed(grid={"members": [True]}), "grid.members.0: got True"),
+        (changed(grid={"eps": [0, 0.15]}), "grid.eps.0: got 0"),
+        (changed(grid={"eps": [0.15, 1.5]}), "grid.eps.1: got 1.5"),
+        (changed(grid={"eps": [0.15, float("nan")]}), "grid.eps.1: got nan"),
+        (changed(grid={"lambdas": [-1]}), "grid.lambdas.0: got -1"),
+        (changed(grid={"lambdas": []}), "the list is empty"),
+        (changed(grid={"datasets": ["cifar10"]}), "grid.datasets.0: got 'cifar10'"),
+        (changed(grid={"cells": [cell(members=9)]}), "got mnist bagging M=9 lambda=0, which is not in the product"),
+        (changed(training={"snapshot_epochs": 10}), "training.snapshot_epochs: got 10, which does not divide into 3"),
+        (changed(figures={"eps": 0.3}), "figures.eps: got 0.3"),
+        (changed(run={"name": "../elsewhere"}), "run.name: got '../elsewhere'"),
+        (changed(run={"name": "data"}), "run.name: got 'data'"),
+        ({"run": {"name": "test"}}, "grid: this key is missing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_says_where_what_was_got_and_what_is_allowed(raw, message):
+    with pytest.raises(ConfigError) as error:
+        load_config(raw)
+    assert message in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+def test_every_problem_is_listed_at_once():
+    with pytest.raises(ConfigError) as error:
+        load_config(changed(grid={"eps": [2]}, training={"epochs": 0}, attack={"init": "ones"}))
+    assert all(where in str(error.value) for where in ("grid.eps.0", "training.epochs", "attack.init"))
+
+
+def test_snapshot_epochs_need_to_divide_only_for_snapshot_models():
+    config = load_config(changed(grid={"ensembles": ["bagging"]}, training={"snapshot_epochs": 10}))
+    assert config.training.snapshot_epochs == 10
+
+
+def test_numbers_may_come_as_text_from_the_command_line():
+    config = load_config(changed(grid={"members": ["1", "3"], "lambdas": ["0", "1e-3"]}))
+    assert config.grid.members == (1, 3)
+    assert config.grid.lambdas == (0.0, 0.001)
+
+
+def test_configuration_is_frozen():
+    with pytest.raises(ValidationError):
+        load_config(MINIMAL).training.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("seeds", "per_job", "blocks"),
+    [
+        (50, 50, [(0, 49)]),
+        (60, 50, [(0, 49), (50, 59)]),
+        (7, 3, [(0, 2), (3, 5), (6, 6)]),
+        (1, 50, [(0, 0)]),
+    ],
+)
+def test_more_seeds_leave_full_blocks_as_they_are(seeds, per_job, blocks):
+    assert Attack(seeds=seeds, seeds_per_job=per_job).seed_blocks() == blocks
+
+
+def sections(model):
+    return {name: field.annotation for name, field in model.model_fields.items()}
+
+
+def test_config_yaml_states_and_documents_every_key():
+    text = (ROOT / "config.yaml").read_text()
+    raw = yaml.safe_load(text)
+    assert set(raw) == set(sections(Config))
+    for name, section in sections(Config).items():
+        if isinstance(raw[name], dict):
+            assert set(raw[name]) == set(section.model_fields), name
+    for line in text.splitlines():
+        key, _, rest = line.strip().partition(":")
+        if key.isidentifier() and key not in sections(Config):
+            assert "#" in rest, line
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "workflow" / "presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_presets_state_only_what_differs(preset):
+    base, overlay = yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(preset.read_text())
+    for name, section in overlay.items():
+        for key, value in section.items():
+            assert base[name][key] != value, f"{name}.{key}"
+    assert overlay["run"]["name"] == preset.stem
