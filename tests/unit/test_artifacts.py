@@ -51,19 +51,19 @@ def test_every_flipped_bit_is_found(stored, tmp_path):
         damaged[position] ^= 4
         path = tmp_path / "damaged.safetensors"
         path.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match="damaged.safetensors"):
+        with pytest.raises(ArtifactError, match=r"damaged\.safetensors"):
             load_tensors(path, "thing")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
 def test_a_truncated_file_is_refused(stored, keep):
     stored.write_bytes(stored.read_bytes()[:keep])
-    with pytest.raises(ArtifactError, match="x.safetensors: not a readable safetensors file"):
+    with pytest.raises(ArtifactError, match=r"x\.safetensors: not a readable safetensors file"):
         load_tensors(stored, "thing")
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="nowhere.safetensors"):
+    with pytest.raises(ArtifactError, match=r"nowhere\.safetensors"):
         load_tensors(tmp_path / "nowhere.safetensors", "thing")
 
 
@@ -112,7 +112,7 @@ def test_results_are_as_readable_as_other_files(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\xff\xfe"])
 def test_json_that_is_none_is_refused_by_name(tmp_path, text):
     (tmp_path / "x.json").write_bytes(text.encode("latin1"))
-    with pytest.raises(ArtifactError, match="x.json"):
+    with pytest.raises(ArtifactError, match=r"x\.json"):
         read_json(tmp_path / "x.json")
 
 

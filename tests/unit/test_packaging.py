@@ -1,0 +1,78 @@
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import jacobian_ensembles
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "jacobian_ensembles"
+CONDA_NAMES = {"torch": "pytorch", "snakemake": "snakemake-minimal"}
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_yml_is_pin_for_pin_pyproject(project):
+    expected = {f"python{project['requires-python']}"}
+    for requirement in project["dependencies"] + project["optional-dependencies"]["workflow"]:
+        name, pin = re.fullmatch(r"([a-z]+)(.*)", requirement).groups()
+        expected.add(CONDA_NAMES.get(name, name) + pin)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert set(environment["dependencies"]) == expected
+
+
+def test_the_version_is_the_same_everywhere(project):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert project["version"] == jacobian_ensembles.__version__ == citation["version"]
+
+
+def test_formatters_are_pinned_alike_for_pre_commit_and_ci(project):
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    pins = {p for p in project["optional-dependencies"]["dev"] if "==" in p}
+    assert pins == set(re.findall(r"\[(.*?==.*?)\]", text))
+
+
+def test_every_dependency_is_used_and_every_import_is_one(project):
+    names = {re.match(r"[a-z]+", requirement)[0] for requirement in project["dependencies"]}
+    modules = {"pyyaml": "yaml"}
+    imported = set()
+    for path in [*PACKAGE.glob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    assert {modules.get(name, name) for name in names} <= imported
+
+
+def test_the_science_never_touches_snakemake():
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
+            named += [getattr(node, key, None) for key in ("id", "attr", "module")]
+            assert not any("snakemake" in str(name).lower() for name in named), path.name
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("config layout seeding source devices artifacts", ("torch", "pandas", "matplotlib")),
+        ("checkpoints records provenance data theory", ("torch", "pandas", "matplotlib", "pydantic")),
+        ("metrics tables", ("torch", "matplotlib", "pydantic")),
+        ("figures", ("torch", "pydantic")),
+        ("training uap", ("pandas", "matplotlib", "torchvision")),
+    ],
+)
+def test_modules_import_no_more_than_they_need(modules, absent):
+    code = f"import sys\nfor m in {modules.split()}: __import__('jacobian_ensembles.' + m)\n"
+    code += f"print([m for m in {list(absent)} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
