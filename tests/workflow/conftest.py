@@ -44,7 +44,7 @@ class Repository:
 
     def preset(self, name: str, *args: str, **kwargs) -> str:
         """Run snakemake with a preset."""
-        return self.snakemake("--configfile", f"workflow/presets/{name}.yaml", *args, **kwargs)
+        return self.snakemake(*args, "--configfile", f"workflow/presets/{name}.yaml", **kwargs)
 
     def planned(self, *args: str) -> dict[str, int]:
         """How many jobs of each rule a dry run plans."""

@@ -1,0 +1,122 @@
+"""What an edit makes Snakemake plan, after a complete smoke run: what depends on the edit, and nothing else."""
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.workflow
+
+GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "all": 1}
+ATTACK = {"craft_uaps": 12, "select_worst_uap": 6}
+TRAIN = {"train_learner": 6, "train_snapshots": 1, "assemble_ensemble": 6, "evaluate_ensemble": 6}
+
+
+def plan(repo, tmp_path, **sections):
+    """Plan the smoke preset with some sections overlaid."""
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(sections))
+    return repo.planned("--configfile", "workflow/presets/smoke.yaml", str(overlay))
+
+
+@pytest.fixture
+def edit(smoke):
+    """Replace text in a file of the smoke repository until the end of the test."""
+    originals = {}
+
+    def replace(file, old, new):
+        path = smoke.path / file
+        originals.setdefault(path, path.read_text())
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    yield replace
+    for path, text in originals.items():
+        path.write_text(text)
+
+
+def test_a_new_eps_is_crafted_on_the_same_models(smoke, tmp_path):
+    assert plan(smoke, tmp_path, grid={"eps": [0.15, 0.3]}) == ATTACK | GATHER
+
+
+def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
+    cells = yaml.safe_load((smoke.path / "workflow/presets/smoke.yaml").read_text())["grid"]["cells"]
+    # its first learner is there: the M = 1 model of the same lambda
+    cells.append({"dataset": "mnist", "ensemble": "voting", "members": 2, "lambda": 0.1})
+    assert plan(smoke, tmp_path, grid={"cells": cells}) == GATHER | {
+        "train_learner": 1,
+        "assemble_ensemble": 1,
+        "evaluate_ensemble": 1,
+        "craft_uaps": 2,
+        "select_worst_uap": 1,
+    }
+
+
+def test_more_attack_seeds_craft_only_the_new_blocks(smoke, tmp_path):
+    # seeds 0-1 and 2 are there; seeds 2-3 and 4 are new blocks of two
+    assert plan(smoke, tmp_path, attack={"seeds": 5}) == ATTACK | GATHER
+    # fewer seeds need no crafting at all: the first block holds them
+    assert plan(smoke, tmp_path, attack={"seeds": 2}) == {"select_worst_uap": 6} | GATHER
+
+
+def test_a_new_learning_rate_retrains_and_redoes_everything_after(smoke, tmp_path):
+    assert plan(smoke, tmp_path, training={"learning_rate": 0.002}) == TRAIN | ATTACK | GATHER
+
+
+def test_a_snapshot_setting_leaves_bagging_and_voting_alone(smoke, tmp_path):
+    assert plan(smoke, tmp_path, training={"snapshot_epochs": 6}) == GATHER | {
+        "train_snapshots": 1,
+        "assemble_ensemble": 1,
+        "evaluate_ensemble": 1,
+        "craft_uaps": 2,
+        "select_worst_uap": 1,
+    }
+
+
+def test_an_attack_setting_recrafts_but_does_not_retrain(smoke, tmp_path):
+    assert plan(smoke, tmp_path, attack={"clip": True}) == ATTACK | GATHER
+
+
+def test_the_weight_of_clean_accuracy_only_gathers_anew(smoke, tmp_path):
+    assert plan(smoke, tmp_path, metrics={"clean_weight": 0.7}) == GATHER
+
+
+@pytest.mark.parametrize("compute", [{"device": "cpu"}, {"gpu_slots": 8}])
+def test_where_jobs_run_reruns_nothing(smoke, tmp_path, compute):
+    assert plan(smoke, tmp_path, compute=compute) == {}
+
+
+def test_an_edit_of_the_figures_only_redraws(smoke, edit):
+    edit("src/jacobian_ensembles/figures.py", "markersize=4.5", "markersize=5.5")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"plot_figure": 3, "all": 1}
+
+
+def test_an_edit_of_the_attack_recrafts_but_does_not_retrain(smoke, edit):
+    edit("src/jacobian_ensembles/uap.py", "return delta.clamp(-eps, eps)", "return delta.clamp(-eps, +eps)")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == ATTACK | GATHER
+
+
+def test_an_edit_of_the_regulariser_retrains(smoke, edit):
+    edit("src/jacobian_ensembles/jacobian.py", "dim=1)\n\n\ndef exact", "dim=-1)\n\n\ndef exact")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == TRAIN | ATTACK | GATHER
+
+
+def test_comments_and_docstrings_rerun_nothing(smoke, edit):
+    edit("src/jacobian_ensembles/training.py", "import math\n", "import math  # for the cosine\n")
+    edit("src/jacobian_ensembles/uap.py", "Project onto", "Project  onto")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_a_deleted_intermediate_is_made_again_on_request_without_its_neighbours(smoke):
+    target = "results/smoke/worst/mnist/voting/M1/lambda0.00/eps0.15/worst.json"
+    content = (smoke.path / target).read_bytes()
+    (smoke.path / target).unlink()
+    # everything made from it is still there, so it is not missed
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+    output = smoke.preset("smoke", target)
+    assert "select_worst_uap        1" in output
+    assert "1 of 1 steps (100%) done" in output
+    assert (smoke.path / target).read_bytes() == content
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_another_run_name_shares_only_the_data(smoke, tmp_path):
+    assert plan(smoke, tmp_path, run={"name": "other"}) == TRAIN | ATTACK | GATHER
