@@ -1,0 +1,63 @@
+"""The CUDA path against the CPU path; skipped where there is no device."""
+
+import pytest
+import torch
+from helpers_science import give_biases, textured
+
+from jacobian_ensembles.config import Attack, Training
+from jacobian_ensembles.devices import prepare_device
+from jacobian_ensembles.ensembles import Ensemble
+from jacobian_ensembles.evaluation import correct
+from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.training import accuracy, train_learners
+from jacobian_ensembles.uap import craft_uaps, loss_gradient
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.fixture
+def cuda():
+    yield prepare_device("cuda")
+    torch.use_deterministic_algorithms(False)
+
+
+def ensemble(members=3):
+    nets = [give_biases(LeNet(generator=torch.Generator().manual_seed(m)), seed=m) for m in range(members)]
+    return Ensemble([net.requires_grad_(False) for net in nets], "probabilities")
+
+
+def test_gradients_equal_those_of_the_cpu(cuda):
+    x, labels = textured(24, dtype=torch.float32), torch.arange(24) % 10
+    expected = loss_gradient(ensemble(), x, labels, 12.0, groups=4)
+    got = loss_gradient(ensemble().to(cuda), x.to(cuda), labels.to(cuda), 12.0, groups=4)
+    torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(cuda):
+    model = ensemble().to(cuda)
+    x = textured(400, dtype=torch.float32).to(cuda)
+    labels = model(x).argmax(1)  # right about every image until it is attacked
+    settings = Attack(iterations=20, batch_size=50)
+    together = craft_uaps(model, x, labels, 0.2, settings, range(5))
+    alone = craft_uaps(model, x, labels, 0.2, settings, range(5), side_by_side=1)
+    a, b = (correct(model, x, labels, deltas, clip=False).float().mean(1) for deltas in (together, alone))
+    assert together.abs().max() <= 0.2 + 1e-6
+    assert (a - b).abs().max() < 0.1
+
+
+def test_training_is_reproducible_and_learns(cuda):
+    labels = torch.arange(400) % 10
+    images = 0.1 * textured(400, dtype=torch.float32)
+    for i, label in enumerate(labels.tolist()):
+        row, column = divmod(label, 4)
+        images[i, :, 3 + 8 * row : 8 + 8 * row, 1 + 7 * column : 6 + 7 * column] += 0.8
+    data = images.to(cuda), labels.to(cuda)
+    settings = Training(epochs=8, batch_size=20)
+    runs = [
+        train_learners(data, data, {"activation": "tanh"}, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
+    assert accuracy(runs[0].to(cuda), *data) > 0.9
