@@ -92,7 +92,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str,
         kind: What the file is (``dataset``, ``learners``, ``uaps``, ...); :func:`load_tensors` checks it.
         spec: JSON-able facts needed to read the arrays.
     """
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    arrays = {name: np.ascontiguousarray(value, value.dtype.newbyteorder("=")) for name, value in tensors.items()}
     header = {"kind": kind, "spec": dict(spec), "sha256": _checksum(arrays, kind, spec)}
     write_bytes(path, serialize(arrays, {_HEADER: json.dumps(header, sort_keys=True)}))
 
@@ -120,12 +120,16 @@ def load_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
         ) from error
     if _HEADER not in metadata:
         raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
-    header = json.loads(metadata[_HEADER])
-    if header["kind"] != kind:
-        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{header['kind']}'.")
-    if header["sha256"] != _checksum(tensors, kind, header["spec"]):
+    try:
+        header = json.loads(metadata[_HEADER])
+        found, checksum, spec = header["kind"], header["sha256"], header["spec"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: its header is damaged ({error!r}). Delete it to have it made again.") from error
+    if found != kind:
+        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{found}'.")
+    if checksum != _checksum(tensors, kind, spec):
         raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
-    return tensors, header["spec"]
+    return tensors, spec
 
 
 def check_tensors(

@@ -6,13 +6,23 @@ Unknown keys, duplicate values and combinations that cannot be trained are refus
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 DatasetName = Literal["mnist", "fashion_mnist"]
 EnsembleName = Literal["bagging", "snapshot", "voting"]
@@ -26,8 +36,15 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    """Refuse true as the number 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"got {value!r}; give a number")
+    return value
+
+
 PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
-Unit = Annotated[float, Field(gt=0, le=1)]
+Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 
 
 class ConfigError(ValueError):
@@ -36,21 +53,22 @@ class ConfigError(ValueError):
 
 def _unique(values: Any) -> Any:
     """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
-    if isinstance(values, list):
+    if isinstance(values, list | tuple):
         if not values:
             raise ValueError("the list is empty; give at least one value")
-        repeated = sorted({str(v) for v in values if values.count(v) > 1})
+        repeated = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
         if repeated:
             raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
     return values
 
 
 def _tuple_of(item: Any) -> Any:
-    return Annotated[tuple[item, ...], BeforeValidator(_unique)]
+    # checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
+    return Annotated[tuple[item, ...], BeforeValidator(_unique), AfterValidator(_unique)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Run(_Frozen):
@@ -60,11 +78,12 @@ class Run(_Frozen):
     results: Annotated[str, Field(min_length=1)] = "results"
     banner: str = ""
 
-    @model_validator(mode="after")
-    def _not_the_data_folder(self) -> Run:
-        if self.name == "data":
-            raise ValueError("run.name: got 'data', which is the folder of the datasets; choose another name")
-        return self
+    @field_validator("name")
+    @classmethod
+    def _not_the_data_folder(cls, name: str) -> str:
+        if name == "data":
+            raise ValueError("got 'data', which is the folder of the datasets; choose another name")
+        return name
 
 
 class Cell(_Frozen):
@@ -82,20 +101,17 @@ class Grid(_Frozen):
     datasets: _tuple_of(DatasetName)  # type: ignore[valid-type]
     ensembles: _tuple_of(EnsembleName)  # type: ignore[valid-type]
     members: _tuple_of(PositiveInt)  # type: ignore[valid-type]
-    lambdas: _tuple_of(Annotated[float, Field(ge=0)])  # type: ignore[valid-type]
+    lambdas: _tuple_of(Annotated[float, Field(ge=0), BeforeValidator(_number)])  # type: ignore[valid-type]
     eps: _tuple_of(Unit)  # type: ignore[valid-type]
     cells: _tuple_of(Cell) | None = None  # type: ignore[valid-type]
 
     @model_validator(mode="after")
-    def _no_equal_numbers(self) -> Grid:
-        # 0.1 and "1e-1" differ as YAML but are one value
-        for name in ("members", "lambdas", "eps"):
-            _unique(list(getattr(self, name)))
+    def _cells_of_the_product(self) -> Grid:
         allowed = set(self.product())
         for cell in self.cells or ():
             if cell not in allowed:
                 raise ValueError(
-                    f"cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}, "
+                    f"grid.cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}, "
                     "which is not in the product of datasets, ensembles, members and lambdas"
                 )
         return self
@@ -194,15 +210,19 @@ class Config(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        problems = []
         epochs = self.training.snapshot_epochs
         misfits = sorted({c.members for c in self.cells if c.ensemble == "snapshot" and epochs % c.members})
         if misfits:
-            raise ValueError(
+            problems.append(
                 f"training.snapshot_epochs: got {epochs}, which does not divide into "
                 f"{' or '.join(map(str, misfits))} equal cycles; give a multiple of every entry of grid.members"
             )
         if self.figures.eps not in self.grid.eps:
-            raise ValueError(f"figures.eps: got {self.figures.eps:g}; give one of grid.eps {self.grid.eps}")
+            allowed = ", ".join(f"{eps:g}" for eps in self.grid.eps)
+            problems.append(f"figures.eps: got {self.figures.eps:g}; give one of grid.eps, {allowed}")
+        if problems:
+            raise ValueError("\n  ".join(problems))
         return self
 
     @property
@@ -234,14 +254,15 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         allowed = _fields_at(tuple(section))
         close = difflib.get_close_matches(str(key), allowed, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
+        hint = f"; did you mean '{close[0]}'?" if close else "."
         return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}."
     if error["type"] == "missing":
         return f"{where}: this key is missing."
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+    message = re.sub(r" or instance of \w+", "", message)
     got = error["input"]
     if error["type"] == "value_error" or isinstance(got, Mapping):
-        return f"{where}: {message}" if where else message
+        return f"{where}: {message}" if where and not message.startswith(f"{where}.") else message
     return f"{where}: got {got!r}. {message}."
 
 
@@ -257,6 +278,8 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: With one line per problem: where it is, what was got, what is allowed.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"The configuration must be a mapping of sections. Got {type(raw).__name__}.")
     try:
         return Config.model_validate(dict(raw))
     except ValidationError as error:

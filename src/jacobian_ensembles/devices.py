@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import subprocess
 import tempfile
@@ -25,7 +26,8 @@ def visible_gpus() -> list[str]:
     """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` would name them; empty without any."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+        names = [name.strip() for name in chosen.split(",")]  # CUDA ignores what follows an invalid name
+        return list(itertools.takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), names))
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
@@ -77,9 +79,11 @@ def claim_gpu(slots: int) -> Iterator[str]:
                     os.environ["CUDA_VISIBLE_DEVICES"] = before
                 lock.release()
             return
+    if not devices:
+        raise NoFreeSlotError("No GPU is visible to this job. Set compute.device: cpu, or give the job a GPU.")
     raise NoFreeSlotError(
         f"No free GPU slot: {len(devices)} visible GPUs with {slots} slots each. Run Snakemake with "
-        f"'--resources gpu={max(1, len(devices)) * slots}' or less, or set compute.device: cpu."
+        f"'--resources gpu={len(devices) * slots}' or less, or set compute.device: cpu."
     )
 
 

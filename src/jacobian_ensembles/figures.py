@@ -13,7 +13,7 @@ import seaborn as sns
 
 from jacobian_ensembles.artifacts import write_bytes
 from jacobian_ensembles.metrics import read_table
-from jacobian_ensembles.tables import DATASET_TITLES, run_note
+from jacobian_ensembles.tables import DATASET_TITLES, run_note, short_number
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -141,7 +141,7 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
             ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
             ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
             if row == 0:
-                ax.set_title(f"ε = {eps:.2f}")
+                ax.set_title(f"ε = {short_number(eps)}")
             if last:
                 sns.move_legend(ax, "upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
     return fig
@@ -154,7 +154,7 @@ def _figure1(metrics: pd.DataFrame, eps: float) -> Figure:
 
 def _figure2(metrics: pd.DataFrame, eps: float) -> Figure:
     models = metrics[metrics["eps"] == eps]
-    return plot_against_lambda(models, "worst_accuracy", f"Accuracy under UAP, ε = {eps:.2f} (%)")
+    return plot_against_lambda(models, "worst_accuracy", f"Accuracy under UAP, ε = {short_number(eps)} (%)")
 
 
 def _figure3(metrics: pd.DataFrame, eps: float) -> Figure:

@@ -95,7 +95,7 @@ class Layout:
 
     def _mirror(self, stage: str, path: str, suffix: str) -> str:
         folder, _, name = path.rpartition("/")
-        inside = folder.removeprefix(self.root) if folder.startswith(self.root) else "/data"
+        inside = folder.removeprefix(self.root) if f"{folder}/".startswith(f"{self.root}/") else "/data"
         return f"{self.root}/{stage}{inside}/{name.rpartition('.')[0]}.{suffix}"
 
     def members(self, cell: Cell) -> list[str]:

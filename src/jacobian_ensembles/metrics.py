@@ -36,7 +36,8 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     p, z2n = successes / trials, z * z / trials
     centre = (p + z2n / 2) / (1 + z2n)
     half = z / (1 + z2n) * float(np.sqrt(p * (1 - p) / trials + z2n / (4 * trials)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # exact at the ends, where rounding could leave the proportion outside its own interval
+    return (max(0.0, centre - half) if successes else 0.0), (min(1.0, centre + half) if successes < trials else 1.0)
 
 
 def select_worst_uap(

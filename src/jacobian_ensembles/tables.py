@@ -58,6 +58,11 @@ def select_table1(summary: pd.DataFrame) -> pd.DataFrame:
     return table[["group", *(c for c in table.columns if c != "group")]]
 
 
+def short_number(value: float) -> str:
+    """A setting as printed: two decimals where they say it exactly, as many as it takes otherwise."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
+
+
 def _percent(value: float) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.1f}"
 
@@ -70,7 +75,7 @@ def _display(table: pd.DataFrame) -> pd.DataFrame:
             "Group": table["group"].map(GROUP_TITLES),
             "Ensemble": table["ensemble"].str.capitalize(),
             "Learners": table["members"].astype(str),
-            "lambda": table["lambda"].map("{:.2f}".format),
+            "lambda": table["lambda"].map(short_number),
             **{title: table[column].map(_percent) for column, title in _ACCURACIES.items()},
         }
     )
@@ -83,9 +88,9 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def _latex_escape(text: str) -> str:
-    for char in "&%$#_":
-        text = text.replace(char, f"\\{char}")
-    return text
+    special = {"\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)
 
 
 def table1_latex(table: pd.DataFrame, note: str) -> str:
@@ -218,7 +223,7 @@ def write_comparison(
         {
             "Dataset": table["dataset"].map(DATASET_TITLES),
             "Model": [
-                f"{r.ensemble} M={r.members} λ={r.lam:.2f}"
+                f"{r.ensemble} M={r.members} λ={short_number(r.lam)}"
                 for r in table.rename(columns={"lambda": "lam"}).itertuples()
             ],
         }

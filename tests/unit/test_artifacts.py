@@ -122,3 +122,67 @@ def test_every_difference_is_named():
         check_tensors("f", {**TENSORS, "d": np.zeros(1)}, expected)
     for part in ("f: ", "missing c", "unexpected d", "b is float32 (2, 3) where float32 (2, 4) was expected"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(3, 2), (0, 3), (5,)])
+def test_types_and_shapes_come_back(tmp_path, dtype, shape):
+    array = (np.arange(np.prod(shape)) % 2).reshape(shape).astype(dtype)
+    save_tensors(tmp_path / "x", {"a": array}, "thing", {})
+    back = load_tensors(tmp_path / "x", "thing")[0]["a"]
+    assert (back.dtype, back.shape, back.tolist()) == (array.dtype, array.shape, array.tolist())
+
+
+def test_big_endian_arrays_come_back(tmp_path):
+    save_tensors(tmp_path / "x", {"a": np.arange(3, dtype=">i4")}, "thing", {})
+    assert load_tensors(tmp_path / "x", "thing")[0]["a"].tolist() == [0, 1, 2]
+
+
+def flips_not_refused(path, positions, bits):
+    """Each flip that loads, or fails in another way than by an ArtifactError that names the file."""
+    content, slipped = path.read_bytes(), []
+    for position in positions:
+        for bit in bits:
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                load_tensors(path, "thing")
+                outcome = "loaded"
+            except Exception as error:
+                outcome = f"{type(error).__name__}: {error}"
+            if not outcome.startswith(f"ArtifactError: {path}"):
+                slipped.append((position, bit, outcome))
+    return slipped
+
+
+def test_a_flipped_bit_in_any_byte_of_the_arrays_is_found(stored):
+    size = stored.stat().st_size
+    assert flips_not_refused(stored, range(size - sum(a.nbytes for a in TENSORS.values()), size), (0, 7)) == []
+
+
+def test_a_flipped_bit_in_any_byte_of_the_header_is_found(stored):
+    content = stored.read_bytes()
+    slipped = flips_not_refused(stored, range(content.index(b"kind") - 4, content.index(b'"dtype"')), (0, 6))
+    assert slipped[:3] == []
+
+
+def test_bytes_after_the_end_are_refused(stored):
+    stored.write_bytes(stored.read_bytes() + b"\0")
+    with pytest.raises(ArtifactError, match=r"x\.safetensors"):
+        load_tensors(stored, "thing")
+
+
+def test_the_pickle_of_these_tests_would_do_harm(tmp_path, monkeypatch):
+    # else the test that it is not executed could not fail
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(pickle.dumps(Hostile()))
+    assert Path("executed").exists()
+
+
+def test_equal_bytes_of_another_type_are_refused(stored):
+    content = stored.read_bytes()
+    assert content.count(b'"F32"') == 1
+    stored.write_bytes(content.replace(b'"F32"', b'"I32"'))
+    with pytest.raises(ArtifactError, match="checksum"):
+        load_tensors(stored, "thing")

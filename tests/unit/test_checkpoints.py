@@ -65,3 +65,7 @@ def test_wrong_shapes_types_and_names_are_refused(tmp_path, change, message):
     save_tensors(tmp_path / "l.safetensors", parameters, "learners", {**SPEC, "members": 1})
     with pytest.raises(ArtifactError, match=message):
         load_learners(tmp_path / "l.safetensors")
+
+
+def test_one_learner_has_the_61706_parameters_of_lenet5():
+    assert sum(int(np.prod(shape)) for shape in PARAMETER_SHAPES.values()) == 61_706

@@ -134,3 +134,100 @@ def test_presets_state_only_what_differs(preset):
         for key, value in section.items():
             assert base[name][key] != value, f"{name}.{key}"
     assert overlay["run"]["name"] == preset.stem
+
+
+def problems(raw):
+    with pytest.raises(ConfigError) as error:
+        load_config(raw)
+    return [line.strip() for line in str(error.value).splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "start", "allowed"),
+    [
+        (changed(bogus={"a": 1}), "bogus: unknown key", "Allowed here: run, seed, grid, data, model"),
+        (changed(training={"epoch": 1}), "training.epoch: unknown key; did you mean 'epochs'?", "snapshot_epochs"),
+        (changed(grid={"cells": [{**cell(), "lamda": 1}]}), "grid.cells.0.lamda: unknown key", "members, lambda."),
+        (changed(grid={"members": [0]}), "grid.members.0: got 0", "greater than or equal to 1"),
+        (changed(grid={"eps": [0, 0.15]}), "grid.eps.0: got 0", "greater than 0"),
+        (changed(grid={"eps": [0.15, 1.5]}), "grid.eps.1: got 1.5", "less than or equal to 1"),
+        (changed(grid={"ensembles": ["stacking"]}), "grid.ensembles.0: got 'stacking'", "'snapshot' or 'voting'"),
+        (changed(training={"snapshot_epochs": 10}), "training.snapshot_epochs: got 10", "a multiple of every entry"),
+        (changed(figures={"eps": 0.3}), "figures.eps: got 0.3", "0.15, 0.2"),
+        (changed(run={"name": "a/b"}), "run.name: got 'a/b'", "A-Za-z0-9"),
+        ({"grid": MINIMAL["grid"]}, "run: this key is missing", ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_mistake_is_one_line_that_starts_with_its_key(raw, start, allowed):
+    (line,) = problems(raw)
+    assert line.startswith(start)
+    assert allowed in line
+
+
+@pytest.mark.parametrize("key", ["datasets", "ensembles", "members", "lambdas", "eps", "cells"])
+def test_an_empty_list_is_refused_by_its_key(key):
+    (line,) = problems(changed(grid={key: []}))
+    assert line.startswith(f"grid.{key}: the list is empty")
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (changed(grid={"lambdas": [0, 0.1, "1e-1"]}), "grid.lambdas"),
+        (changed(grid={"eps": [0.15, "0.15"]}), "grid.eps"),
+        (changed(grid={"members": [1, "1"]}), "grid.members"),
+        (changed(grid={"cells": [cell(members=9)]}), "grid.cells"),
+        (changed(run={"name": "data"}), "run.name"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_found_late_starts_with_its_key_too(raw, key):
+    (line,) = problems(raw)
+    assert line.startswith(f"{key}: ")
+
+
+def test_problems_between_sections_are_all_listed():
+    lines = problems(changed(training={"snapshot_epochs": 10}, figures={"eps": 0.3}))
+    assert [line.partition(":")[0] for line in lines] == ["training.snapshot_epochs", "figures.eps"]
+
+
+@pytest.mark.parametrize("key", ["lambdas", "eps"])
+def test_true_is_no_number(key):
+    (line,) = problems(changed(grid={key: [True, 0.15]}))
+    assert line.startswith(f"grid.{key}.0: got True")
+
+
+def test_snapshot_epochs_need_to_divide_only_for_listed_cells():
+    raw = changed(grid={"cells": [cell(), cell(ensemble="snapshot")]}, training={"snapshot_epochs": 10})
+    assert [c.members for c in load_config(raw).cells] == [1, 1]
+
+
+def merged(base, overlay):
+    """What Snakemake does with --configfile: sections merge, lists and values replace."""
+    if not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return overlay
+    return {**base, **{key: merged(base.get(key), value) for key, value in overlay.items()}}
+
+
+def test_the_documented_values_are_the_defaults():
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert load_config({"run": raw["run"], "grid": raw["grid"]}) == load_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("preset", "models"), [(None, 2 * 3 * 4 * 8), ("quick", 2 * 3 * 2 * 3), ("smoke", 6), ("table1", 12)]
+)
+def test_every_shipped_configuration_is_valid(preset, models):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    if preset:
+        raw = merged(raw, yaml.safe_load((ROOT / "workflow" / "presets" / f"{preset}.yaml").read_text()))
+    assert len(load_config(raw).cells) == models
+
+
+def test_the_table1_preset_is_the_papers_table():
+    paper = (ROOT / "src" / "jacobian_ensembles" / "paper_table1.csv").read_text().splitlines()[1:]
+    rows = [line.split(",") for line in paper]
+    wanted = {(d, "voting" if e == "none" else e, int(m), float(lam)) for d, _, e, m, lam, *_ in rows}
+    cells = yaml.safe_load((ROOT / "workflow" / "presets" / "table1.yaml").read_text())["grid"]["cells"]
+    assert {(c["dataset"], c["ensemble"], c["members"], float(c["lambda"])) for c in cells} == wanted

@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_a_slot_is_freed_and_the_environment_restored_when_a_job_fails(monkeypat
 
 def test_without_a_gpu_the_advice_is_to_use_the_cpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(NoFreeSlotError, match=r"set compute\.device: cpu"), claim_gpu(1):
+    with pytest.raises(NoFreeSlotError, match=r"Set compute\.device: cpu"), claim_gpu(1):
         pass
 
 
@@ -96,3 +97,31 @@ def test_cuda_without_a_device_is_refused_with_advice(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="Set it to 'cpu' or 'auto'"):
         devices.prepare_device("cuda")
+
+
+def test_an_unset_environment_is_unset_again(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(devices.subprocess, "run", listing("GPU 0: A\n"))
+    with claim_gpu(1) as gpu:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu == "0"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_jobs_are_other_processes_and_a_killed_one_frees_its_slot(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = "from jacobian_ensembles.devices import claim_gpu\nwith claim_gpu(1) as g: print(g, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as job:
+        try:
+            assert job.stdout.readline() == "3\n"
+            with pytest.raises(NoFreeSlotError), claim_gpu(1):
+                pass
+        finally:
+            job.kill()
+    with claim_gpu(1) as gpu:
+        assert gpu == "3"
+
+
+def test_devices_after_an_invalid_one_are_not_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,2")
+    assert visible_gpus() == ["0"]

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from jacobian_ensembles.figures import FIGURES, plot_against_lambda, plot_figure, plot_tradeoff
-from jacobian_ensembles.metrics import summarize
+from jacobian_ensembles.metrics import summarize, wilson_interval
 
 
 def metrics(datasets=("mnist", "fashion_mnist"), members=(1, 3), lambdas=(0.0, 0.1, 2.0), eps=(0.1, 0.15)):
@@ -91,3 +91,75 @@ def test_banner_and_run_are_on_the_figure(tmp_path, monkeypatch):
         draw(tmp_path, "figure2_robustness", metrics(), banner="QUICK RUN")
     text = written[0].get_supxlabel()
     assert text.replace("\n", " ").startswith("QUICK RUN: run 'mine', worst of 3 attack seeds")
+
+
+@pytest.mark.parametrize(("name", "column"), [("figure1_clean_accuracy", "clean"), ("figure2_robustness", "worst")])
+def test_every_line_and_interval_is_the_models_own(name, column):
+    frame = metrics()
+    frame["clean_low"] -= 0.001 * frame.index  # so that no two intervals are equal
+    fig = FIGURES[name](frame, 0.1)
+    panels = itertools.product(("mnist", "fashion_mnist"), ("bagging", "snapshot", "voting"))
+    for ax, (dataset, ensemble) in zip(fig.axes, panels, strict=True):
+        assert [c.get_label() for c in ax.containers] == ["M = 1", "M = 3"]
+        for container, m in zip(ax.containers, (1, 3), strict=True):
+            model = (frame["dataset"] == dataset) & (frame["ensemble"] == ensemble) & (frame["members"] == m)
+            rows = frame[model & (frame["eps"] == 0.1)]
+            assert container.lines[0].get_ydata() == pytest.approx(100 * rows[f"{column}_accuracy"].to_numpy())
+            bars = [[tuple(end) for end in segment] for segment in container.lines[2][0].get_segments()]
+            for bar, row in zip(bars, rows.to_dict("records"), strict=True):
+                low, high = 100 * row[f"{column}_low"], 100 * row[f"{column}_high"]
+                assert bar[0] == pytest.approx((row["lambda"], low))
+                assert bar[1] == pytest.approx((row["lambda"], high))
+
+
+def test_lambda_is_ticked_where_it_was_run_zero_included():
+    ax = FIGURES["figure2_robustness"](metrics(), 0.15).axes[-1]
+    assert ax.get_xticks().tolist() == [0, 0.1, 2]
+    assert [ax.xaxis.get_major_formatter()(tick, None) for tick in ax.get_xticks()] == ["0", "0.1", "2"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_accuracies_are_labelled_in_percent(name):
+    axes = FIGURES[name](metrics(), 0.15).axes
+    labels = [ax.get_ylabel() for ax in axes if ax.get_ylabel()]
+    assert [label.split("\n")[0] for label in labels] == ["MNIST", "Fashion-MNIST"]
+    assert all(label.endswith("(%)") for label in labels)
+
+
+def test_tradeoff_points_are_robustness_and_clean_accuracy_in_the_colour_of_the_method():
+    frame = metrics()
+    fig = plot_tradeoff(frame)
+    panels = itertools.product(("mnist", "fashion_mnist"), (0.1, 0.15))
+    for ax, (dataset, eps) in zip(fig.axes, panels, strict=True):
+        rows = frame[(frame["dataset"] == dataset) & (frame["eps"] == eps)]
+        wanted = 100 * rows[["worst_accuracy", "clean_accuracy"]].to_numpy()
+        points = ax.collections[0]
+        assert points.get_offsets().tolist() == [pytest.approx(row) for row in wanted.tolist()]
+        colours = dict.fromkeys(zip(rows["ensemble"], map(tuple, points.get_facecolors()), strict=True))
+        assert len(colours) == len({colour for _, colour in colours}) == 3
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_the_figure(tmp_path, monkeypatch, name):
+    written = []
+    monkeypatch.setattr("jacobian_ensembles.figures.save_figure", lambda fig, *paths: written.append(fig))
+    frame = metrics(datasets=("mnist",), eps=(0.15,))  # the narrowest figures
+    with pytest.raises(FileNotFoundError):
+        draw(tmp_path, name, frame, banner="QUICK RUN, not the paper's result, with a banner longer than most")
+    fig = written[0]
+    fig.draw_without_rendering()
+    inside = fig.bbox.padded(1)
+    for text in [fig._supxlabel, *(label for ax in fig.axes for label in (ax.title, ax.xaxis.label, ax.yaxis.label))]:
+        box = text.get_window_extent()
+        assert not text.get_text() or (inside.containsx(box.x0) and inside.containsx(box.x1)), text.get_text()
+
+
+def test_a_model_that_gets_nothing_right_is_drawn():
+    low, high = wilson_interval(0, 500)
+    frame = metrics().assign(worst_accuracy=0.0, worst_low=low, worst_high=high)
+    assert FIGURES["figure2_robustness"](frame, 0.15).axes
+
+
+def test_columns_of_different_eps_have_different_titles():
+    titles = [ax.get_title() for ax in plot_tradeoff(metrics(datasets=("mnist",), eps=(0.12, 0.125))).axes]
+    assert len(set(titles)) == 2

@@ -8,7 +8,7 @@ from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_
 
 
 def cell(ensemble="bagging", members=3, lam=0.1, dataset="mnist"):
-    return Cell(dataset=dataset, ensemble=ensemble, members=members, lambda_jr=lam)
+    return Cell(**{"dataset": dataset, "ensemble": ensemble, "members": members, "lambda": lam})
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,51 @@ def test_logs_and_benchmarks_mirror_the_results():
     assert layout.benchmark("out/test/worst/mnist/worst.json") == "out/test/benchmarks/worst/mnist/worst.tsv"
     assert layout.log(layout.dataset) == "out/test/logs/data/{dataset}.log"
     assert layout.provenance(layout.metrics) == "out/test/metrics/metrics.provenance.json"
+
+
+TEMPLATES = ("dataset", "learner", "snapshots", "ensemble", "clean", "uaps", "worst", "worst_uap")
+
+
+def test_every_path_is_read_back_as_exactly_what_it_was_made_from():
+    layout = Layout("results", "test")
+    pattern = {
+        name: re.sub(r"\\{(\w+)\\}", lambda m: f"(?P<{m[1]}>{WILDCARDS[m[1]]})", re.escape(getattr(layout, name)))
+        for name in TEMPLATES
+    }
+    for c in [cell(e, m, lam, d) for d in ("mnist", "fashion_mnist") for e in ("bagging", "snapshot", "voting")
+              for m in (1, 11) for lam in (0, 0.1, 1, 10, 0.01)]:  # fmt: skip
+        values = {**cell_wildcards(c), "eps": number_token(0.25), "member": "0", "first": "0", "last": "49"}
+        for name in TEMPLATES:
+            path = getattr(layout, name).format(**values)
+            found = {n: match for n in TEMPLATES if (match := re.fullmatch(pattern[n], path))}
+            assert list(found) == [name], path
+            used = found[name].groupdict()
+            assert used == {key: values[key] for key in used}
+
+
+def test_learners_of_a_smaller_ensemble_are_ensembles_of_their_own_dataset_method_and_lambda():
+    layout = Layout("results", "test")
+    groups = [cell(e, 3, lam, d) for e in ("bagging", "voting") for lam in (0, 0.1) for d in ("mnist", "fashion_mnist")]
+    assert len({path for c in groups for path in layout.members(c)}) == 3 * len(groups)
+
+
+@pytest.mark.parametrize("run", ["d", "da", "dat"])
+def test_logs_of_datasets_are_found_whatever_the_run_is_called(run):
+    layout = Layout("results", run)
+    assert layout.log(layout.dataset) == f"results/{run}/logs/data/{{dataset}}.log"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_has_every_wildcard_its_result_depends_on(name):
+    model = {"dataset", "ensemble", "members", "lambda_jr"}
+    wanted = {
+        "dataset": {"dataset"},
+        "learner": {"dataset", "ensemble", "lambda_jr", "member"},
+        "snapshots": {"dataset", "members", "lambda_jr"},
+        "ensemble": model,
+        "clean": model,
+        "uaps": model | {"eps", "first", "last"},
+        "worst": model | {"eps"},
+        "worst_uap": model | {"eps"},
+    }
+    assert set(re.findall(r"{(\w+)}", getattr(Layout("results", "test"), name))) == wanted[name]

@@ -139,3 +139,28 @@ def test_a_damaged_table_is_named(tmp_path, content):
         path.write_text(content)
     with pytest.raises(ArtifactError, match=r"metrics\.csv"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998) 857-872, Table I, method 3
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_intervals_are_those_published(successes, trials, low, high):
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_an_interval_holds_its_proportion():
+    outside = []
+    for trials in range(1, 600):
+        for successes in (0, 1, trials - 1, trials):
+            low, high = wilson_interval(successes, trials)
+            if not low <= successes / trials <= high:
+                outside.append((successes, trials))
+    assert outside == []
+
+
+def test_files_of_two_runs_over_the_same_model_are_not_mixed(run):
+    folder, clean, worst = run
+    with pytest.raises(ValueError, match="not a many-to-one"):
+        aggregate_metrics(clean + clean[:1], worst, folder / "m.csv", folder / "s.csv", 0.5, 0.95)

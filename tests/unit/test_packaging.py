@@ -76,3 +76,21 @@ def test_modules_import_no_more_than_they_need(modules, absent):
     code += f"print([m for m in {list(absent)} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def third_party_imports(folder):
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    return {name for name in names - set(sys.stdlib_module_names) if not (folder / f"{name}.py").exists()}
+
+
+@pytest.mark.parametrize("folder", ["src", "workflow/scripts"])
+def test_what_runs_imports_nothing_undeclared(project, folder):
+    declared = {re.match(r"[a-z]+", requirement)[0] for requirement in project["dependencies"]}
+    brought = {"matplotlib"}  # by seaborn
+    assert third_party_imports(ROOT / folder) - {"jacobian_ensembles", "yaml"} <= declared | brought

@@ -1,5 +1,8 @@
+import os
 import shutil
 import subprocess
+
+import pytest
 
 from jacobian_ensembles import provenance as module
 from jacobian_ensembles.provenance import provenance
@@ -29,3 +32,21 @@ def test_the_commit_is_named_and_uncommitted_changes_are_confessed(tmp_path, mon
     assert len(commit) == 40
     (tmp_path / "provenance.py").write_text("changed")
     assert provenance({}, "cpu", 1, 0)["commit"] == f"{commit}-dirty"
+
+
+@pytest.fixture(autouse=True)
+def _no_repository_from_outside(monkeypatch):
+    # inside a git hook GIT_DIR names the real repository, and git() above would commit to it
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+
+
+def test_a_missing_package_and_a_missing_git_are_no_error(monkeypatch):
+    def none(package):
+        raise module.PackageNotFoundError(package)
+
+    monkeypatch.setattr(module, "version", none)
+    monkeypatch.setenv("PATH", "")
+    record = provenance({}, "cpu", 1, 0)
+    assert record["commit"] is None
+    assert set(record["versions"].values()) == {None}

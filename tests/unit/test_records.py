@@ -58,3 +58,14 @@ def test_clean_predictions_come_back(tmp_path):
     save_clean(tmp_path / "c", predicted, labels, SPEC)
     got, truth, spec = load_clean(tmp_path / "c")
     assert (got.tolist(), truth.tolist(), spec) == ([1, 2, 9], [1, 3, 9], SPEC)
+
+
+def test_bits_are_packed_first_image_first():
+    bits = np.array([[1, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0]], bool)
+    assert pack_bits(bits).tolist() == [[0b10110001, 0b11000000]]
+
+
+def test_predictions_and_labels_of_different_length_are_refused(tmp_path):
+    save_clean(tmp_path / "c", np.zeros(3), np.zeros(4), SPEC)
+    with pytest.raises(ArtifactError, match=r"predicted is uint8 \(3,\) where uint8 \(4,\)"):
+        load_clean(tmp_path / "c")

@@ -1,3 +1,4 @@
+import ast
 import shutil
 from pathlib import Path
 
@@ -73,3 +74,69 @@ def test_an_unknown_module_is_refused():
 def test_every_module_is_read():
     for path in Path(source._PACKAGE).glob("[a-z]*.py"):
         assert len(code_digest(path.stem)) == 16
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A package of four modules: top imports middle inside a function, middle imports base and config."""
+    folder = tmp_path / "jacobian_ensembles"
+    folder.mkdir()
+    monkeypatch.setattr(source, "_PACKAGE", folder)
+    texts = {
+        "base": 'def f(x=1):\n    """What."""\n    return x + 1\n',
+        "middle": "from jacobian_ensembles.base import f\nfrom jacobian_ensembles.config import C\n",
+        "top": "def g():\n    from jacobian_ensembles.middle import f\n    return f\n",
+        "config": "C = 1\n",
+    }
+
+    def digest(module="top", **changes):
+        for name, text in {**texts, **changes}.items():
+            (folder / f"{name}.py").write_text(text)
+        source._read.cache_clear()
+        return code_digest(module)
+
+    yield digest
+    source._read.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "def f(x=1):\n    return x + 1\n",
+        "# new\ndef f(\n    x=1,\n):\n    return (x + 1)  # sum\n",
+        '"""A module."""\n\n\ndef f(x=1):\n    """Another."""\n    return x + 1\n',
+    ],
+)
+def test_only_what_code_does_counts_however_far_below(tiny, base):
+    assert tiny(base=base) == tiny()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "def f(x=2):\n    return x + 1\n",
+        "def f(x=1):\n    return x - 1\n",
+        "def f(x=1):\n    return x + 1.0\n",
+        "A = 0\n\n\ndef f(x=1):\n    return x + 1\n",
+        'def f(x=1):\n    y = """What."""\n    return x + 1\n',
+    ],
+)
+def test_any_change_of_code_counts_however_far_below(tiny, base):
+    assert tiny(base=base) != tiny()
+
+
+def test_configuration_is_not_followed(tiny):
+    assert tiny(config="from jacobian_ensembles.nowhere import x\n") == tiny()
+
+
+def test_every_import_of_the_package_has_the_one_form_that_digests_follow():
+    root = Path(__file__).resolve().parents[2]
+    for path in [*(root / "src").rglob("*.py"), *(root / "workflow" / "scripts").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                assert node.module != "jacobian_ensembles", path
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.startswith("jacobian_ensembles")]
+                # provenance reads __version__, which is no science
+                assert not names or (path.name, names) == ("provenance.py", ["jacobian_ensembles"]), path

@@ -127,3 +127,50 @@ def test_the_note_counts_what_the_numbers_rest_on():
     assert run_note(MNIST, "paper", "") == "run 'paper', worst of 50 attack seeds, 4 eps values, 10,000 test images."
     one = MNIST.assign(seeds=1, eps_values=1, images=500)
     assert run_note(one, "x", "SMOKE") == "SMOKE: run 'x', one attack seed, 1 eps value, 500 test images."
+
+
+BOTH = pd.concat([MNIST, MNIST.assign(dataset="fashion_mnist")], ignore_index=True)
+
+
+def test_latex_of_two_datasets_holds_together():
+    latex = table1_latex(select_table1(BOTH), "100 % of run_1 #2 & $")
+    opened = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", latex):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert opened == []
+    assert latex.count("{") == latex.count("}")
+    assert latex.index("{MNIST accuracy") < latex.index("{Fashion-MNIST accuracy")
+    text = re.sub(r"\$\\lambda_\{\\mathrm\{JR\}\}\$", "", latex)
+    caption = next(line for line in text.splitlines() if line.startswith("\\caption"))
+    assert re.search(r"(?<!\\)[%#_&$]", caption) is None
+    assert re.search(r"(?<!\\)[%#_$]", text) is None
+    for line in (line for line in text.splitlines() if line.endswith(r"\\")):
+        spans = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d)", line))
+        assert len(re.findall(r"(?<!\\)&", line)) + 1 + spans == 7
+
+
+@pytest.mark.parametrize("banner", ["see }", r"C:\new", "a^b", "a { b"])
+def test_a_banner_cannot_break_the_document(banner):
+    caption = next(line for line in table1_latex(select_table1(MNIST), banner).splitlines() if "caption" in line)
+    assert banner not in caption
+
+
+def test_a_small_lambda_is_not_printed_as_zero():
+    rows = summary(("mnist", "voting", 1, 0.0, 0.99, 0.3), ("mnist", "voting", 1, 0.001, 0.99, 0.4))
+    latex = table1_latex(select_table1(rows), "")
+    assert "JR only & Voting & 1 & 0.00 &" not in latex
+
+
+def test_differences_are_ours_minus_the_papers():
+    rows = summary(("mnist", "snapshot", 3, 0.5, 0.9712, 0.80), ("fashion_mnist", "voting", 1, 0.1, 0.80, 0.33))
+    table = compare_with_paper(rows).set_index(["dataset", "ensemble", "members", "lambda"])
+    got = table.loc["mnist", "snapshot", 3, 0.5]
+    # 97.12 - 97.8, 80.0 - 82.8, 88.56 - 90.3
+    assert [got[f"difference_{c}"] for c in ("clean", "avg_uap", "weighted")] == [-0.68, -2.8, -1.74]
+    got = table.loc["fashion_mnist", "voting", 1, 0.1]
+    # 80 - 79, 33 - 31.2, 56.5 - 55.1
+    assert [got[f"difference_{c}"] for c in ("clean", "avg_uap", "weighted")] == [1.0, 1.8, 1.4]
+    assert table["our_weighted"].notna().sum() == 2
