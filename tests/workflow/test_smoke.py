@@ -1,5 +1,6 @@
 import json
 import struct
+import zipfile
 
 import pandas as pd
 import pytest
@@ -42,6 +43,17 @@ def test_every_job_left_log_benchmark_and_provenance(smoke):
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
     assert len(records) == done
     assert all(r["settings"]["rule"] and r["wall_seconds"] > 0 and r["versions"]["torch"] for r in records)
+
+
+def test_the_report_holds_every_figure_and_table(smoke, tmp_path):
+    smoke.preset("smoke", "--report", str(tmp_path / "report.zip"))
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        text = "".join(archive.read(name).decode(errors="ignore") for name in archive.namelist())
+    for name in ("figure1_clean_accuracy", "figure2_robustness", "figure3_tradeoff", "table1.csv", "comparison.csv"):
+        assert name in text
+    # a caption that depends on the figure, and the run's banner
+    assert "Up and to the right" in text
+    assert "SMOKE TEST" in text
 
 
 def test_a_second_run_does_nothing(smoke):

@@ -9,7 +9,6 @@ rule download_dataset:
         paths.log(paths.dataset),
     benchmark:
         paths.benchmark(paths.dataset)
-    retries: 2
     conda:
         "../../environment.yml"
     threads: 1

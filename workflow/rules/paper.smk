@@ -14,7 +14,7 @@ rule plot_figure:
         pdf=f"{figure}.pdf",
         png=report(
             f"{figure}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
