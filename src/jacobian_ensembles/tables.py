@@ -109,7 +109,7 @@ def table1_latex(table: pd.DataFrame, note: str) -> str:
         "\\centering",
         f"\\caption{{Weighted accuracy (in \\%). {_latex_escape(note)}}}",
         "\\label{tab:weighted-accuracy}",
-        "\\begin{tabular}{llrrrrr}",
+        "\\begin{tabular}{@{}llrrrrr@{}}",
         "\\toprule",
     ]
     for i, (dataset, rows) in enumerate(shown.groupby("Dataset", sort=False)):
