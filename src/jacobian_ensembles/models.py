@@ -27,9 +27,10 @@ def _window_shifts(dtype: torch.dtype, device: torch.device) -> Tensor:
     Seen from a window, its four pixels apply the kernel to one 6x6 patch through four shifts. With the patch
     split into its four phases (``pixel_unshuffle``), each shift is four 3x3 kernels.
     """
-    single = torch.eye(25, dtype=dtype, device=device).view(25, 5, 5)
-    shifts = torch.stack([F.pad(single, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)], 1)
-    return F.pixel_unshuffle(shifts.unsqueeze(2), 2).reshape(25, 144)
+    with torch.inference_mode(False):  # it is kept, and may be needed in a graph later
+        single = torch.eye(25, dtype=dtype, device=device).view(25, 5, 5)
+        shifts = torch.stack([F.pad(single, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)], 1)
+        return F.pixel_unshuffle(shifts.unsqueeze(2), 2).reshape(25, 144)
 
 
 def _phase_kernel(weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from helpers_science import ACTIVATIONS, SCALINGS, give_biases, jacobians, plain_lenet, plain_of, textured
 
+from jacobian_ensembles import models
 from jacobian_ensembles.checkpoints import PARAMETER_SHAPES
 from jacobian_ensembles.models import LeNet, build_nets, parameter_arrays
 
@@ -261,3 +262,12 @@ def test_on_flat_background_the_first_pixel_wins_although_sums_differ_by_roundin
     expected = torch.einsum("bc,bcd->bd", v, jacobians(plain_of(net), x))
     error = (net.linearize(x).vjp(v).flatten(1) - expected).norm(dim=1) / expected.norm(dim=1)
     assert error.max() < 1e-5
+
+
+def test_a_net_first_used_in_inference_mode_can_be_trained_afterwards():
+    models._window_shifts.cache_clear()
+    net, x = LeNet(), textured(2, dtype=torch.float32)
+    with torch.inference_mode():
+        net(x)
+    net(x).sum().backward()
+    assert net.conv1.weight.grad.abs().sum() > 0
