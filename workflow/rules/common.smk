@@ -15,8 +15,9 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# adapters read the slots per device here; the whole section is filled in, defaults included
+# adapters read from here what must not re-run anything: slots per device, and where the data lies
 config["compute"] = cfg.compute.model_dump()
+config["data"] = cfg.data.model_dump()
 
 paths = Layout(cfg.run.results, cfg.run.name)
 gpu_slot = int(wants_gpu(cfg.compute.device))

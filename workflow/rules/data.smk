@@ -17,7 +17,6 @@ rule download_dataset:
         runtime=30,
         gpu=0,
     params:
-        local_dir=cfg.data.local_dir,
         code=code("download_dataset"),
     message:
         "Fetch and verify {wildcards.dataset}"

@@ -4,7 +4,7 @@
 rule evaluate_ensemble:
     input:
         ensemble=paths.ensemble,
-        dataset=paths.dataset,
+        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
     output:
         clean=paths.clean,
         provenance=paths.provenance(paths.clean),
