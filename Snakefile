@@ -3,7 +3,7 @@
 #   snakemake --cores all --resources gpu=1                                                    the paper's grid
 #   snakemake --cores all --resources gpu=1 --configfile workflow/presets/quick.yaml           minutes, small grid
 #
-# Named targets: data, learners, metrics, figures, tables.
+# Named targets: data, learners, metrics, figures, tables, recipe.
 from snakemake.utils import min_version
 
 min_version("9.10")
@@ -18,6 +18,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/recipe.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -30,6 +31,7 @@ localrules:
     metrics,
     figures,
     tables,
+    recipe,
 
 
 rule all:

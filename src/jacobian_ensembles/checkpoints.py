@@ -31,7 +31,8 @@ def save_learners(path: str | Path, arrays: Mapping[str, np.ndarray], spec: Mapp
     Args:
         path: The file to write.
         arrays: (M, ...) float32 arrays by parameter name.
-        spec: ``dataset``, ``ensemble``, ``lambda`` and ``architecture`` of the learners.
+        spec: ``dataset``, ``ensemble``, ``lambda`` and ``architecture`` of the learners, and the
+            ``validation_accuracy`` of each.
     """
     members = len(arrays["conv1.weight"])
     save_tensors(path, arrays, kind="learners", spec={**spec, "members": members})
@@ -70,7 +71,7 @@ def assemble_ensemble(learners: Sequence[str | Path], members: int, path: str | 
         ArtifactError: If the files do not hold M learners in all, or were trained differently.
     """
     loaded = [load_learners(source) for source in learners]
-    specs = [{k: v for k, v in spec.items() if k != "members"} for _, spec in loaded]
+    specs = [{k: v for k, v in spec.items() if k not in ("members", "validation_accuracy")} for _, spec in loaded]
     for source, spec in zip(learners, specs, strict=True):
         if spec != specs[0]:
             raise ArtifactError(f"{source}: trained with {spec}, but {learners[0]} with {specs[0]}.")
@@ -78,4 +79,5 @@ def assemble_ensemble(learners: Sequence[str | Path], members: int, path: str | 
     if count != members:
         raise ArtifactError(f"{path}: an ensemble of {members} was asked for, its files hold {count} learners.")
     arrays = {name: np.concatenate([part[name] for part, _ in loaded]) for name in PARAMETER_SHAPES}
-    save_learners(path, arrays, specs[0])
+    scores = [score for _, spec in loaded for score in spec["validation_accuracy"]]
+    save_learners(path, arrays, {**specs[0], "validation_accuracy": scores})

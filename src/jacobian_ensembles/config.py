@@ -45,6 +45,7 @@ def _number(value: Any) -> Any:
 
 PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
+VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
 class ConfigError(ValueError):
@@ -174,6 +175,13 @@ class Attack(_Frozen):
         return [(first, min(first + size, self.seeds) - 1) for first in range(0, self.seeds, size)]
 
 
+class Trial(_Frozen):
+    """One recipe of the training trials: the run's settings, with some of them replaced."""
+
+    model: Model
+    training: Training
+
+
 class Metrics(_Frozen):
     """How accuracies are summarised."""
 
@@ -207,6 +215,28 @@ class Config(_Frozen):
     metrics: Metrics = Metrics()
     figures: Figures = Figures()
     compute: Compute = Compute()
+    trials: dict[VariantName, Trial] = {}
+    ablation: dict[VariantName, Attack] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_variants(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Trials and attack variants say only what differs from the run's own settings."""
+
+        def over(section: str, changes: Any) -> Any:
+            base = raw.get(section)
+            return {**base, **changes} if isinstance(base, Mapping) and isinstance(changes, Mapping) else changes
+
+        def complete(trial: Any) -> Any:
+            if not isinstance(trial, Mapping):
+                return trial
+            return {**trial, **{section: over(section, trial.get(section, {})) for section in Trial.model_fields}}
+
+        out = dict(raw)
+        for key, fill in (("trials", complete), ("ablation", lambda changes: over("attack", changes))):
+            if isinstance(raw.get(key), Mapping):
+                out[key] = {name: fill(variant or {}) for name, variant in raw[key].items()}
+        return out
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -241,8 +271,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
             return []
         model = model.model_fields[part].annotation
-        while typing.get_origin(model) in (Annotated, tuple, typing.Union, types.UnionType):
-            model = typing.get_args(model)[0]
+        while (origin := typing.get_origin(model)) in (Annotated, tuple, dict, typing.Union, types.UnionType):
+            model = typing.get_args(model)[1 if origin is dict else 0]
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return []
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -11,6 +11,7 @@ from typing import get_args
 from jacobian_ensembles.config import Cell, DatasetName, EnsembleName
 
 _NUMBER = r"\d+\.\d\d+"  # no braces: Snakemake reads them as wildcards
+_VARIANT = r"[a-z0-9][a-z0-9_.-]*"
 
 #: The pattern of each wildcard, for Snakemake's ``wildcard_constraints``.
 WILDCARDS = {
@@ -22,6 +23,8 @@ WILDCARDS = {
     "eps": _NUMBER,
     "first": r"\d+",
     "last": r"\d+",
+    "trial": _VARIANT,
+    "variant": _VARIANT,
 }
 
 _CELL = "{dataset}/{ensemble}/M{members}/lambda{lambda_jr}"
@@ -77,6 +80,7 @@ class Layout:
         self.worst_uap = f"{root}/worst/{_CELL}/eps{{eps}}/worst_uap.safetensors"
         self.metrics = f"{root}/metrics/metrics.csv"
         self.summary = f"{root}/metrics/summary.csv"
+        self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 
-from jacobian_ensembles.artifacts import write_text
+from jacobian_ensembles.artifacts import read_json, write_text
 from jacobian_ensembles.metrics import read_table
 
 DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
@@ -247,6 +248,25 @@ def write_comparison(
         "Avg. UAP is a mean over four eps (0.10 to 0.25) in the paper, and over this run's eps here.\n\n"
     )
     write_text(markdown_path, text + to_markdown(shown) + "\n" + "\n".join(notes) + "\n")
+
+
+def write_trials(records: Sequence[str | Path], csv_path: str | Path, markdown_path: str | Path) -> None:
+    """Compare training recipes by their accuracy on the validation split.
+
+    Args:
+        records: What :func:`~jacobian_ensembles.training.trial_to_file` wrote.
+        csv_path: CSV to write, one row per (recipe, dataset, lambda).
+        markdown_path: Markdown to write, a row per recipe and a column per (dataset, lambda).
+    """
+    trials = pd.DataFrame([read_json(path) for path in records])
+    write_text(csv_path, trials.to_csv(index=False))
+    trials["shown"] = trials["validation_accuracy"].map(lambda v: "diverged" if pd.isna(v) else f"{100 * v:.2f}")
+    trials["setting"] = trials["dataset"].map(DATASET_TITLES) + " λ=" + trials["lambda"].map(short_number)
+    order = list(dict.fromkeys(trials["setting"]))
+    wide = trials.pivot_table("shown", "trial", "setting", aggfunc="first", sort=False)[order].reset_index()
+    images = int(trials["images"].min())
+    note = f"Accuracy (in %) of one learner on {images:,} validation images; no test image was read."
+    write_text(markdown_path, f"{note}\n\n{to_markdown(wide)}")
 
 
 def _signed(values: pd.Series, form: str) -> pd.Series:

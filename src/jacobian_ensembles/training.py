@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jacobian_ensembles.artifacts import write_json
 from jacobian_ensembles.checkpoints import save_learners
 from jacobian_ensembles.config import Model, Training
 from jacobian_ensembles.data import CLASSES, NORMALIZATION, load_split
@@ -219,6 +220,18 @@ def architecture(dataset: str, model: Model) -> dict[str, str | float]:
     return {"activation": model.activation, "dropout": model.dropout, "mean": mean, "std": std}
 
 
+def _load(
+    data_path: str | Path, device: str, validation_images: int, train_images: int | None
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The training and the validation split, on the device to train on."""
+    target = prepare_device(device)
+    (x, y), (validation_x, validation_y) = (
+        load_split(data_path, split, validation_images, limit)
+        for split, limit in (("train", train_images), ("validation", None))
+    )
+    return (x.to(target), y.to(target)), (validation_x.to(target), validation_y.to(target))
+
+
 def train_to_file(
     data_path: str | Path,
     path: str | Path,
@@ -255,11 +268,7 @@ def train_to_file(
     Raises:
         DivergedError: See :func:`train_learners`; then nothing is stored.
     """
-    target = prepare_device(device)
-    train, validation = (
-        tuple(t.to(target) for t in load_split(data_path, split, validation_images, limit))
-        for split, limit in (("train", train_images), ("validation", None))
-    )
+    train, validation = _load(data_path, device, validation_images, train_images)
     spec = {
         "dataset": dataset,
         "ensemble": ensemble,
@@ -276,4 +285,46 @@ def train_to_file(
         bootstrap=ensemble == "bagging",
         snapshots=snapshots,
     )
-    save_learners(path, parameter_arrays(result.nets), spec)
+    save_learners(path, parameter_arrays(result.nets), spec | {"validation_accuracy": result.validation_accuracy})
+
+
+def trial_to_file(
+    data_path: str | Path,
+    path: str | Path,
+    *,
+    trial: str,
+    dataset: str,
+    lambda_jr: float,
+    model: Model,
+    settings: Training,
+    seed: int,
+    validation_images: int,
+    train_images: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Try a training recipe on one learner, and record how it does on the validation split; the test set is not read.
+
+    Args:
+        data_path: The stored dataset.
+        path: The JSON record to write: validation accuracy and final loss, or how the learner diverged.
+        trial: The recipe's name.
+        dataset: ``mnist`` or ``fashion_mnist``.
+        lambda_jr: Strength of Jacobian regularisation.
+        model: The architecture's settings.
+        settings: The training's settings.
+        seed: Base seed of the run.
+        validation_images: Size of the validation split.
+        train_images: Train on so many images only; None for all.
+        device: ``cpu`` or ``cuda``.
+    """
+    train, validation = _load(data_path, device, validation_images, train_images)
+    record = {"trial": trial, "dataset": dataset, "lambda": lambda_jr, "epochs": settings.epochs, "seed": seed}
+    record |= {"images": len(validation[1]), "validation_accuracy": None, "loss": None, "diverged": None}
+    # the draws of voting's first learner, whatever the recipe: trials differ in nothing else
+    identity = (seed, dataset, "voting", lambda_jr, 0)
+    try:
+        result = train_learners(train, validation, architecture(dataset, model), settings, lambda_jr, identity)
+        record |= {"validation_accuracy": result.validation_accuracy[0], "loss": result.history[-1]["loss"]}
+    except DivergedError as error:
+        record["diverged"] = str(error)
+    write_json(path, record)

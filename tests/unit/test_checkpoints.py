@@ -5,6 +5,7 @@ from jacobian_ensembles.artifacts import ArtifactError, save_tensors
 from jacobian_ensembles.checkpoints import PARAMETER_SHAPES, assemble_ensemble, load_learners, save_learners
 
 SPEC = {"dataset": "mnist", "ensemble": "bagging", "lambda": 0.1, "architecture": {"activation": "tanh"}}
+SCORES = {"validation_accuracy": [0.5, 0.25, 0.75]}
 
 
 def arrays(members, start=0):
@@ -17,20 +18,20 @@ def arrays(members, start=0):
 def learners(folder, count, spec=SPEC):
     paths = [folder / f"learner{i}.safetensors" for i in range(count)]
     for i, path in enumerate(paths):
-        save_learners(path, arrays(1, start=i), spec)
+        save_learners(path, arrays(1, start=i), {**spec, "validation_accuracy": [SCORES["validation_accuracy"][i % 3]]})
     return paths
 
 
 def test_members_are_stacked_in_order(tmp_path):
     assemble_ensemble(learners(tmp_path, 3), 3, tmp_path / "e.safetensors")
     loaded, spec = load_learners(tmp_path / "e.safetensors", members=3)
-    assert spec == {**SPEC, "members": 3}
+    assert spec == {**SPEC, **SCORES, "members": 3}
     assert loaded["fc3.bias"].shape == (3, 10)
     assert loaded["fc3.bias"][:, 0].tolist() == [0, 1, 2]
 
 
 def test_a_run_of_snapshots_is_an_ensemble(tmp_path):
-    save_learners(tmp_path / "s.safetensors", arrays(3), SPEC)
+    save_learners(tmp_path / "s.safetensors", arrays(3), {**SPEC, **SCORES})
     assemble_ensemble([tmp_path / "s.safetensors"], 3, tmp_path / "e.safetensors")
     assert (tmp_path / "e.safetensors").read_bytes() == (tmp_path / "s.safetensors").read_bytes()
 

@@ -1,0 +1,71 @@
+# Training recipes compared on the validation split: what the settings in config.yaml were chosen by.
+
+recipe_table = f"{paths.tables}/recipe"
+
+
+rule train_trial:
+    input:
+        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+    output:
+        record=paths.trial,
+        provenance=paths.provenance(paths.trial),
+    log:
+        paths.log(paths.trial),
+    benchmark:
+        paths.benchmark(paths.trial)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+        gpu=gpu_slot,
+    params:
+        seed=cfg.seed,
+        data=leaves(cfg.data, "validation_images", "train_images"),
+        model=lambda w: cfg.trials[w.trial].model.model_dump(),
+        training=lambda w: cfg.trials[w.trial].training.model_dump(),
+        code=code("train_trial"),
+    message:
+        "Try recipe {wildcards.trial}: {wildcards.dataset} lambda={wildcards.lambda_jr}"
+    script:
+        "../scripts/train_trial.py"
+
+
+rule compare_trials:
+    input:
+        records=expand(
+            paths.trial,
+            trial=cfg.trials,
+            dataset=cfg.grid.datasets,
+            lambda_jr=map(number_token, cfg.grid.lambdas),
+        ),
+    output:
+        csv=f"{recipe_table}.csv",
+        markdown=report(
+            f"{recipe_table}.md", caption="../report/recipe.rst", category="Recipe"
+        ),
+        provenance=paths.provenance(f"{recipe_table}.csv"),
+    log:
+        paths.log(f"{recipe_table}.csv"),
+    benchmark:
+        paths.benchmark(f"{recipe_table}.csv")
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("compare_trials"),
+    message:
+        "Compare the training recipes"
+    script:
+        "../scripts/compare_trials.py"
+
+
+rule recipe:
+    input:
+        rules.compare_trials.output.csv,
+        rules.compare_trials.output.markdown,

@@ -1,0 +1,8 @@
+"""Gather the training trials in one table."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.tables import write_trials
+
+    write_trials(snakemake.input.records, snakemake.output.csv, snakemake.output.markdown)
