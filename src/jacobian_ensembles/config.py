@@ -87,7 +87,7 @@ class Run(_Frozen):
         return name
 
 
-class Cell(_Frozen):
+class GridCell(_Frozen):
     """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
 
     dataset: DatasetName
@@ -96,15 +96,22 @@ class Cell(_Frozen):
     lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
 
 
+class Cell(GridCell):
+    """One training of a model of the grid; repetitions differ in every random draw."""
+
+    repetition: Annotated[int, Field(ge=0)] = 0
+
+
 class Grid(_Frozen):
-    """The experiment grid: the product of the lists, or only ``cells`` of it."""
+    """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times."""
 
     datasets: _tuple_of(DatasetName)  # type: ignore[valid-type]
     ensembles: _tuple_of(EnsembleName)  # type: ignore[valid-type]
     members: _tuple_of(PositiveInt)  # type: ignore[valid-type]
     lambdas: _tuple_of(Annotated[float, Field(ge=0), BeforeValidator(_number)])  # type: ignore[valid-type]
     eps: _tuple_of(Unit)  # type: ignore[valid-type]
-    cells: _tuple_of(Cell) | None = None  # type: ignore[valid-type]
+    repetitions: PositiveInt = 1
+    cells: _tuple_of(GridCell) | None = None  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:
@@ -117,11 +124,11 @@ class Grid(_Frozen):
                 )
         return self
 
-    def product(self) -> list[Cell]:
+    def product(self) -> list[GridCell]:
         """All cells of the product of the lists, in their order."""
         axes = (self.datasets, self.ensembles, self.members, self.lambdas)
         return [
-            Cell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
+            GridCell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
         ]
 
 
@@ -257,9 +264,14 @@ class Config(_Frozen):
 
     @property
     def cells(self) -> list[Cell]:
-        """The models of this run, in the order of the grid."""
+        """The trainings of this run: its models in the order of the grid, each with its repetitions."""
         chosen = self.grid.cells
-        return [c for c in self.grid.product() if chosen is None or c in chosen]
+        return [
+            Cell.model_construct(**dict(cell), repetition=repetition)
+            for cell in self.grid.product()
+            if chosen is None or cell in chosen
+            for repetition in range(self.grid.repetitions)
+        ]
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
@@ -268,11 +280,14 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
+        if typing.get_origin(model) is dict:  # the part is a name the user chose
+            model = typing.get_args(model)[1]
+            continue
         if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
             return []
         model = model.model_fields[part].annotation
-        while (origin := typing.get_origin(model)) in (Annotated, tuple, dict, typing.Union, types.UnionType):
-            model = typing.get_args(model)[1 if origin is dict else 0]
+        while typing.get_origin(model) in (Annotated, tuple, typing.Union, types.UnionType):
+            model = typing.get_args(model)[0]
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return []
     return [field.alias or name for name, field in model.model_fields.items()]

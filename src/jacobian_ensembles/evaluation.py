@@ -72,7 +72,7 @@ def evaluate_to_file(
         ensemble_path: The assembled ensemble.
         data_path: The stored dataset.
         path: The file to write.
-        cell: ``dataset``, ``ensemble``, ``members`` and ``lambda`` of the model.
+        cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
         validation_images: Size of the validation split.
         test_images: Use so many test images only; None for all.
         device: ``cpu`` or ``cuda``.

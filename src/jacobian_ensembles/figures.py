@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 
 from jacobian_ensembles.artifacts import write_bytes
-from jacobian_ensembles.metrics import read_table
+from jacobian_ensembles.metrics import MODEL_KEYS, average_repetitions, read_table
 from jacobian_ensembles.tables import DATASET_TITLES, run_note, short_number
 
 mpl.use("Agg")
@@ -148,7 +148,7 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
 
 
 def _figure1(metrics: pd.DataFrame, eps: float) -> Figure:
-    models = metrics.drop_duplicates(["dataset", "ensemble", "members", "lambda"])
+    models = metrics.drop_duplicates(MODEL_KEYS)
     return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)")
 
 
@@ -185,10 +185,11 @@ def plot_figure(
     pdf_path: str | Path,
     png_path: str | Path,
     eps: float,
+    confidence: float,
     run: str,
     banner: str,
 ) -> None:
-    """Draw one figure of the paper.
+    """Draw one figure of the paper, of the means over training repetitions.
 
     Args:
         name: A key of :data:`FIGURES`.
@@ -197,11 +198,12 @@ def plot_figure(
         pdf_path: PDF to write.
         png_path: PNG to write.
         eps: The eps of Figure 2.
+        confidence: Level of the intervals over repetitions.
         run: The run's name.
         banner: The run's banner; empty for a full run.
     """
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        fig = FIGURES[name](read_table(metrics_path), eps)
+        fig = FIGURES[name](average_repetitions(read_table(metrics_path), confidence), eps)
         sns.despine(fig)
         note = run_note(read_table(summary_path), run, banner)
         wrapped = textwrap.fill(note, int(15 * fig.get_figwidth()))

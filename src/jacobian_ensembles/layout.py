@@ -1,6 +1,6 @@
 """Every path template, wildcard pattern and number token of the results tree, in one place.
 
-A result's path spells its cell: ``<run>/<stage>/<dataset>/<ensemble>/M<members>/lambda<l>/eps<e>/...``.
+A result's path spells its cell: ``<run>/<stage>/<dataset>/<ensemble>/M<members>/lambda<l>/rep<r>/eps<e>/...``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ WILDCARDS = {
     "dataset": "|".join(get_args(DatasetName)),
     "ensemble": "|".join(get_args(EnsembleName)),
     "members": r"[1-9]\d*",
+    "repetition": r"\d+",
     "member": r"\d+",
     "lambda_jr": _NUMBER,
     "eps": _NUMBER,
@@ -27,7 +28,7 @@ WILDCARDS = {
     "variant": _VARIANT,
 }
 
-_CELL = "{dataset}/{ensemble}/M{members}/lambda{lambda_jr}"
+_CELL = "{dataset}/{ensemble}/M{members}/lambda{lambda_jr}/rep{repetition}"
 
 
 def number_token(value: float) -> str:
@@ -56,6 +57,7 @@ def cell_wildcards(cell: Cell) -> dict[str, str]:
         "ensemble": cell.ensemble,
         "members": str(cell.members),
         "lambda_jr": number_token(cell.lambda_jr),
+        "repetition": str(cell.repetition),
     }
 
 
@@ -71,8 +73,10 @@ class Layout:
         root = f"{results}/{run}"
         self.root = root
         self.dataset = f"{results}/data/{{dataset}}.safetensors"
-        self.learner = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/learner{{member}}.safetensors"
-        self.snapshots = f"{root}/learners/{{dataset}}/snapshot/M{{members}}/lambda{{lambda_jr}}/snapshots.safetensors"
+        single = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}"
+        self.learner = f"{single}/learner{{member}}.safetensors"
+        cyclic = f"{root}/learners/{{dataset}}/snapshot/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
+        self.snapshots = f"{cyclic}/snapshots.safetensors"
         self.ensemble = f"{root}/ensembles/{_CELL}/ensemble.safetensors"
         self.clean = f"{root}/clean/{_CELL}/clean.safetensors"
         self.uaps = f"{root}/uaps/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from jacobian_ensembles.artifacts import ArtifactError, read_json, save_tensors, write_json, write_text
 from jacobian_ensembles.records import load_clean, load_uaps, pack_bits
 
-CELL_KEYS = ["dataset", "ensemble", "members", "lambda"]
+MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
+CELL_KEYS = [*MODEL_KEYS, "repetition"]
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -110,7 +112,7 @@ def aggregate_metrics(
     Args:
         clean_files: Clean predictions, one file per model.
         worst_files: Worst-case records, one file per (model, eps).
-        metrics_path: CSV to write, one row per (model, eps).
+        metrics_path: CSV to write, one row per (model, repetition, eps).
         summary_path: CSV to write, one row per model: clean, mean UAP and weighted accuracy.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
@@ -129,23 +131,71 @@ def aggregate_metrics(
     order = [*CELL_KEYS, "eps"]
     leading = [*order, "seeds", "images", "worst_accuracy", "worst_low", "worst_high", "worst_seed"]
     metrics = metrics[leading + [c for c in metrics.columns if c not in leading]].sort_values(order)
-    summary = summarize(metrics, clean_weight)
+    summary = summarize(metrics, clean_weight, confidence)
     for path, table in ((metrics_path, metrics), (summary_path, summary)):
         write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def summarize(metrics: pd.DataFrame, clean_weight: float) -> pd.DataFrame:
+def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean, for a handful of independent trainings.
+
+    Args:
+        values: At least 2 numbers.
+        confidence: In (0, 1).
+
+    Returns:
+        Lower and upper bound.
+
+    References:
+        Student: The Probable Error of a Mean, Biometrika 1908.
+    """
+    if len(values) < 2:
+        raise ValueError(f"An interval over repetitions needs at least 2 of them. Got {len(values)}.")
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Average every accuracy over the training repetitions of a model.
+
+    Args:
+        table: Rows with the cell's keys and, possibly, ``eps``.
+        confidence: Level of the intervals.
+
+    Returns:
+        One row per model (and eps), without ``repetition``: means, and the number of ``repetitions``. Where there
+        are several, ``<stem>_low`` and ``<stem>_high`` of each ``<stem>_accuracy`` are Student's t interval over
+        repetitions, and ``<stem>_sd`` their standard deviation; of a single training the intervals stay as they
+        are, over test images.
+    """
+    keys = [*MODEL_KEYS, "eps"] if "eps" in table.columns else MODEL_KEYS
+    stems = [c.removesuffix("_accuracy") for c in table.columns if c.endswith("_accuracy")]
+    rows = []
+    for _, group in table.groupby(keys):
+        row = group.iloc[0].drop("repetition").to_dict() | {"repetitions": len(group)}
+        for stem in stems if len(group) > 1 else ():
+            values = group[f"{stem}_accuracy"]
+            low, high = student_interval(values, confidence)
+            row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": low, f"{stem}_high": high}
+            row |= {f"{stem}_sd": values.std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> pd.DataFrame:
     """One row per model: clean accuracy, mean over eps of the worst-case accuracy, weighted accuracy.
 
     Args:
         metrics: The table of :func:`aggregate_metrics`.
         clean_weight: Weight of clean accuracy.
+        confidence: Level of the intervals over repetitions.
 
     Returns:
-        A frame with the cell's keys, ``clean_accuracy``, ``mean_uap_accuracy``, ``weighted_accuracy``, and the
-        number of eps values, attack seeds and test images behind them.
+        A frame with ``clean_accuracy``, ``mean_uap_accuracy`` and ``weighted_accuracy`` of every model, averaged
+        over its repetitions (see :func:`average_repetitions`), and the number of eps values, attack seeds and
+        test images behind them.
     """
-    summary = metrics.groupby(CELL_KEYS, as_index=False).agg(
+    cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
         clean_accuracy=("clean_accuracy", "first"),
         clean_low=("clean_low", "first"),
         clean_high=("clean_high", "first"),
@@ -154,10 +204,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float) -> pd.DataFrame:
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
-    summary["weighted_accuracy"] = weighted_accuracy(
-        summary["clean_accuracy"], summary["mean_uap_accuracy"], clean_weight
-    )
-    return summary
+    cells["weighted_accuracy"] = weighted_accuracy(cells["clean_accuracy"], cells["mean_uap_accuracy"], clean_weight)
+    return average_repetitions(cells, confidence)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -170,7 +218,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as CSV ({error}). Delete it to have it made again.") from error
-    missing = [key for key in CELL_KEYS if key not in table.columns]
+    missing = [key for key in MODEL_KEYS if key not in table.columns]
     if missing:
         raise ArtifactError(f"{path}: no column {', '.join(missing)}. Delete it to have it made again.")
     return table

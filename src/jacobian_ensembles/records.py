@@ -28,7 +28,7 @@ def save_clean(path: str | Path, predicted: np.ndarray, labels: np.ndarray, spec
         path: The file to write.
         predicted: (N,) predicted classes.
         labels: (N,) true classes.
-        spec: The cell: ``dataset``, ``ensemble``, ``members``, ``lambda``.
+        spec: The cell: ``dataset``, ``ensemble``, ``members``, ``lambda``, ``repetition``.
     """
     tensors = {"predicted": predicted.astype(np.uint8), "labels": labels.astype(np.uint8)}
     save_tensors(path, tensors, kind="clean", spec=spec)

@@ -75,5 +75,7 @@ def code_digest(*modules: str) -> str:
 
 
 def script_digest(path: str | Path) -> str:
-    """The :func:`code_digest` of the modules a script imports from this package."""
-    return code_digest(*_imports(ast.parse(Path(path).read_text())))
+    """A digest of what a script, and the modules it imports from this package, do: see :func:`code_digest`."""
+    tree = ast.parse(Path(path).read_text())
+    behind = code_digest(*_imports(tree))
+    return hashlib.sha256(f"{ast.unparse(_strip_docstrings(tree))}\n{behind}\n".encode()).hexdigest()[:16]

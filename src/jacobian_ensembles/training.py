@@ -142,7 +142,7 @@ def train_learners(
         architecture: Keyword arguments of :class:`~jacobian_ensembles.models.LeNet`.
         settings: Optimiser, rate, batch, epochs.
         lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0, for inputs in [0, 1].
-        identity: Whose draws these are (base seed, dataset, ensemble, lambda, member).
+        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member).
         bootstrap: Train on a bootstrap resample of ``train`` (bagging).
         snapshots: M: restart the learning rate M times over ``settings.snapshot_epochs`` and keep a
             snapshot at the end of each cycle. None for one learner over ``settings.epochs``.
@@ -239,6 +239,7 @@ def train_to_file(
     dataset: str,
     ensemble: str,
     lambda_jr: float,
+    repetition: int,
     member: int | None = None,
     snapshots: int | None = None,
     model: Model,
@@ -256,6 +257,7 @@ def train_to_file(
         dataset: ``mnist`` or ``fashion_mnist``.
         ensemble: ``bagging``, ``voting`` or ``snapshot``.
         lambda_jr: Strength of Jacobian regularisation.
+        repetition: Which training of this model; repetitions share no draw.
         member: Index of the learner (bagging, voting).
         snapshots: M (snapshot).
         model: The architecture's settings.
@@ -281,7 +283,7 @@ def train_to_file(
         spec["architecture"],
         settings,
         lambda_jr,
-        identity=(seed, dataset, ensemble, lambda_jr, snapshots if member is None else member),
+        identity=(seed, dataset, ensemble, lambda_jr, repetition, snapshots if member is None else member),
         bootstrap=ensemble == "bagging",
         snapshots=snapshots,
     )
@@ -321,7 +323,7 @@ def trial_to_file(
     record = {"trial": trial, "dataset": dataset, "lambda": lambda_jr, "epochs": settings.epochs, "seed": seed}
     record |= {"images": len(validation[1]), "validation_accuracy": None, "loss": None, "diverged": None}
     # the draws of voting's first learner, whatever the recipe: trials differ in nothing else
-    identity = (seed, dataset, "voting", lambda_jr, 0)
+    identity = (seed, dataset, "voting", lambda_jr, 0, 0)
     try:
         result = train_learners(train, validation, architecture(dataset, model), settings, lambda_jr, identity)
         record |= {"validation_accuracy": result.validation_accuracy[0], "loss": result.history[-1]["loss"]}

@@ -209,7 +209,7 @@ def craft_to_file(
         ensemble_path: The assembled ensemble.
         data_path: The stored dataset.
         path: The file to write.
-        cell: ``dataset``, ``ensemble``, ``members`` and ``lambda`` of the model.
+        cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
         eps: Radius, in (0, 1].
         first: First attack seed of the block.
         last: Last attack seed of the block, included.

@@ -41,6 +41,44 @@ def test_listed_cells_restrict_the_product():
     assert [(c.ensemble, c.members, c.lambda_jr) for c in config.cells] == [("bagging", 1, 0), ("snapshot", 3, 0.1)]
 
 
+def test_every_model_is_trained_as_often_as_asked():
+    config = load_config(changed(grid={"cells": [cell("mnist", "snapshot", 3, 0.1), cell()], "repetitions": 2}))
+    got = [(c.ensemble, c.members, c.repetition) for c in config.cells]
+    assert got == [("bagging", 1, 0), ("bagging", 1, 1), ("snapshot", 3, 0), ("snapshot", 3, 1)]
+
+
+def test_trials_and_attack_variants_say_only_what_differs():
+    config = load_config(
+        changed(
+            training={"epochs": 3, "optimizer": "sgd"},
+            attack={"clip": True},
+            model={},
+            trials={"long": {"training": {"epochs": 9}}, "same": {}, "relu": {"model": {"activation": "relu"}}},
+            ablation={"free": {"clip": False}, "default": {}},
+        )
+    )
+    assert (config.trials["long"].training.epochs, config.trials["long"].training.optimizer) == (9, "sgd")
+    assert config.trials["same"].training == config.training
+    assert (config.trials["relu"].model.activation, config.model.activation) == ("relu", "tanh")
+    assert config.ablation["default"] == config.attack
+    assert not config.ablation["free"].clip
+
+
+@pytest.mark.parametrize(
+    ("raw", "start"),
+    [
+        ({"trials": {"x": {"training": {"epoch": 9}}}}, "trials.x.training.epoch: unknown key; did you mean 'epochs'?"),
+        ({"trials": {"x": {"trainin": {}}}}, "trials.x.trainin: unknown key; did you mean 'training'?"),
+        ({"ablation": {"x": {"clipp": True}}}, "ablation.x.clipp: unknown key; did you mean 'clip'?"),
+        ({"ablation": {"x": 3}}, "ablation.x: got 3"),
+        ({"trials": {"A b": {}}}, "trials.A b"),
+    ],
+)
+def test_a_mistake_in_a_variant_is_named_where_it_is(raw, start):
+    (line,) = problems(changed(training={}, attack={}, model={}, **raw))
+    assert line.startswith(start)
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
@@ -119,7 +157,7 @@ def test_config_yaml_states_and_documents_every_key():
     raw = yaml.safe_load(text)
     assert set(raw) == set(sections(Config))
     for name, section in sections(Config).items():
-        if isinstance(raw[name], dict):
+        if name not in ("trials", "ablation") and isinstance(raw[name], dict):
             assert set(raw[name]) == set(section.model_fields), name
     for line in text.splitlines():
         key, _, rest = line.strip().partition(":")
@@ -132,7 +170,7 @@ def test_presets_state_only_what_differs(preset):
     base, overlay = yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(preset.read_text())
     for name, section in overlay.items():
         for key, value in section.items():
-            assert base[name][key] != value, f"{name}.{key}"
+            assert base[name].get(key) != value, f"{name}.{key}"
     assert overlay["run"]["name"] == preset.stem
 
 

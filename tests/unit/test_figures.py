@@ -14,7 +14,8 @@ def metrics(datasets=("mnist", "fashion_mnist"), members=(1, 3), lambdas=(0.0, 0
     for i, (dataset, ensemble, m, lam, e) in enumerate(grid):
         clean, worst = 0.9 - 0.02 * lam + 0.001 * m, 0.3 + 0.0005 * i
         rows.append(
-            {"dataset": dataset, "ensemble": ensemble, "members": m, "lambda": lam, "eps": e, "seeds": 3,
+            {"dataset": dataset, "ensemble": ensemble, "members": m, "lambda": lam, "repetition": 0,
+             "eps": e, "seeds": 3,
              "images": 10_000, "clean_accuracy": clean, "clean_low": clean - 0.01, "clean_high": clean + 0.01,
              "worst_accuracy": worst, "worst_low": worst - 0.02, "worst_high": worst + 0.02}
         )  # fmt: skip
@@ -62,9 +63,9 @@ def test_tradeoff_has_a_column_per_eps_and_a_label_per_lambda():
 def draw(folder, name, frame, banner="QUICK"):
     folder.mkdir(exist_ok=True)
     frame.to_csv(folder / "m.csv", index=False)
-    summarize(frame, 0.5).to_csv(folder / "s.csv", index=False)
+    summarize(frame, 0.5, 0.95).to_csv(folder / "s.csv", index=False)
     files = folder / "f.pdf", folder / "f.png"
-    plot_figure(name, folder / "m.csv", folder / "s.csv", *files, 0.15, "mine", banner)
+    plot_figure(name, folder / "m.csv", folder / "s.csv", *files, 0.15, 0.95, "mine", banner)
     return [file.read_bytes() for file in files]
 
 

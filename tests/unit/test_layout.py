@@ -74,6 +74,7 @@ def test_every_path_is_read_back_as_exactly_what_it_was_made_from():
     }
     for c in [cell(e, m, lam, d) for d in ("mnist", "fashion_mnist") for e in ("bagging", "snapshot", "voting")
               for m in (1, 11) for lam in (0, 0.1, 1, 10, 0.01)]:  # fmt: skip
+        c = c.model_copy(update={"repetition": 2})
         values = {**cell_wildcards(c), "eps": number_token(0.25), "member": "0", "first": "0", "last": "49"}
         for name in TEMPLATES:
             path = getattr(layout, name).format(**values)
@@ -97,11 +98,11 @@ def test_logs_of_datasets_are_found_whatever_the_run_is_called(run):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_has_every_wildcard_its_result_depends_on(name):
-    model = {"dataset", "ensemble", "members", "lambda_jr"}
+    model = {"dataset", "ensemble", "members", "lambda_jr", "repetition"}
     wanted = {
         "dataset": {"dataset"},
-        "learner": {"dataset", "ensemble", "lambda_jr", "member"},
-        "snapshots": {"dataset", "members", "lambda_jr"},
+        "learner": {"dataset", "ensemble", "lambda_jr", "repetition", "member"},
+        "snapshots": {"dataset", "members", "lambda_jr", "repetition"},
         "ensemble": model,
         "clean": model,
         "uaps": model | {"eps", "first", "last"},

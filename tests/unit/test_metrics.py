@@ -8,15 +8,17 @@ import pytest
 from jacobian_ensembles.artifacts import ArtifactError, load_tensors
 from jacobian_ensembles.metrics import (
     aggregate_metrics,
+    average_repetitions,
     read_table,
     select_worst_uap,
+    student_interval,
     summarize,
     weighted_accuracy,
     wilson_interval,
 )
 from jacobian_ensembles.records import save_clean, save_uaps
 
-CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.0}
+CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.0, "repetition": 0}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,36 @@ def test_tables_hold_the_hand_computed_numbers(run):
     assert summary["mean_uap_accuracy"].tolist() == [0.25, 0.25]
     assert summary["weighted_accuracy"].tolist() == [0.5, 0.375]
     assert summary["eps_values"].tolist() == [2, 2]
-    assert summarize(metrics, clean_weight=1.0)["weighted_accuracy"].tolist() == [0.75, 0.5]
+    assert summary["repetitions"].tolist() == [1, 1]
+    assert summarize(metrics, clean_weight=1.0, confidence=0.95)["weighted_accuracy"].tolist() == [0.75, 0.5]
+
+
+def test_student_intervals_by_hand():
+    # three values: mean 2, standard error 1/sqrt(3), t of 2 degrees of freedom 4.302653
+    assert student_interval([1, 2, 3]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+    with pytest.raises(ValueError, match="needs at least 2"):
+        student_interval([1])
+
+
+def test_repetitions_are_averaged_and_single_trainings_left_alone():
+    rows = [
+        {**CELL, "repetition": r, "worst_accuracy": a, "worst_low": a - 0.01, "worst_high": a + 0.01, "seeds": 5}
+        for r, a in enumerate((0.1, 0.2, 0.3))
+    ]
+    rows.append({**rows[0], "lambda": 0.5})
+    several, single = average_repetitions(pd.DataFrame(rows), 0.95).to_dict("records")
+    assert (several["lambda"], several["repetitions"], single["lambda"], single["repetitions"]) == (0.0, 3, 0.5, 1)
+    assert "repetition" not in several
+    assert (several["worst_accuracy"], several["worst_sd"]) == pytest.approx((0.2, 0.1))
+    assert (several["worst_low"], several["worst_high"]) == pytest.approx(student_interval([0.1, 0.2, 0.3]))
+    assert (single["worst_accuracy"], single["worst_low"], single["worst_high"]) == pytest.approx((0.1, 0.09, 0.11))
+    assert several["seeds"] == 5
+
+
+def test_every_eps_is_averaged_by_itself():
+    rows = [{**CELL, "repetition": r, "eps": e, "worst_accuracy": r + e} for r in (0, 1) for e in (0.1, 0.2)]
+    table = average_repetitions(pd.DataFrame(rows), 0.95)
+    assert table[["eps", "worst_accuracy"]].to_numpy() == pytest.approx(np.array([[0.1, 0.6], [0.2, 0.7]]))
 
 
 def test_the_order_of_files_does_not_matter(run):

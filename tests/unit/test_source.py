@@ -60,10 +60,23 @@ def test_drawing_and_training_do_not_depend_on_each_other():
     assert {"jacobian", "models", "data", "seeding", "training"} <= set(modules_behind("training"))
 
 
-def test_a_script_counts_by_what_it_imports(tmp_path):
+def test_a_script_counts_by_what_it_imports(tmp_path, package):
     script = tmp_path / "s.py"
     script.write_text("import os\nwith x:\n    from jacobian_ensembles.theory import theorem_bounds\n")
-    assert script_digest(script) == code_digest("theory")
+    before = script_digest(script)
+    script.write_text("# a comment\n" + script.read_text())
+    assert script_digest(script) == before
+    package("theory", "sigma**2 *", "sigma * sigma *")
+    assert script_digest(script) != before
+
+
+def test_a_script_counts_by_what_it_does_itself(tmp_path):
+    script = tmp_path / "s.py"
+    digests = []
+    for call in ("f(1)", "f(2)"):
+        script.write_text(f"from jacobian_ensembles.theory import f\n{call}\n")
+        digests.append(script_digest(script))
+    assert digests[0] != digests[1]
 
 
 def test_an_unknown_module_is_refused():

@@ -37,6 +37,10 @@ def test_a_new_eps_is_crafted_on_the_same_models(smoke, tmp_path):
     assert plan(smoke, tmp_path, grid={"eps": [0.15, 0.3]}) == ATTACK | GATHER
 
 
+def test_a_second_repetition_trains_and_attacks_every_model_again(smoke, tmp_path):
+    assert plan(smoke, tmp_path, grid={"repetitions": 2}) == TRAIN | ATTACK | GATHER
+
+
 def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
     cells = yaml.safe_load((smoke.path / "workflow/presets/smoke.yaml").read_text())["grid"]["cells"]
     # its first learner is there: the M = 1 model of the same lambda
@@ -88,9 +92,27 @@ def test_where_the_data_come_from_reruns_nothing(smoke, tmp_path):
     assert plan(smoke, tmp_path, data={"local_dir": "/somewhere/else"}) == {}
 
 
-def test_a_dataset_fetched_again_retrains_nothing(smoke, edit):
+def test_an_edit_of_the_download_reruns_nothing(smoke, edit):
     edit("src/jacobian_ensembles/datasets.py", "_ATTEMPTS = 3", "_ATTEMPTS = 4")
-    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"download_dataset": 2}
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_a_dataset_fetched_again_retrains_nothing(smoke):
+    (smoke.path / "results/data/mnist.safetensors").unlink()
+    smoke.preset("smoke", "results/data/mnist.safetensors")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_touched_files_rerun_nothing(smoke):
+    for part in ("workflow/scripts", "workflow/rules", "src"):
+        for path in (smoke.path / part).rglob("*.*"):
+            path.touch()
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_an_edit_of_an_adapter_reruns_its_rule(smoke, edit):
+    edit("workflow/scripts/select_worst_uap.py", "snakemake.params.confidence)", "float(snakemake.params.confidence))")
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"select_worst_uap": 6} | GATHER
 
 
 def test_an_edit_of_the_figures_only_redraws(smoke, edit):
@@ -115,7 +137,7 @@ def test_comments_and_docstrings_rerun_nothing(smoke, edit):
 
 
 def test_a_deleted_intermediate_is_made_again_on_request_without_its_neighbours(smoke):
-    target = "results/smoke/worst/mnist/voting/M1/lambda0.00/eps0.15/worst.json"
+    target = "results/smoke/worst/mnist/voting/M1/lambda0.00/rep0/eps0.15/worst.json"
     content = (smoke.path / target).read_bytes()
     (smoke.path / target).unlink()
     # everything made from it is still there, so it is not missed

@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_named_and_costs_nothing_else(smoke, tmp_path):
     repo = Repository(tmp_path / "copy")
     shutil.copytree(smoke.path / "results", repo.path / "results")
     shutil.copytree(smoke.path / ".snakemake", repo.path / ".snakemake")
-    cell = "mnist/voting/M1/lambda0.10"
+    cell = "mnist/voting/M1/lambda0.10/rep0"
     ensemble = repo.path / f"results/smoke/ensembles/{cell}/ensemble.safetensors"
     ensemble.write_bytes(ensemble.read_bytes()[:-100])
     before = {p: p.stat().st_mtime_ns for p in (repo.path / "results/smoke/uaps").rglob("*.safetensors")}

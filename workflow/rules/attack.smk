@@ -36,7 +36,7 @@ rule craft_uaps:
         code=code("craft_uaps"),
     message:
         "Craft UAPs {wildcards.first}-{wildcards.last}: {wildcards.dataset} {wildcards.ensemble} "
-        "M={wildcards.members} lambda={wildcards.lambda_jr} eps={wildcards.eps}"
+        "M={wildcards.members} lambda={wildcards.lambda_jr} repetition {wildcards.repetition} eps={wildcards.eps}"
     script:
         "../scripts/craft_uaps.py"
 
@@ -64,6 +64,6 @@ rule select_worst_uap:
         code=code("select_worst_uap"),
     message:
         "Select the worst UAP: {wildcards.dataset} {wildcards.ensemble} "
-        "M={wildcards.members} lambda={wildcards.lambda_jr} eps={wildcards.eps}"
+        "M={wildcards.members} lambda={wildcards.lambda_jr} repetition {wildcards.repetition} eps={wildcards.eps}"
     script:
         "../scripts/select_worst_uap.py"

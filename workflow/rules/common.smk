@@ -2,6 +2,7 @@
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import RerunTrigger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -19,6 +20,15 @@ except ConfigError as error:
 config["compute"] = cfg.compute.model_dump()
 config["data"] = cfg.data.model_dump()
 
+# Snakemake's own code trigger is the time stamp of a script: a checkout or a comment would re-run all behind it. The
+# parameter `code` of each rule, see code(), takes its place. No trigger may make a dataset that is there be fetched
+# again: missing results behind an `ancient` input are left out of such a plan.
+if workflow.dag_settings is not None:
+    workflow.dag_settings.rerun_triggers -= {
+        RerunTrigger.CODE,
+        RerunTrigger.SOFTWARE_ENV,
+    }
+
 paths = Layout(cfg.run.results, cfg.run.name)
 gpu_slot = int(wants_gpu(cfg.compute.device))
 
@@ -28,7 +38,7 @@ wildcard_constraints:
 
 
 def code(script):
-    """The digest of the science a script calls: an edit there re-runs its jobs, a comment does not."""
+    """The digest of a script and the science it calls: an edit there re-runs its jobs, a comment does not."""
     return script_digest(
         Path(workflow.basedir) / "workflow" / "scripts" / f"{script}.py"
     )

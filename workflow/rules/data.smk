@@ -1,4 +1,4 @@
-# Datasets: downloaded once, verified, shared by all runs.
+# Datasets: downloaded once, verified, shared by all runs. No `code` here: whatever fetches them, they are the same.
 
 
 rule download_dataset:
@@ -16,8 +16,6 @@ rule download_dataset:
         mem_mb=1500,
         runtime=30,
         gpu=0,
-    params:
-        code=code("download_dataset"),
     message:
         "Fetch and verify {wildcards.dataset}"
     script:

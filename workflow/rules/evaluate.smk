@@ -23,7 +23,8 @@ rule evaluate_ensemble:
         data=leaves(cfg.data, "validation_images", "test_images"),
         code=code("evaluate_ensemble"),
     message:
-        "Evaluate {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} lambda={wildcards.lambda_jr}"
+        "Evaluate {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
     script:
         "../scripts/evaluate_ensemble.py"
 

@@ -34,6 +34,7 @@ rule plot_figure:
         gpu=0,
     params:
         eps=cfg.figures.eps,
+        confidence=cfg.metrics.confidence,
         run=cfg.run.name,
         banner=cfg.run.banner,
         code=code("plot_figure"),

@@ -36,7 +36,8 @@ rule train_learner:
         ),
         code=code("train_learner"),
     message:
-        "Train learner {wildcards.member}: {wildcards.dataset} {wildcards.ensemble} lambda={wildcards.lambda_jr}"
+        "Train learner {wildcards.member}: {wildcards.dataset} {wildcards.ensemble} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
     script:
         "../scripts/train_learner.py"
 
@@ -74,7 +75,8 @@ rule train_snapshots:
         ),
         code=code("train_snapshots"),
     message:
-        "Train snapshots: {wildcards.dataset} M={wildcards.members} lambda={wildcards.lambda_jr}"
+        "Train snapshots: {wildcards.dataset} M={wildcards.members} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
     script:
         "../scripts/train_snapshots.py"
 
@@ -99,7 +101,8 @@ rule assemble_ensemble:
     params:
         code=code("assemble_ensemble"),
     message:
-        "Assemble {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} lambda={wildcards.lambda_jr}"
+        "Assemble {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
     script:
         "../scripts/assemble_ensemble.py"
 

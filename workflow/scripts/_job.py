@@ -65,4 +65,5 @@ def cell(wildcards: Any) -> dict[str, str | int | float]:
         "ensemble": wildcards.ensemble,
         "members": int(wildcards.members),
         "lambda": float(wildcards.lambda_jr),
+        "repetition": int(wildcards.repetition),
     }

@@ -12,6 +12,7 @@ with _job.running(snakemake):
         snakemake.output.pdf,
         snakemake.output.png,
         snakemake.params.eps,
+        snakemake.params.confidence,
         snakemake.params.run,
         snakemake.params.banner,
     )

@@ -12,6 +12,7 @@ with _job.running(snakemake) as device:
         dataset=snakemake.wildcards.dataset,
         ensemble=snakemake.wildcards.ensemble,
         lambda_jr=float(snakemake.wildcards.lambda_jr),
+        repetition=int(snakemake.wildcards.repetition),
         member=int(snakemake.wildcards.member),
         model=Model(**snakemake.params.model),
         settings=Training(**snakemake.params.training),

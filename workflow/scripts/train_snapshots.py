@@ -12,6 +12,7 @@ with _job.running(snakemake) as device:
         dataset=snakemake.wildcards.dataset,
         ensemble="snapshot",
         lambda_jr=float(snakemake.wildcards.lambda_jr),
+        repetition=int(snakemake.wildcards.repetition),
         snapshots=int(snakemake.wildcards.members),
         model=Model(**snakemake.params.model),
         settings=Training(**snakemake.params.training),
