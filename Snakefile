@@ -3,7 +3,7 @@
 #   snakemake --cores all --resources gpu=1                                                    the paper's grid
 #   snakemake --cores all --resources gpu=1 --configfile workflow/presets/quick.yaml           minutes, small grid
 #
-# Named targets: data, learners, metrics, figures, tables, recipe.
+# Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k, spread, ablation, recipe.
 from snakemake.utils import min_version
 
 min_version("9.10")
@@ -18,6 +18,8 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/sensitivity.smk"
+include: "workflow/rules/theory.smk"
 include: "workflow/rules/recipe.smk"
 
 
@@ -31,6 +33,11 @@ localrules:
     metrics,
     figures,
     tables,
+    theory,
+    claims,
+    worst_of_k,
+    spread,
+    ablation,
     recipe,
 
 
@@ -39,3 +46,6 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.theory.input,
+        rules.claims.input,
+        rules.worst_of_k.input,

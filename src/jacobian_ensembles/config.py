@@ -196,6 +196,12 @@ class Metrics(_Frozen):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
+class Theory(_Frozen):
+    """How the theorem is compared with trained nets."""
+
+    images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
+
+
 class Figures(_Frozen):
     """What the figures show."""
 
@@ -220,6 +226,7 @@ class Config(_Frozen):
     training: Training = Training()
     attack: Attack = Attack()
     metrics: Metrics = Metrics()
+    theory: Theory = Theory()
     figures: Figures = Figures()
     compute: Compute = Compute()
     trials: dict[VariantName, Trial] = {}

@@ -45,6 +45,24 @@ def exact_jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+@torch.no_grad()
+def logit_jacobian(model: nn.Module, x: Tensor) -> Tensor:
+    """The Jacobian of a classifier's logits, by a LeNet's explicit products or, for any other, :func:`exact_jacobian`.
+
+    Args:
+        model: Maps (B, ...) to logits (B, C), each sample on its own.
+        x: (B, ...), in [0, 1].
+
+    Returns:
+        (B, C, D).
+    """
+    if not isinstance(model, LeNet):
+        return exact_jacobian(model, x)
+    at = model.linearize(x)
+    unit = torch.eye(at.logits.shape[1], device=x.device)
+    return torch.stack([at.vjp(row.expand_as(at.logits)).flatten(1) for row in unit], dim=1)
+
+
 def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
     """The regulariser (1/2B) sum_i ||J(x_i)||_F^2, estimated by random projection, for any differentiable model.
 

@@ -254,7 +254,17 @@ def test_the_documented_values_are_the_defaults():
 
 
 @pytest.mark.parametrize(
-    ("preset", "models"), [(None, 2 * 3 * 4 * 8), ("quick", 2 * 3 * 2 * 3), ("smoke", 6), ("table1", 12)]
+    ("preset", "models"),
+    [
+        (None, 2 * 3 * 4 * 8),
+        ("quick", 2 * 3 * 2 * 3),
+        ("smoke", 6),
+        ("table1", 12),
+        ("grid", 2 * 3 * 4 * 6),
+        ("ablation", 6),
+        ("repetitions", 8 * 5),
+        ("recipe", 2 * 3 * 4 * 3),
+    ],
 )
 def test_every_shipped_configuration_is_valid(preset, models):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())

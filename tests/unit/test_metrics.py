@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.artifacts import ArtifactError, load_tensors
+from jacobian_ensembles.artifacts import ArtifactError, load_tensors, save_tensors
 from jacobian_ensembles.metrics import (
+    aggregate_jacobian,
     aggregate_metrics,
     average_repetitions,
     read_table,
@@ -195,3 +196,25 @@ def test_files_of_two_runs_over_the_same_model_are_not_mixed(run):
     folder, clean, worst = run
     with pytest.raises(ValueError, match="not a many-to-one"):
         aggregate_metrics(clean + clean[:1], worst, folder / "m.csv", folder / "s.csv", 0.5, 0.95)
+
+
+def test_measured_norms_are_set_beside_the_theorems(tmp_path):
+    # two learners, three images; entries of mean 0.5 and variance 4 in Jacobians of 2 x 3
+    learners, ensemble = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 8.0]]), np.array([1.0, 2.0, 6.0])
+    tensors = {
+        "learners": learners,
+        "ensemble": ensemble,
+        "cosine": np.array([[1.0, 0.2], [0.2, 1.0]]),
+        "moments": np.array([[0.4, 3.0, 0.0, 1.0], [0.6, 5.0, 0.0, 3.0]]),
+        "size": np.array([2, 3]),
+    }
+    save_tensors(tmp_path / "j", tensors, kind="jacobian", spec={**CELL, "members": 2})
+    aggregate_jacobian([tmp_path / "j"], tmp_path / "j.csv")
+    (row,) = read_table(tmp_path / "j.csv").to_dict("records")
+    assert (row["ensemble_mean"], row["ensemble_variance"]) == (3, 7)
+    # the learners' variances over images are 1 and 7
+    assert (row["learner_mean"], row["learner_variance"]) == (3.5, 4)
+    # mu = 0.5 and s^2 = 4: CD (s^2/2 + mu^2) and CD (4 mu^2 s^2/2 + 2 s^4/4)
+    assert (row["lower_mean"], row["lower_variance"]) == (6 * 2.25, 6 * (2 + 8))
+    assert (row["upper_mean"], row["upper_variance"]) == (6 * 4.25, 6 * (4 + 32))
+    assert (row["cosine"], row["excess_kurtosis"], row["images"]) == (0.2, 2, 3)

@@ -11,6 +11,11 @@ PAPER = {
     "craft_uaps": 768,
     "select_worst_uap": 768,
     "aggregate_metrics": 1,
+    "measure_jacobian": 192,
+    "aggregate_jacobian": 1,
+    "check_claims": 1,
+    "tabulate_worst_of_k": 1,
+    "plot_supplement": 2,
     "plot_figure": 3,
     "write_table": 1,
     "compare_with_paper": 1,
@@ -21,6 +26,7 @@ QUICK = PAPER | {
     "train_snapshots": 12,
     "assemble_ensemble": 36,
     "evaluate_ensemble": 36,
+    "measure_jacobian": 36,
     "craft_uaps": 72,
     "select_worst_uap": 72,
 }
@@ -30,6 +36,7 @@ TABLE1 = PAPER | {
     "train_snapshots": 4,
     "assemble_ensemble": 12,
     "evaluate_ensemble": 12,
+    "measure_jacobian": 12,
     "craft_uaps": 48,
     "select_worst_uap": 48,
 }
@@ -38,10 +45,14 @@ SMOKE = PAPER | {
     "train_snapshots": 1,
     "assemble_ensemble": 6,
     "evaluate_ensemble": 6,
+    "measure_jacobian": 6,
     # two blocks of seeds each
     "craft_uaps": 12,
     "select_worst_uap": 6,
 }
+
+UP_TO_METRICS = {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "evaluate_ensemble"}
+UP_TO_METRICS |= {"craft_uaps", "select_worst_uap", "aggregate_metrics"}
 
 pytestmark = pytest.mark.workflow
 
@@ -60,9 +71,16 @@ def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
     [
         ("data", {"download_dataset", "data"}),
         ("learners", {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "learners"}),
-        ("metrics", set(PAPER) - {"plot_figure", "write_table", "compare_with_paper", "all"} | {"metrics"}),
-        ("figures", set(PAPER) - {"write_table", "compare_with_paper", "all"} | {"figures"}),
-        ("tables", set(PAPER) - {"plot_figure", "all"} | {"tables"}),
+        ("metrics", UP_TO_METRICS | {"metrics"}),
+        ("figures", UP_TO_METRICS | {"plot_figure", "figures"}),
+        ("tables", UP_TO_METRICS | {"write_table", "compare_with_paper", "tables"}),
+        (
+            "worst_of_k",
+            UP_TO_METRICS - {"evaluate_ensemble", "aggregate_metrics"}
+            | {"tabulate_worst_of_k", "plot_supplement", "worst_of_k"},
+        ),
+        ("spread", UP_TO_METRICS | {"tabulate_spread", "spread"}),
+        ("claims", UP_TO_METRICS | {"measure_jacobian", "aggregate_jacobian", "check_claims", "claims"}),
     ],
 )
 def test_a_named_target_needs_just_its_stages(repository, target, rules):
@@ -86,3 +104,16 @@ def test_bad_configuration_is_one_clear_message_before_any_job(repository, overr
     assert message in output
     assert "Traceback" not in output
     assert "Job stats" not in output
+
+
+def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
+    planned = repository.planned("ablation", "--configfile", "workflow/presets/ablation.yaml")
+    # six models, one eps: once for clean numbers beside them, once per variant
+    assert planned["craft_uaps"] == planned["evaluate_ensemble"] == 6
+    assert planned["craft_variant"] == planned["select_variant"] == 6 * 15
+    assert planned["train_learner"] == 2 * (1 + 1 + 3)
+
+
+def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):
+    planned = repository.planned("recipe", "--configfile", "workflow/presets/recipe.yaml")
+    assert planned == {"download_dataset": 2, "train_trial": 66, "compare_trials": 1, "recipe": 1}

@@ -5,7 +5,9 @@ import yaml
 
 pytestmark = pytest.mark.workflow
 
-GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "all": 1}
+GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "check_claims": 1}
+GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "all": 1}
+MEASURE = {"measure_jacobian": 6, "aggregate_jacobian": 1, "plot_supplement": 2}
 ATTACK = {"craft_uaps": 12, "select_worst_uap": 6}
 TRAIN = {"train_learner": 6, "train_snapshots": 1, "assemble_ensemble": 6, "evaluate_ensemble": 6}
 
@@ -38,7 +40,7 @@ def test_a_new_eps_is_crafted_on_the_same_models(smoke, tmp_path):
 
 
 def test_a_second_repetition_trains_and_attacks_every_model_again(smoke, tmp_path):
-    assert plan(smoke, tmp_path, grid={"repetitions": 2}) == TRAIN | ATTACK | GATHER
+    assert plan(smoke, tmp_path, grid={"repetitions": 2}) == TRAIN | ATTACK | GATHER | MEASURE
 
 
 def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
@@ -51,7 +53,7 @@ def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
         "evaluate_ensemble": 1,
         "craft_uaps": 2,
         "select_worst_uap": 1,
-    }
+    } | MEASURE | {"measure_jacobian": 1}
 
 
 def test_more_attack_seeds_craft_only_the_new_blocks(smoke, tmp_path):
@@ -62,7 +64,7 @@ def test_more_attack_seeds_craft_only_the_new_blocks(smoke, tmp_path):
 
 
 def test_a_new_learning_rate_retrains_and_redoes_everything_after(smoke, tmp_path):
-    assert plan(smoke, tmp_path, training={"learning_rate": 0.002}) == TRAIN | ATTACK | GATHER
+    assert plan(smoke, tmp_path, training={"learning_rate": 0.002}) == TRAIN | ATTACK | GATHER | MEASURE
 
 
 def test_a_snapshot_setting_leaves_bagging_and_voting_alone(smoke, tmp_path):
@@ -72,7 +74,7 @@ def test_a_snapshot_setting_leaves_bagging_and_voting_alone(smoke, tmp_path):
         "evaluate_ensemble": 1,
         "craft_uaps": 2,
         "select_worst_uap": 1,
-    }
+    } | MEASURE | {"measure_jacobian": 1}
 
 
 def test_an_attack_setting_recrafts_but_does_not_retrain(smoke, tmp_path):
@@ -80,7 +82,10 @@ def test_an_attack_setting_recrafts_but_does_not_retrain(smoke, tmp_path):
 
 
 def test_the_weight_of_clean_accuracy_only_gathers_anew(smoke, tmp_path):
-    assert plan(smoke, tmp_path, metrics={"clean_weight": 0.7}) == GATHER
+    # the worst of K attack seeds has no such weight
+    assert plan(smoke, tmp_path, metrics={"clean_weight": 0.7}) == {
+        rule: count for rule, count in GATHER.items() if rule not in ("tabulate_worst_of_k", "plot_supplement")
+    }
 
 
 @pytest.mark.parametrize("compute", [{"device": "cpu"}, {"gpu_slots": 8}])
@@ -117,7 +122,11 @@ def test_an_edit_of_an_adapter_reruns_its_rule(smoke, edit):
 
 def test_an_edit_of_the_figures_only_redraws(smoke, edit):
     edit("src/jacobian_ensembles/figures.py", "markersize=4.5", "markersize=5.5")
-    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"plot_figure": 3, "all": 1}
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {
+        "plot_figure": 3,
+        "plot_supplement": 2,
+        "all": 1,
+    }
 
 
 def test_an_edit_of_the_attack_recrafts_but_does_not_retrain(smoke, edit):
@@ -127,7 +136,7 @@ def test_an_edit_of_the_attack_recrafts_but_does_not_retrain(smoke, edit):
 
 def test_an_edit_of_the_regulariser_retrains(smoke, edit):
     edit("src/jacobian_ensembles/jacobian.py", "dim=1)\n\n\ndef exact", "dim=-1)\n\n\ndef exact")
-    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == TRAIN | ATTACK | GATHER
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == TRAIN | ATTACK | GATHER | MEASURE
 
 
 def test_comments_and_docstrings_rerun_nothing(smoke, edit):
@@ -150,4 +159,4 @@ def test_a_deleted_intermediate_is_made_again_on_request_without_its_neighbours(
 
 
 def test_another_run_name_shares_only_the_data(smoke, tmp_path):
-    assert plan(smoke, tmp_path, run={"name": "other"}) == TRAIN | ATTACK | GATHER
+    assert plan(smoke, tmp_path, run={"name": "other"}) == TRAIN | ATTACK | GATHER | MEASURE

@@ -12,6 +12,7 @@ def test_smoke_run_makes_every_figure_and_table(smoke):
     root = smoke.path / "results" / "smoke"
     figures = {p.name for p in (root / "figures").iterdir() if p.suffix in (".pdf", ".png")}
     stems = ("figure1_clean_accuracy", "figure2_robustness", "figure3_tradeoff")
+    stems += ("theory", "worst_of_k")
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("pdf", "png")}
     for stem in stems:
         assert (root / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -19,7 +20,7 @@ def test_smoke_run_makes_every_figure_and_table(smoke):
         assert header.startswith(b"\x89PNG")
         assert min(struct.unpack(">II", header[16:24])) > 500
     tables = {p.name for p in (root / "tables").iterdir()}
-    assert {"table1.tex", "table1.csv", "table1.md", "comparison.csv", "comparison.md"} <= tables
+    assert {"table1.tex", "table1.csv", "table1.md", "comparison.csv", "comparison.md", "claims.md"} <= tables
     assert "SMOKE TEST" in (root / "tables" / "table1.tex").read_text()
 
 
@@ -37,7 +38,7 @@ def test_metrics_have_one_row_per_model_and_eps(smoke):
 
 def test_every_job_left_log_benchmark_and_provenance(smoke):
     root = smoke.path / "results" / "smoke"
-    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 3 + 1 + 1
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 3 + 1 + 1 + 6 + 1 + 1 + 1 + 2
     assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
     assert len(list((root / "logs").rglob("*.log"))) == done + 2
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]

@@ -1,5 +1,12 @@
 # Universal perturbations of every ensemble and eps, and the worst of each.
 
+# what a perturbation depends on: all of the attack's settings but the number of seeds
+ATTACK_LEAVES = [
+    name
+    for name in type(cfg.attack).model_fields
+    if name not in ("seeds", "seeds_per_job")
+]
+
 
 rule craft_uaps:
     input:
@@ -22,17 +29,7 @@ rule craft_uaps:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
-        attack=leaves(
-            cfg.attack,
-            "iterations",
-            "batch_size",
-            "init",
-            "step",
-            "step_rule",
-            "loss_cap",
-            "clip",
-            "split",
-        ),
+        attack=leaves(cfg.attack, *ATTACK_LEAVES),
         code=code("craft_uaps"),
     message:
         "Craft UAPs {wildcards.first}-{wildcards.last}: {wildcards.dataset} {wildcards.ensemble} "

@@ -1,8 +1,8 @@
 # What all rules share: the validated configuration, the paths built from it, and the few helpers they use.
 import sys
 
+import snakemake.jobs
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.types import RerunTrigger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -20,14 +20,10 @@ except ConfigError as error:
 config["compute"] = cfg.compute.model_dump()
 config["data"] = cfg.data.model_dump()
 
-# Snakemake's own code trigger is the time stamp of a script: a checkout or a comment would re-run all behind it. The
-# parameter `code` of each rule, see code(), takes its place. No trigger may make a dataset that is there be fetched
-# again: missing results behind an `ancient` input are left out of such a plan.
-if workflow.dag_settings is not None:
-    workflow.dag_settings.rerun_triggers -= {
-        RerunTrigger.CODE,
-        RerunTrigger.SOFTWARE_ENV,
-    }
+# Snakemake takes a script that is younger than its results for changed code: a checkout, a comment or a touch would re-run
+# all behind it. It has no setting for this trigger that a workflow could make, so: no script is young. The parameter
+# `code` of each rule, see code(), takes its place.
+snakemake.jobs.get_script_mtime = lambda path: 0.0
 
 paths = Layout(cfg.run.results, cfg.run.name)
 gpu_slot = int(wants_gpu(cfg.compute.device))
@@ -70,11 +66,11 @@ def of_every_cell(template):
     return [template.format(**cell_wildcards(cell)) for cell in cfg.cells]
 
 
-def of_every_attack(template):
-    """A template filled in for every (model, eps) of the run."""
-    tokens = map(number_token, cfg.grid.eps)
+def of_every_attack(*templates):
+    """Templates filled in for every (model, eps) of the run, one template after another."""
     return [
-        t.replace("{eps}", eps)
-        for eps in tokens
-        for t in of_every_cell(template.replace("{eps}", "{{eps}}"))
+        template.format(**cell_wildcards(cell), eps=number_token(eps))
+        for template in templates
+        for eps in cfg.grid.eps
+        for cell in cfg.cells
     ]

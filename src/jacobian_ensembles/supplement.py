@@ -1,0 +1,173 @@
+"""Figures beyond the paper's: its theorem against trained nets, attack variants, and the worst of K attack seeds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from jacobian_ensembles.figures import ENSEMBLES, save_figure
+from jacobian_ensembles.metrics import MODEL_KEYS, read_table
+from jacobian_ensembles.sensitivity import model_name
+from jacobian_ensembles.tables import DATASET_TITLES, short_number
+
+from matplotlib import pyplot as plt  # isort: skip - after figures, which chooses the backend
+from matplotlib.figure import Figure  # isort: skip
+
+
+def plot_theory(jacobian: pd.DataFrame) -> Figure:
+    """Mean and variance of ||J_F||_F^2 against M, each relative to the ensemble's own learners.
+
+    Args:
+        jacobian: ``jacobian.csv``.
+
+    Returns:
+        A figure with two rows per dataset, a column per ensemble method, a line per lambda; the theorem's lower
+        bound, with mu and sigma estimated from the learners, is dashed.
+    """
+    keys = [*MODEL_KEYS]
+    numeric = [c for c in jacobian.columns if c not in (*keys, "repetition")]
+    table = jacobian.groupby(keys, as_index=False)[numeric].mean()
+    datasets = [d for d in DATASET_TITLES if d in set(table["dataset"])]
+    ensembles = [e for e in ENSEMBLES if e in set(table["ensemble"])]
+    lambdas = sorted(table["lambda"].unique())
+    colours = dict(zip(lambdas, sns.color_palette("viridis", len(lambdas)), strict=True))
+    moments = (("mean", "E"), ("variance", "Var"))
+    fig, axes = plt.subplots(
+        2 * len(datasets), len(ensembles), figsize=(3.1 * len(ensembles) + 1.2, 4.4 * len(datasets) + 0.6),
+        sharex=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, (dataset, (moment, symbol)) in enumerate((d, m) for d in datasets for m in moments):
+        for col, ensemble in enumerate(ensembles):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["ensemble"] == ensemble)]
+            for lam, line in here.groupby("lambda"):
+                line = line.sort_values("members")
+                measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
+                bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
+                ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
+                ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.8)
+            ax.set_xticks(sorted(table["members"].unique()))
+            ax.set_ylim(0, 1.05)
+            if row == 0:
+                ax.set_title(ensemble.capitalize())
+            if row == len(axes) - 1:
+                ax.set_xlabel("Learners M")
+            if col == 0:
+                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{symbol} ‖J_F‖² / {symbol} ‖J_i‖²")
+            if row == 0 and col == len(ensembles) - 1:
+                ax.plot([], [], "k--", linewidth=0.8, label="theorem, averaging")
+                ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def plot_ablation(ablation: pd.DataFrame) -> Figure:
+    """Accuracy under every variant of the attack: the attack seeds' mean and worst, a panel per model.
+
+    Args:
+        ablation: ``ablation.csv``.
+
+    Returns:
+        The figure.
+    """
+    table = ablation[ablation["repetition"] == ablation["repetition"].min()]
+    panels = list(table.groupby([*MODEL_KEYS, "eps"], sort=False))
+    variants = list(dict.fromkeys(table["variant"]))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(2.9 * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
+        sharey=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    places = {variant: -i for i, variant in enumerate(variants)}
+    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+        y = panel["variant"].map(places)
+        ax.hlines(y, 100 * panel["worst_accuracy"], 100 * panel["best_accuracy"], color="0.75", linewidth=3)
+        ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
+        ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
+        ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
+        ax.set_yticks(list(places.values()), variants)
+        model = dict(zip(MODEL_KEYS, key, strict=False))
+        ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model_name(model)}, ε = {short_number(key[-1])}", fontsize="medium")
+        ax.set_xlabel("Accuracy (%)")
+    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def plot_worst_of_k(table: pd.DataFrame) -> Figure:
+    """How the expected worst case falls as attack seeds are added, a panel per dataset and eps.
+
+    Args:
+        table: ``worst_of_k.csv``.
+
+    Returns:
+        The figure: a line per model in grey, their mean in black.
+    """
+    datasets = [d for d in DATASET_TITLES if d in set(table["dataset"])]
+    all_eps = sorted(table["eps"].unique())
+    fig, axes = plt.subplots(
+        len(datasets), len(all_eps), figsize=(2.7 * len(all_eps) + 0.8, 2.5 * len(datasets) + 0.5),
+        sharex=True, sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, eps in enumerate(all_eps):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["eps"] == eps)]
+            first = here["count"].eq(1)
+            keys = [*MODEL_KEYS, "repetition"]
+            one = here[first].set_index(keys)["expected_worst"].rename("one")
+            here = here.join(one, on=keys).assign(fall=lambda t: 100 * (t["expected_worst"] - t["one"]))
+            for _, line in here.groupby(keys):
+                ax.plot(line["count"], line["fall"], color="0.75", linewidth=0.8)
+            mean = here.groupby("count")["fall"].mean()
+            ax.plot(mean.index, mean, "ko-", markersize=3.5)
+            ax.set_xscale("log")
+            counts = np.array(sorted(here["count"].unique()))
+            ax.set_xticks(counts, [str(c) for c in counts])
+            ax.minorticks_off()
+            if row == 0:
+                ax.set_title(f"ε = {short_number(eps)}")
+            if row == len(datasets) - 1:
+                ax.set_xlabel("Attack seeds K")
+            if col == 0:
+                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nWorst of K, change\nfrom one seed (points)")
+    return fig
+
+
+#: Each supplementary figure, and what draws it from its table.
+SUPPLEMENT: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "theory": plot_theory,
+    "ablation": plot_ablation,
+    "worst_of_k": plot_worst_of_k,
+}
+
+
+def plot_supplement(
+    name: str, table_path: str | Path, pdf_path: str | Path, png_path: str | Path, run: str, banner: str
+) -> None:
+    """Draw one supplementary figure.
+
+    Args:
+        name: A key of :data:`SUPPLEMENT`.
+        table_path: The CSV it is drawn from.
+        pdf_path: PDF to write.
+        png_path: PNG to write.
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
+    """
+    with sns.axes_style("ticks"), sns.plotting_context("paper"):
+        table = read_table(table_path)
+        fig = SUPPLEMENT[name](table)
+        sns.despine(fig)
+        counts = {"theory": ("images", "test images"), "ablation": ("seeds", "attack seeds")}
+        column, unit = counts.get(name, ("seeds", "attack seeds"))
+        note = f"{f'{banner}: ' if banner else ''}run '{run}', {int(table[column].min()):,} {unit}."
+        wrapped = textwrap.fill(note, int(15 * fig.get_figwidth()))
+        fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")
+        save_figure(fig, pdf_path, png_path)

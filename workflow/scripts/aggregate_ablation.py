@@ -1,0 +1,14 @@
+"""Compare variants of the attack."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.sensitivity import aggregate_ablation
+
+    aggregate_ablation(
+        snakemake.input.metrics,
+        snakemake.input.records,
+        snakemake.params.variants,
+        snakemake.output.csv,
+        snakemake.output.markdown,
+    )

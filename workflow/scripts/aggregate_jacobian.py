@@ -1,0 +1,11 @@
+"""Set the measured Jacobian norms beside the theorem's."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.metrics import aggregate_jacobian
+
+    aggregate_jacobian(
+        snakemake.input.statistics,
+        snakemake.output.table,
+    )
