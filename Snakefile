@@ -3,7 +3,8 @@
 #   snakemake --cores all --resources gpu=1                                                    the paper's grid
 #   snakemake --cores all --resources gpu=1 --configfile workflow/presets/quick.yaml           minutes, small grid
 #
-# Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k, spread, ablation, recipe.
+# Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, recipe (with their
+# presets); ship (keep a finished run's small outputs), reference_figures (redraw what is shipped, without training).
 from snakemake.utils import min_version
 
 min_version("9.10")
@@ -21,6 +22,7 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/recipe.smk"
+include: "workflow/rules/reference.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -39,6 +41,8 @@ localrules:
     spread,
     ablation,
     recipe,
+    ship,
+    reference_figures,
 
 
 rule all:

@@ -81,9 +81,9 @@ class Run(_Frozen):
 
     @field_validator("name")
     @classmethod
-    def _not_the_data_folder(cls, name: str) -> str:
-        if name == "data":
-            raise ValueError("got 'data', which is the folder of the datasets; choose another name")
+    def _not_a_folder_of_its_own(cls, name: str) -> str:
+        if name in ("data", "reference", "rebuilt"):
+            raise ValueError(f"got '{name}', a folder of the datasets or of shipped results; choose another name")
         return name
 
 

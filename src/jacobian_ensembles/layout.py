@@ -24,6 +24,7 @@ WILDCARDS = {
     "eps": _NUMBER,
     "first": r"\d+",
     "last": r"\d+",
+    "reference": r"[A-Za-z][A-Za-z0-9_-]*",
     "trial": _VARIANT,
     "variant": _VARIANT,
 }

@@ -1,0 +1,86 @@
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from jacobian_ensembles.artifacts import ArtifactError, read_json, write_json
+from jacobian_ensembles.metrics import summarize
+from jacobian_ensembles.reference import rebuild_run, ship_run
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = {"dataset": "mnist", "ensemble": "voting", "lambda": 0.1, "repetition": 0}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A small finished run: two models, two eps, three attack seeds."""
+    root = tmp_path / "results" / "mine"
+    rows = []
+    for members in (1, 3):
+        for eps in (0.15, 0.2):
+            cell = {**CELL, "members": members, "eps": eps}
+            write_json(root / f"worst/M{members}/eps{eps}/worst.json", {**cell, "accuracies": [0.5, 0.25, 0.75]})
+            rows.append(
+                {**cell, "seeds": 3, "images": 100, "clean_accuracy": 0.9, "clean_low": 0.8, "clean_high": 0.95,
+                 "worst_accuracy": 0.25, "worst_low": 0.2, "worst_high": 0.3, "std_accuracy": 0.1}
+            )  # fmt: skip
+    metrics = pd.DataFrame(rows)
+    for folder in ("metrics", "tables", "figures"):
+        (root / folder).mkdir()
+    metrics.to_csv(root / "metrics/metrics.csv", index=False)
+    summarize(metrics, 0.5, 0.95).to_csv(root / "metrics/summary.csv", index=False)
+    (root / "tables/table1.md").write_text("old")
+    (root / "tables/notes.md").write_text("a table that is not made from metrics")
+    for i, (rule, seconds) in enumerate((("train_learner", 3600), ("train_learner", 1800), ("craft_uaps", 360))):
+        write_json(
+            root / f"x/{i}.provenance.json",
+            {"settings": {"rule": rule}, "wall_seconds": seconds, "commit": "abc", "device": "cpu", "package": "0.1.0",
+             "python": "3.11", "platform": "Linux", "versions": {"torch": "2.14.1"},
+             "finished": f"2026-01-0{i + 1}T00:00:00+00:00"},
+        )  # fmt: skip
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["run"]["name"] = "mine"
+    return root, config
+
+
+def test_a_shipped_run_says_what_made_it_and_keeps_every_attack_seed(run, tmp_path):
+    root, config = run
+    ship_run(root, tmp_path / "shipped", config)
+    record = read_json(tmp_path / "shipped/provenance.json")
+    assert record["jobs"] == {"train_learner": 2, "craft_uaps": 1}
+    assert record["hours"] == {"train_learner": 1.5, "craft_uaps": 0.1}
+    assert (record["commit"], record["torch"]) == (["abc"], ["2.14.1"])
+    assert (record["first_finished"][:10], record["last_finished"][:10]) == ("2026-01-01", "2026-01-03")
+    seeds = pd.read_csv(tmp_path / "shipped/attack_seeds.csv")
+    assert len(seeds) == 2 * 2 * 3
+    assert seeds.groupby("attack_seed")["accuracy"].first().tolist() == [0.5, 0.25, 0.75]
+    assert yaml.safe_load((tmp_path / "shipped/config.yaml").read_text()) == config
+    assert not list((tmp_path / "shipped").rglob("*.safetensors"))
+
+
+def test_a_shipped_run_is_redrawn_from_its_metrics(run, tmp_path):
+    root, config = run
+    ship_run(root, tmp_path / "shipped", config)
+    rebuild_run(tmp_path / "shipped", tmp_path / "new")
+    figures = {p.name for p in (tmp_path / "new/figures").iterdir()}
+    assert {"figure1_clean_accuracy.png", "figure2_robustness.pdf", "figure3_tradeoff.png"} <= figures
+    table = (tmp_path / "new/tables/table1.md").read_text()
+    assert "run 'mine', worst of 3 attack seeds" in table
+    assert "| 90.0 | 25.0 | 57.5 |" in table
+    assert (tmp_path / "new/tables/notes.md").read_text() == "a table that is not made from metrics"
+
+
+def test_an_unfinished_run_is_not_shipped(tmp_path):
+    with pytest.raises(ArtifactError, match="no finished run"):
+        ship_run(tmp_path, tmp_path / "shipped", {})
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_an_incomplete_shipment_is_named(run, tmp_path):
+    root, config = run
+    ship_run(root, tmp_path / "shipped", config)
+    shutil.rmtree(tmp_path / "shipped/metrics")
+    with pytest.raises(ArtifactError, match="Was it shipped completely"):
+        rebuild_run(tmp_path / "shipped", tmp_path / "new")

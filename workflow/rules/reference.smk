@@ -1,0 +1,83 @@
+# Shipped results: results/reference/<run>, small enough for the repository, and redrawn without training anything.
+
+shipped = f"{cfg.run.results}/reference"
+rebuilt = f"{cfg.run.results}/rebuilt"
+
+
+def results_to_ship():
+    """What a run is made of: its trials, or everything that follows from its models."""
+    if cfg.trials:
+        return rules.recipe.input
+    wanted = [*rules.figures.input, *rules.tables.input, *rules.theory.input]
+    wanted += [*rules.claims.input, *rules.worst_of_k.input]
+    if cfg.ablation:
+        wanted += rules.ablation.input
+    if cfg.grid.repetitions > 1:
+        wanted += rules.spread.input
+    return wanted
+
+
+rule ship_run:
+    input:
+        results=results_to_ship(),
+    output:
+        folder=directory(f"{shipped}/{cfg.run.name}"),
+        provenance=f"{paths.root}/ship_run.provenance.json",
+    log:
+        f"{paths.root}/logs/ship_run.log",
+    benchmark:
+        f"{paths.root}/benchmarks/ship_run.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=800,
+        runtime=10,
+        gpu=0,
+    params:
+        config=cfg.model_dump(mode="json", by_alias=True, exclude={"compute"}),
+        code=code("ship_run"),
+    message:
+        "Ship run {cfg.run.name}"
+    script:
+        "../scripts/ship_run.py"
+
+
+rule rebuild_run:
+    input:
+        config=f"{shipped}/{{reference}}/config.yaml",
+    output:
+        folder=directory(f"{rebuilt}/{{reference}}"),
+        provenance=f"{rebuilt}/{{reference}}.provenance.json",
+    log:
+        f"{rebuilt}/logs/{{reference}}.log",
+    benchmark:
+        f"{rebuilt}/benchmarks/{{reference}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=800,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("rebuild_run"),
+    message:
+        "Redraw the shipped run {wildcards.reference}"
+    script:
+        "../scripts/rebuild_run.py"
+
+
+rule ship:
+    input:
+        rules.ship_run.output.folder,
+
+
+rule reference_figures:
+    input:
+        expand(
+            f"{rebuilt}/{{reference}}",
+            reference=sorted(
+                p.parent.name for p in Path(shipped).glob("*/config.yaml")
+            ),
+        ),
