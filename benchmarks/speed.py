@@ -22,9 +22,9 @@ from jacobian_ensembles.config import Attack, Training
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.evaluation import correct
-from jacobian_ensembles.jacobian import regularized_loss, unit_vectors
+from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
 from jacobian_ensembles.models import LeNet
-from jacobian_ensembles.training import make_optimizer
+from jacobian_ensembles.training import apply_gradients, make_optimizer
 from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
@@ -102,10 +102,8 @@ def our_tenth_of_an_epoch(
     rng = torch.Generator()
     for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
         directions = unit_vectors(100, 10, rng)[None] if lambda_jr else None
-        objective, _ = regularized_loss(net, x, y, lambda_jr, directions)
-        optimizer.zero_grad()
-        objective.backward()
-        optimizer.step()
+        _, gradients = loss_and_gradients(net, x, y, lambda_jr, directions)
+        apply_gradients(optimizer, gradients)
 
 
 def plain_tenth_of_an_epoch(
