@@ -247,7 +247,7 @@ class LeNet(nn.Module):
             slope, hidden = self._slope(a), a
             if generator is not None and self.dropout:
                 keep = torch.rand(a.shape, generator=generator) >= self.dropout
-                keep = keep.to(a) / (1 - self.dropout)
+                keep = keep.to(a, non_blocking=True) / (1 - self.dropout)
                 hidden, slope = a * keep, slope * keep
             inputs.append(hidden)
             activations.append(a)

@@ -196,7 +196,7 @@ def train_learners(
             directions = None
             if lambda_jr:
                 draws = [unit_vectors(batch, CLASSES, projection) for _ in range(settings.projections)]
-                directions = torch.stack(draws).to(images.device)
+                directions = torch.stack(draws).to(images.device, non_blocking=True)
             value, gradients = loss_and_gradients(net, images[index], labels[index], lambda_jr, directions, dropout)
             apply_gradients(optimizer, gradients)
             total += value
