@@ -107,7 +107,7 @@ def start_table() -> None:
         text = script.read_text()
         lines[script.stem] = "import _job\n" + "\n".join(package.findall(text))
     for name, code in lines.items():
-        runs = [run(ROOT / "workflow/scripts", sys.executable, "-B", "-c", code) for _ in range(5)]
+        runs = [run(ROOT / "workflow/scripts", sys.executable, "-B", "-c", code) for _ in range(3)]
         wall, cpu, memory = (statistics.median(r[i] for r in runs) for i in (1, 2, 3))
         print(f"| {name} | {wall:.2f} s | {cpu:.2f} s | {memory:.0f} MB |", flush=True)
 
