@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -84,19 +85,18 @@ def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) ->
     return total * logits.shape[1] / (2 * logits.shape[0] * directions.shape[0])
 
 
-def regularized_loss(
+def loss_and_gradients(
     model: nn.Module,
     x: Tensor,
     labels: Tensor,
     lambda_jr: float,
     directions: Tensor | None = None,
     dropout: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The training loss of one learner: cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1).
+) -> tuple[Tensor, list[Tensor]]:
+    """The training loss of one learner, cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1), and its gradient.
 
-    For a :class:`LeNet` no backward pass is differentiated (see
-    :meth:`~jacobian_ensembles.models.Linearization.squared_norm`): the returned objective then has the loss's
-    *gradient*, not its value.
+    A :class:`LeNet` needs no automatic differentiation (see
+    :meth:`~jacobian_ensembles.models.Linearization.gradients`); any other module is differentiated twice.
 
     Args:
         model: A classifier from (B, ...) to logits (B, C).
@@ -107,7 +107,7 @@ def regularized_loss(
         dropout: Generator of a LeNet's dropout masks; None for no dropout.
 
     Returns:
-        The objective to differentiate, and the loss's value (a detached scalar).
+        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``.
 
     Raises:
         ValueError: If ``lambda_jr`` > 0 without ``directions``.
@@ -115,23 +115,22 @@ def regularized_loss(
     if lambda_jr and directions is None:
         raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
     if not isinstance(model, LeNet):
-        if not lambda_jr:
-            loss = F.cross_entropy(model(x), labels)
-        else:
-            x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(bool(lambda_jr))
             logits = model(x)
             loss = F.cross_entropy(logits, labels)
-            loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
-        return loss, loss.detach()
+            if lambda_jr:
+                loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
+        gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
+        return loss.detach(), list(gradients)
 
-    at = model.linearize(x, dropout)
-    loss = F.cross_entropy(at.logits, labels)
-    if not lambda_jr:
-        return loss, loss.detach()
-    objective, value = loss, loss.detach()
-    scale = lambda_jr * at.logits.shape[1] / (x.shape[0] * len(directions))
-    for v in directions:
-        square, surrogate = at.squared_norm(v)
-        objective = objective + scale * surrogate
-        value = value + scale / 2 * square
-    return objective, value
+    with torch.no_grad():
+        at = model.linearize(x, dropout)
+        batch, classes = at.logits.shape
+        log_probabilities = at.logits.log_softmax(1)
+        r = (log_probabilities.exp() - F.one_hot(labels, classes)) / batch
+        scaled = []
+        if lambda_jr:
+            scaled = list(directions * math.sqrt(lambda_jr * classes / (batch * len(directions))))
+        gradients, square = at.gradients(r, scaled)
+        return F.nll_loss(log_probabilities, labels) + square / 2, gradients

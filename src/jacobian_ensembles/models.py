@@ -8,6 +8,7 @@ products with the Jacobian: v^T J by an explicit backward pass, J u by a forward
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from jacobian_ensembles.data import CLASSES
 
@@ -51,9 +53,32 @@ def _phase_kernel(weight: Tensor) -> Tensor:
     return shifted.view(out, into, 4, 4, 3, 3).permute(2, 0, 1, 3, 4, 5).reshape(4 * out, 4 * into, 3, 3)
 
 
+def _phase_kernel_adjoint(grad: Tensor) -> Tensor:
+    """The adjoint of :func:`_phase_kernel`: a gradient (4*O, 4*I, 3, 3) to one (O, I, 5, 5)."""
+    out, into = grad.shape[0] // 4, grad.shape[1] // 4
+    shifted = grad.view(4, out, into, 4, 3, 3).permute(1, 2, 0, 3, 4, 5).reshape(out, into, 144)
+    return (shifted @ _window_shifts(grad.dtype, grad.device).T).view(out, into, 5, 5)
+
+
 def _adjoint(grad: Tensor, kernel: Tensor, padding: int) -> Tensor:
     """The input gradient of a stride-1 convolution, as a convolution with flipped, transposed weights."""
     return F.conv2d(grad, kernel.flip(2, 3).transpose(0, 1), padding=kernel.shape[-1] - 1 - padding)
+
+
+def _adjoint_by_blocks(grad: Tensor, kernel: Tensor) -> Tensor:
+    """The input gradient of a 3x3 convolution (padding 1) with few input channels.
+
+    Four channels leave most of a CPU's register empty. So each output is a block of 2x2 pixels, in 16 channels:
+    (B, 24, 14, 14) -> (B, 16, 7, 7) -> (B, 4, 14, 14).
+    """
+    flipped = kernel.flip(2, 3).transpose(0, 1)
+    shifted = torch.stack([F.pad(flipped, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)], 1)
+    return F.pixel_shuffle(F.conv2d(grad, shifted.flatten(0, 1), stride=2, padding=1), 2)
+
+
+def _kernel_gradient(grad: Tensor, inputs: Tensor, shape: Sequence[int], padding: int) -> Tensor:
+    """The weight gradient of a stride-1 convolution; channels-last inputs halve its time on a CPU."""
+    return conv2d_weight(inputs.contiguous(memory_format=torch.channels_last), shape, grad, padding=padding)
 
 
 def _as_windows(z: Tensor) -> Tensor:
@@ -61,6 +86,23 @@ def _as_windows(z: Tensor) -> Tensor:
     batch, channels, height, width = z.shape
     split = z.view(batch, channels, height // 2, 2, width // 2, 2)
     return split.permute(0, 3, 5, 1, 2, 4).flatten(1, 2)
+
+
+@cache
+def _window_corners(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Where each 2x2 window's first pixel lies in a plane of height x width windows: (height, width)."""
+    with torch.inference_mode(False):
+        rows, columns = (2 * torch.arange(n, dtype=dtype, device=device) for n in (height, width))
+        return rows[:, None] * (2 * width) + columns
+
+
+def _winner_indices(won: Tensor) -> Tensor:
+    """Turn a mask (B, 4, C, h, w) of windows' winners into their indices (B, C, h*w) in planes of 4*h*w pixels."""
+    height, width = won.shape[-2:]
+    _, right, below, both = won.unbind(1)
+    corners = _window_corners(height, width, won.dtype, won.device)
+    index = torch.add(corners, right).add_(below, alpha=2 * width).add_(both, alpha=2 * width + 1)
+    return index.flatten(2).long()
 
 
 _TIE = 3e-7  # pixels of a pooling window closer than this, a few roundings, are one maximum
@@ -157,10 +199,16 @@ class LeNet(nn.Module):
     def _normalize(self, x: Tensor) -> Tensor:
         return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
 
-    def _first_windows(self, x: Tensor, kernel: Tensor) -> Tensor:
-        """The first convolution, with the pixels of each pooling window side by side: (B, 4, 6, 14, 14)."""
-        z = F.conv2d(F.pixel_unshuffle(self._normalize(x), 2), kernel, self.conv1.bias.repeat(4), padding=1)
-        return z.unflatten(1, (4, -1))
+    def _phases(self, x: Tensor) -> Tensor:
+        """The normalised input, split into the four pixels of each pooling window: (B, 4, 14, 14)."""
+        return F.pixel_unshuffle(self._normalize(x), 2)
+
+    def _first_windows(self, phases: Tensor, kernel: Tensor) -> Tensor:
+        """The first convolution with the pixels of each pooling window side by side: (B, 4, 6, 14, 14).
+
+        The bias, one for all pixels of a window, is left for after the pooling: a quarter of the additions.
+        """
+        return F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify without dropout.
@@ -173,7 +221,8 @@ class LeNet(nn.Module):
         """
         if torch.is_grad_enabled():
             return self.linearize(x).logits
-        a = self._act(self._first_windows(x, _phase_kernel(self.conv1.weight)).amax(1))
+        z = self._first_windows(self._phases(x), _phase_kernel(self.conv1.weight)).amax(1)
+        a = self._act(z + self.conv1.bias[:, None, None])
         a = self._act(_as_windows(self.conv2(a)).amax(1))
         return self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
 
@@ -187,26 +236,31 @@ class LeNet(nn.Module):
         Returns:
             The linearisation, with the logits.
         """
-        kernel1 = _phase_kernel(self.conv1.weight)
-        z1, winners1 = _MaxPool.apply(self._first_windows(x, kernel1))
-        a1 = self._act(z1)
-        z2, winners2 = _MaxPool.apply(_as_windows(self.conv2(a1)))
+        kernel1, phases = _phase_kernel(self.conv1.weight), self._phases(x)
+        z1, won1 = _MaxPool.apply(self._first_windows(phases, kernel1))
+        a1 = self._act(z1 + self.conv1.bias[:, None, None])
+        z2, won2 = _MaxPool.apply(_as_windows(self.conv2(a1)))
         a2 = self._act(z2)
-        hidden, slopes = a2.flatten(1), []
+        inputs, activations, slopes = [phases, a1, a2.flatten(1)], [a1, a2], [self._slope(a1), self._slope(a2)]
         for layer in (self.fc1, self.fc2):
-            hidden = self._act(layer(hidden))
-            slope = self._slope(hidden)
+            a = self._act(layer(inputs[-1]))
+            slope, hidden = self._slope(a), a
             if generator is not None and self.dropout:
-                keep = torch.rand(hidden.shape, generator=generator) >= self.dropout
-                keep = keep.to(hidden) / (1 - self.dropout)
-                hidden, slope = hidden * keep, slope * keep
+                keep = torch.rand(a.shape, generator=generator) >= self.dropout
+                keep = keep.to(a, non_blocking=True) / (1 - self.dropout)
+                hidden, slope = a * keep, slope * keep
+            inputs.append(hidden)
+            activations.append(a)
             slopes.append(slope)
         return Linearization(
             net=self,
             kernel1=kernel1,
             logits=self.fc3(hidden),
-            winners=(winners1, winners2),
-            slopes=(self._slope(a1), self._slope(a2), slopes[0], slopes[1]),
+            inputs=tuple(inputs),
+            activations=tuple(activations),
+            slopes=tuple(slopes),
+            won1=won1,
+            won2=_winner_indices(won2),
         )
 
 
@@ -218,29 +272,53 @@ class Linearization:
         net: The network.
         kernel1: The first convolution's kernel, with pooling windows folded in.
         logits: (B, C).
-        winners: For each pooling layer, a mask (B, 4, channels, h, w) of the pixels it passed on.
-        slopes: The slope of the activation (times its dropout mask) of the four hidden layers.
+        inputs: What each of the five layers was given; the first, the image's four phases.
+        activations: The outputs of the four hidden layers' activations, before dropout.
+        slopes: The slopes of the four activations, times their dropout masks.
+        won1: The mask (B, 4, 6, 14, 14) of the pixels that the first pooling passed on.
+        won2: The indices (B, 16, 25) of those that the second one passed on.
     """
 
     net: LeNet
     kernel1: Tensor
     logits: Tensor
-    winners: tuple[Tensor, Tensor]
+    inputs: tuple[Tensor, ...]
+    activations: tuple[Tensor, ...]
     slopes: tuple[Tensor, ...]
+    won1: Tensor
+    won2: Tensor
 
-    def _back_to_first_windows(self, v: Tensor) -> Tensor:
-        """v^T J, but with respect to the first convolution's output: (B, C) -> (B, 4, 6, 14, 14)."""
-        net, (s1, s2, s3, s4) = self.net, self.slopes
-        g = (v @ net.fc3.weight) * s4
-        g = (g @ net.fc2.weight) * s3
-        g = (g @ net.fc1.weight).view_as(s2) * s2
-        g = (g.unsqueeze(1) * self.winners[1]).flatten(1, 2)
-        g = F.pixel_shuffle(_adjoint(g, _phase_kernel(net.conv2.weight), padding=0), 2) * s1
-        return g.unsqueeze(1) * self.winners[0]
+    def _pull(self, v: Tensor, bends: Sequence[Tensor] | None = None) -> tuple[tuple[Tensor, ...], ...]:
+        """v^T J, layer by layer, down to the first convolution's output.
 
-    def _back_to_phases(self, windows: Tensor) -> Tensor:
+        Args:
+            v: (B, C).
+            bends: What joins on the way, at the input of each of the four activations.
+
+        Returns:
+            What arrives at the five layers' outputs, and at the four activations' outputs and inputs.
+        """
+        net = self.net
+
+        def through(i: int, q: Tensor) -> Tensor:
+            p = q * self.slopes[i]
+            return p if bends is None else p.add_(bends[i])
+
+        q4 = v @ net.fc3.weight
+        p4 = through(3, q4)
+        q3 = p4 @ net.fc2.weight
+        p3 = through(2, q3)
+        q2 = (p3 @ net.fc1.weight).view_as(self.slopes[1])
+        p2 = through(1, q2)
+        g2 = p2.new_zeros(len(p2), 16, 100).scatter_(2, self.won2, p2.flatten(2)).unflatten(2, (10, 10))
+        q1 = _adjoint(g2, net.conv2.weight, padding=0)
+        p1 = through(0, q1)
+        g1 = (p1.unsqueeze(1) * self.won1).flatten(1, 2)
+        return (g1, g2, p3, p4, v), (q1, q2, q3, q4), (p1, p2, p3, p4)
+
+    def _back_to_phases(self, g1: Tensor) -> Tensor:
         """From the first convolution's output to the input, split into its four phases: (B, 4, 14, 14)."""
-        g = _adjoint(windows.flatten(1, 2), self.kernel1, padding=1)
+        g = _adjoint_by_blocks(g1, self.kernel1)
         return g if self.net.std == 1 else g / self.net.std
 
     @torch.no_grad()
@@ -253,7 +331,7 @@ class Linearization:
         Returns:
             (B, 1, 28, 28).
         """
-        return F.pixel_shuffle(self._back_to_phases(self._back_to_first_windows(v)), 2)
+        return F.pixel_shuffle(self._back_to_phases(self._pull(v)[0][0]), 2)
 
     @torch.no_grad()
     def vjp_sum(self, v: Tensor, groups: int = 1) -> Tensor:
@@ -269,19 +347,21 @@ class Linearization:
         Returns:
             (G, 1, 28, 28).
         """
-        total = self._back_to_first_windows(v).unflatten(0, (groups, -1)).sum(1)
+        total = self._pull(v)[0][0].unflatten(0, (groups, -1)).sum(1)
         return F.pixel_shuffle(self._back_to_phases(total), 2)
 
-    def _forward_from_phases(self, phases: Tensor) -> Tensor:
+    def _push(self, phases: Tensor) -> tuple[Tensor, ...]:
+        """J u, layer by layer: what arrives at the five layers' inputs."""
         net, (s1, s2, s3, s4) = self.net, self.slopes
-        t = F.conv2d(phases if net.std == 1 else phases / net.std, self.kernel1, padding=1).unflatten(1, (4, -1))
-        t = (t * self.winners[0]).sum(1) * s1
-        t = (_as_windows(F.conv2d(t, net.conv2.weight)) * self.winners[1]).sum(1) * s2
-        t = F.linear(t.flatten(1), net.fc1.weight) * s3
-        return F.linear(F.linear(t, net.fc2.weight) * s4, net.fc3.weight)
+        t0 = phases if net.std == 1 else phases / net.std
+        t1 = F.conv2d(t0, self.kernel1, padding=1).unflatten(1, (4, -1))
+        t1 = t1.mul_(self.won1).sum(1) * s1
+        t2 = F.conv2d(t1, net.conv2.weight).flatten(2).gather(2, self.won2).flatten(1) * s2.flatten(1)
+        t3 = F.linear(t2, net.fc1.weight) * s3
+        return t0, t1, t2, t3, F.linear(t3, net.fc2.weight) * s4
 
     def jvp(self, u: Tensor) -> Tensor:
-        """J u for every sample, differentiable with respect to the parameters.
+        """J u for every sample.
 
         Args:
             u: (B, 1, 28, 28).
@@ -289,23 +369,49 @@ class Linearization:
         Returns:
             (B, C).
         """
-        return self._forward_from_phases(F.pixel_unshuffle(u, 2))
+        return F.linear(self._push(F.pixel_unshuffle(u, 2))[-1], self.net.fc3.weight)
 
-    def squared_norm(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of ||v^T J||^2 over the batch, and something cheap with the same gradient up to a factor.
+    def _weight_gradients(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Each layer's weight gradient, from what arrives at its output and what it was given."""
+        kernel1 = _kernel_gradient(outputs[0], inputs[0], self.kernel1.shape, padding=1)
+        kernel2 = _kernel_gradient(outputs[1], inputs[1], self.net.conv2.weight.shape, padding=0)
+        rest = (g.T @ h for g, h in zip(outputs[2:], inputs[2:], strict=True))
+        return [_phase_kernel_adjoint(kernel1), kernel2, *rest]
 
-        With u = J^T v held constant, the gradient of 1/2 ||J^T v||^2 with respect to the parameters equals
-        that of v^T J u, and J u is a forward pass: no backward pass is differentiated.
+    @torch.no_grad()
+    def gradients(self, r: Tensor, directions: Sequence[Tensor] = ()) -> tuple[list[Tensor], Tensor]:
+        """The gradient of a loss plus 1/2 sum ||v^T J||^2 with respect to every parameter.
+
+        With u = J^T v held constant, the gradient of 1/2 ||J^T v||^2 equals that of v^T J u, a product of weights
+        and slopes. Through the weights it is an outer product per layer, of v on its way down and u on its way
+        up. Through the slopes it joins the loss's own backward pass. No backward pass is differentiated.
 
         Args:
-            v: (B, C).
+            r: (B, C), the gradient of the loss with respect to the logits.
+            directions: The v, (B, C) each; none for the loss alone.
 
         Returns:
-            The sum (detached), and v^T J u summed over the batch, whose gradient is half the sum's.
+            The gradients in the order of ``net.parameters()``, and the sum of ||v^T J||^2 over samples and v.
         """
-        with torch.no_grad():
-            u = self._back_to_phases(self._back_to_first_windows(v))
-        return u.pow(2).sum(), (v * self._forward_from_phases(u)).sum()
+        weights, bends, square = [], None, r.new_zeros(())
+        for v in directions:
+            (g1, *outputs), arrived, _ = self._pull(v)
+            g1 = g1.contiguous(memory_format=torch.channels_last)  # dearer than what follows without it
+            u = self._back_to_phases(g1).contiguous()
+            square += u.flatten().dot(u.flatten())
+            inputs = self._push(u)
+            weights.append(self._weight_gradients((g1, *outputs), inputs))
+            if self.net.activation == "tanh":  # its slope 1 - a^2 changes by -2a; that of a ReLU does not change
+                new = [
+                    (q * t.view_as(q)).mul_(a).mul_(-2)
+                    for q, t, a in zip(arrived, inputs[1:], self.activations, strict=True)
+                ]
+                bends = new if bends is None else [b + n for b, n in zip(bends, new, strict=True)]
+        outputs, _, pooled = self._pull(r, bends)
+        weights.append(self._weight_gradients(outputs, self.inputs))
+        biases = [p.sum((0, 2, 3)) for p in pooled[:2]] + [p.sum(0) for p in (*pooled[2:], r)]
+        summed = (sum(terms) for terms in zip(*weights, strict=True))
+        return [g for pair in zip(summed, biases, strict=True) for g in pair], square
 
 
 def parameter_arrays(nets: list[LeNet]) -> dict[str, np.ndarray]:

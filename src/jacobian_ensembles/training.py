@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from jacobian_ensembles.artifacts import write_json
 from jacobian_ensembles.checkpoints import save_learners
 from jacobian_ensembles.config import Model, Training
 from jacobian_ensembles.data import CLASSES, NORMALIZATION, load_split
 from jacobian_ensembles.devices import prepare_device
-from jacobian_ensembles.jacobian import regularized_loss, unit_vectors
+from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
 from jacobian_ensembles.models import LeNet, parameter_arrays
 from jacobian_ensembles.seeding import derive_seed
 
@@ -91,19 +93,29 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return right / len(labels)
 
 
-def make_optimizer(net: LeNet, settings: Training) -> torch.optim.Optimizer:
-    """The optimiser a learner is trained with."""
+def make_optimizer(net: torch.nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """The optimiser a learner is trained with.
+
+    It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
+    """
+    vector = torch.nn.Parameter(parameters_to_vector(net.parameters()).detach())
+    vector_to_parameters(vector.data, net.parameters())
     if settings.optimizer == "adam":
-        return torch.optim.Adam(
-            net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        return torch.optim.Adam([vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     return torch.optim.SGD(
-        net.parameters(),
+        [vector],
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> None:
+    """Take a step of an optimiser of :func:`make_optimizer`, on one gradient per parameter of the net."""
+    (vector,) = optimizer.param_groups[0]["params"]
+    vector.grad = torch.cat([g.flatten() for g in gradients])
+    optimizer.step()
 
 
 def _check_usable(net: LeNet, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
@@ -184,11 +196,9 @@ def train_learners(
             directions = None
             if lambda_jr:
                 draws = [unit_vectors(batch, CLASSES, projection) for _ in range(settings.projections)]
-                directions = torch.stack(draws).to(images.device)
-            objective, value = regularized_loss(net, images[index], labels[index], lambda_jr, directions, dropout)
-            optimizer.zero_grad(set_to_none=True)
-            objective.backward()
-            optimizer.step()
+                directions = torch.stack(draws).to(images.device, non_blocking=True)
+            value, gradients = loss_and_gradients(net, images[index], labels[index], lambda_jr, directions, dropout)
+            apply_gradients(optimizer, gradients)
             total += value
             step += 1
             if time.monotonic() - reported > _LOG_EVERY:

@@ -175,8 +175,9 @@ def _ascend(
     delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
     delta = delta.to(images.device)
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
-    for i, indices in enumerate(zip(*streams, strict=True)):
-        index = torch.cat(indices).to(images.device)
+    # to the device once, not once per step: the loop never waits for it
+    plan = torch.stack([torch.cat(indices) for indices in zip(*streams, strict=True)]).to(images.device)
+    for i, index in enumerate(plan):
         x = images[index].unflatten(0, (len(seeds), -1))
         x = perturb(x, delta[:, None], settings.clip).flatten(0, 1)
         step = settings.step * eps

@@ -47,6 +47,33 @@ def textured(batch, seed=0, dtype=torch.float64):
     return torch.rand(batch, 1, 28, 28, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+def dyadic(net, seed=3):
+    """Weights in multiples of 1/16: they add up without rounding, so equal patches tie in any order of adding."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randint(-4, 5, p.shape, generator=rng).to(p.dtype) / 16)
+    return net
+
+
+def single_tap(net, seed=3):
+    """A second convolution that copies one pixel per output: it rounds nothing, ties stay exact after tanh."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        flat = torch.zeros(16, 150, dtype=torch.float64)
+        taps = torch.randint(150, (16, 1), generator=rng)
+        net.conv2.weight.copy_(flat.scatter(1, taps, 1.0).view(16, 6, 5, 5))
+    return net
+
+
+def with_blank_background(blank):
+    """Black images, or black images with a small bright square: most pooling windows are exact ties."""
+    x = torch.zeros(4, 1, 28, 28, dtype=torch.float64)
+    if not blank:
+        x[:, :, 11:15, 9:16] = torch.randint(1, 9, (4, 1, 4, 7), generator=torch.Generator().manual_seed(0)) / 8
+    return x
+
+
 def directions(count, batch, seed=1, dtype=torch.float64):
     """(P, B, 10) unit vectors."""
     rng = torch.Generator().manual_seed(seed)

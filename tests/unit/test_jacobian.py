@@ -7,16 +7,19 @@ from helpers_science import (
     ACTIVATIONS,
     SCALINGS,
     directions,
+    dyadic,
     give_biases,
     jacobians,
     plain_lenet,
     plain_of,
+    single_tap,
     textured,
+    with_blank_background,
     within,
 )
 from torch import nn
 
-from jacobian_ensembles.jacobian import exact_jacobian, penalty_by_double_backward, regularized_loss, unit_vectors
+from jacobian_ensembles.jacobian import exact_jacobian, loss_and_gradients, penalty_by_double_backward, unit_vectors
 from jacobian_ensembles.models import LeNet
 
 
@@ -129,7 +132,7 @@ def test_lenet_loss_with_a_whole_basis_is_cross_entropy_plus_the_exact_norm(acti
     norms = jacobians(plain_of(net), x).pow(2).sum((1, 2))
     expected = cross_entropy_by_hand(plain_of(net)(x), labels) + lam / 2 * norms.mean().item()
     assert lam * norms.mean() > 0.1  # the penalty is not lost beside the cross-entropy
-    _, value = regularized_loss(net, x, labels, lam, basis(4, 10))
+    value, _ = loss_and_gradients(net, x, labels, lam, basis(4, 10))
     assert value.item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -142,8 +145,7 @@ def test_lenet_gradient_equals_double_backward_through_the_textbook_network(
 ):
     net, x, labels = lenet(activation, scaling).to(dtype), textured(6, dtype=dtype), torch.tensor([3, 1, 4, 1, 5, 9])
     v, lam = directions(projections, 6, dtype=dtype), 0.5
-    objective, value = regularized_loss(net, x, labels, lam, v)
-    got = torch.autograd.grad(objective, list(net.parameters()), allow_unused=True)
+    value, got = loss_and_gradients(net, x, labels, lam, v)
 
     z = x.clone().requires_grad_(True)
     loss = reference_loss(plain_of(net)(z), z, labels, lam, v)
@@ -180,10 +182,9 @@ def test_gradient_equals_finite_differences_of_the_loss(kind, seed):
         model, x, labels, v = lenet(kind), textured(3), torch.tensor([7, 2, 0]), directions(2, 3)
     rng = torch.Generator().manual_seed(seed)
     step = [torch.randn(p.shape, generator=rng, dtype=torch.float64) for p in model.parameters()]
-    objective, _ = regularized_loss(model, x, labels, 0.7, v)
-    grads = torch.autograd.grad(objective, list(model.parameters()), allow_unused=True)
+    _, grads = loss_and_gradients(model, x, labels, 0.7, v)
     analytic = sum((g * d).sum().item() for g, d in zip(grads, step, strict=True))
-    numeric = slope_along(model, step, lambda: regularized_loss(model, x, labels, 0.7, v)[1], h=1e-6)
+    numeric = slope_along(model, step, lambda: loss_and_gradients(model, x, labels, 0.7, v)[0], h=1e-6)
     assert numeric == pytest.approx(analytic, rel=1e-5, abs=1e-7)
 
 
@@ -198,10 +199,9 @@ def test_both_paths_agree_on_value_and_gradient(activation):
             return plain_of(self.net)(x)
 
     net, x, labels, v = lenet(activation), textured(4), torch.arange(4), directions(2, 4)
-    explicit, explicit_value = regularized_loss(net, x, labels, 0.2, v)
-    generic, generic_value = regularized_loss(Textbook(net), x, labels, 0.2, v)
-    torch.testing.assert_close(explicit_value, generic_value, rtol=1e-10, atol=0)
-    ours, theirs = (torch.autograd.grad(o, list(net.parameters())) for o in (explicit, generic))
+    explicit, ours = loss_and_gradients(net, x, labels, 0.2, v)
+    generic, theirs = loss_and_gradients(Textbook(net), x, labels, 0.2, v)
+    torch.testing.assert_close(explicit, generic, rtol=1e-10, atol=0)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12)
 
@@ -214,9 +214,8 @@ def test_lambda_zero_is_cross_entropy(kind, v):
     plain = model if generic else plain_of(model)
     x, labels = (batch_of(3), torch.tensor([0, 3, 1])) if generic else (textured(3), torch.tensor([7, 2, 0]))
     given = None if v is None else (torch.ones(1, 3, 4).double() / 2 if generic else directions(1, 3))
-    objective, value = regularized_loss(model, x, labels, 0.0, given)
+    value, got = loss_and_gradients(model, x, labels, 0.0, given)
     assert value.item() == pytest.approx(cross_entropy_by_hand(plain(x), labels), rel=1e-12)
-    got = torch.autograd.grad(objective, list(model.parameters()))
     expected = torch.autograd.grad(-plain(x).log_softmax(1)[range(3), labels].mean(), list(model.parameters()))
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-13)
@@ -225,35 +224,60 @@ def test_lambda_zero_is_cross_entropy(kind, v):
 @pytest.mark.parametrize("model", [small_net(), lenet()], ids=["generic", "lenet"])
 def test_a_positive_lambda_without_directions_is_refused(model):
     with pytest.raises(ValueError, match=r"lambda_jr is 0\.1: directions .* Got None"):
-        regularized_loss(model, torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]), 0.1)
+        loss_and_gradients(model, torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]), 0.1)
 
 
 @pytest.mark.parametrize("model", [small_net(), lenet()], ids=["generic", "lenet"])
 @pytest.mark.parametrize("lam", [0.0, 0.1])
-def test_the_reported_value_is_detached_and_the_caller_keeps_its_images(model, lam):
+def test_loss_and_gradients_are_outside_any_graph_and_the_caller_keeps_its_images(model, lam):
     generic = not isinstance(model, LeNet)
     x = batch_of(2) if generic else textured(2)
     v = torch.full((1, 2, 4), 0.5).double() if generic else directions(1, 2)
-    objective, value = regularized_loss(model, x, torch.tensor([0, 1]), lam, v)
-    assert objective.requires_grad
-    assert not value.requires_grad
+    value, gradients = loss_and_gradients(model, x, torch.tensor([0, 1]), lam, v)
+    assert not any(t.requires_grad for t in (value, *gradients))
+    assert [g.shape for g in gradients] == [p.shape for p in model.parameters()]
+    assert all(p.grad is None for p in model.parameters())
     assert not x.requires_grad
 
 
+@pytest.mark.parametrize("projections", [1, 2])
 @pytest.mark.parametrize("lam", [0.0, 0.4])
-def test_with_dropout_both_terms_see_the_same_masked_network(lam):
-    net, x, labels, v = lenet(dropout=0.3), textured(5), torch.tensor([2, 7, 1, 8, 2]), directions(2, 5)
-    objective, value = regularized_loss(net, x, labels, lam, v, torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_with_dropout_both_terms_see_the_same_masked_network(activation, lam, projections):
+    net, x, labels = lenet(activation, SCALINGS[1], dropout=0.3), textured(5), torch.tensor([2, 7, 1, 8, 2])
+    v = directions(projections, 5)
+    value, got = loss_and_gradients(net, x, labels, lam, v, torch.Generator().manual_seed(1))
     # the masks that this generator gives, read off the slopes (tanh's is zero for a dropped unit only)
-    slopes = net.linearize(x, torch.Generator().manual_seed(1)).slopes[2:]
+    slopes = lenet("tanh", dropout=0.3).linearize(x, torch.Generator().manual_seed(1)).slopes[2:]
     masks = [(slope != 0).double() / 0.7 for slope in slopes]
     assert all(0 < (mask == 0).double().mean() < 0.6 for mask in masks)
     z = x.clone().requires_grad_(True)
-    loss = reference_loss(plain_lenet(dict(net.named_parameters()), z, masks=masks), z, labels, lam, v)
+    logits = plain_lenet(dict(net.named_parameters()), z, activation, *SCALINGS[1], masks=masks)
+    loss = reference_loss(logits, z, labels, lam, v)
     torch.testing.assert_close(value, loss.detach(), rtol=1e-10, atol=0)
-    got = torch.autograd.grad(objective, list(net.parameters()))
     expected = torch.autograd.grad(loss, list(net.parameters()))
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
-    without = regularized_loss(net, x, labels, lam, v)[1]
+    without = loss_and_gradients(net, x, labels, lam, v)[0]
     assert abs(without - value) > 1e-3
+
+
+@pytest.mark.parametrize("blank", [True, False], ids=["black", "square"])
+@pytest.mark.parametrize("tied", [dyadic(lenet("relu")), single_tap(lenet("tanh"))], ids=["dyadic-relu", "tap-tanh"])
+def test_where_pooling_ties_the_gradient_is_still_that_of_double_backward(tied, blank):
+    x, labels, v = with_blank_background(blank), torch.tensor([3, 1, 4, 1]), directions(2, 4)
+    value, got = loss_and_gradients(tied, x, labels, 0.5, v)
+    z = x.clone().requires_grad_(True)
+    loss = reference_loss(plain_of(tied)(z), z, labels, 0.5, v)
+    torch.testing.assert_close(value, loss.detach(), rtol=1e-10, atol=0)
+    for ours, theirs in zip(got, torch.autograd.grad(loss, list(tied.parameters())), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_parameters_that_the_loss_does_not_reach_get_zero_gradients():
+    model = small_net()
+    model.unused = nn.Linear(2, 2)  # a Sequential would call it
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    _, gradients = loss_and_gradients(model, batch_of(3), torch.tensor([0, 3, 1]), 0.1, directions(1, 3)[..., :4])
+    assert not any(g.any() for g in gradients[-2:])
+    assert all(g.any() for g in gradients[:-2])

@@ -9,7 +9,15 @@ from helpers_science import give_biases, jacobians, patch_dataset, plain_lenet
 from jacobian_ensembles.config import Training
 from jacobian_ensembles.models import LeNet
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training import DivergedError, accuracy, bootstrap_indices, cyclic_cosine, train_learners
+from jacobian_ensembles.training import (
+    DivergedError,
+    accuracy,
+    apply_gradients,
+    bootstrap_indices,
+    cyclic_cosine,
+    make_optimizer,
+    train_learners,
+)
 
 TRAIN, VALIDATION = patch_dataset(200, seed=0), patch_dataset(100, seed=1)
 IDENTITY = (0, "mnist", "bagging", 0.1, 0)
@@ -90,6 +98,26 @@ def test_regularisation_lowers_the_exact_jacobian_norm_of_held_out_images():
         exact = jacobians(lambda x, p=parameters: plain_lenet(p, x), VALIDATION[0][:30])
         norms[lam] = exact.pow(2).sum((1, 2)).mean().item()
     assert norms[0.1] < 0.5 * norms[0.0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_one_vector_of_parameters_is_optimised_as_ten_are(optimizer):
+    settings = Training(optimizer=optimizer, learning_rate=0.01, momentum=0.8, weight_decay=0.1)
+    net, plain = (LeNet(generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    ours = make_optimizer(net, settings)
+    if optimizer == "adam":
+        theirs = torch.optim.Adam(plain.parameters(), lr=0.01, weight_decay=0.1)
+    else:
+        theirs = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.8, weight_decay=0.1)
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        gradients = [torch.randn(p.shape, generator=rng) for p in net.parameters()]
+        apply_gradients(ours, gradients)
+        for p, g in zip(plain.parameters(), gradients, strict=True):
+            p.grad = g
+        theirs.step()
+    torch.testing.assert_close(weights(net), weights(plain), rtol=1e-5, atol=1e-7)
+    assert (weights(net) - weights(LeNet(generator=torch.Generator().manual_seed(0)))).abs().mean() > 1e-3
 
 
 def seeded(role, identity=IDENTITY):
