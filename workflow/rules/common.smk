@@ -74,3 +74,25 @@ def of_every_attack(*templates):
         for eps in cfg.grid.eps
         for cell in cfg.cells
     ]
+
+
+def variant_blocks_of(wildcards):
+    """The crafted blocks of one variant, ensemble and eps, in seed order."""
+    blocks = cfg.ablation[wildcards.variant].seed_blocks()
+    return [
+        paths.variant_uaps.format(**wildcards, first=first, last=last)
+        for first, last in blocks
+    ]
+
+
+def results_to_ship():
+    """What a run is made of: its trials, or everything that follows from its models."""
+    if cfg.trials:
+        return rules.recipe.input
+    wanted = [*rules.figures.input, *rules.tables.input, *rules.theory.input]
+    wanted += [*rules.claims.input, *rules.worst_of_k.input]
+    if cfg.ablation:
+        wanted += rules.ablation.input
+    if cfg.grid.repetitions > 1:
+        wanted += rules.spread.input
+    return wanted

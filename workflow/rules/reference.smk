@@ -4,19 +4,6 @@ shipped = f"{cfg.run.results}/reference"
 rebuilt = f"{cfg.run.results}/rebuilt"
 
 
-def results_to_ship():
-    """What a run is made of: its trials, or everything that follows from its models."""
-    if cfg.trials:
-        return rules.recipe.input
-    wanted = [*rules.figures.input, *rules.tables.input, *rules.theory.input]
-    wanted += [*rules.claims.input, *rules.worst_of_k.input]
-    if cfg.ablation:
-        wanted += rules.ablation.input
-    if cfg.grid.repetitions > 1:
-        wanted += rules.spread.input
-    return wanted
-
-
 rule ship_run:
     input:
         results=results_to_ship(),

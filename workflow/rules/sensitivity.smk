@@ -10,15 +10,6 @@ supplement_tables = {
 }
 
 
-def variant_blocks_of(wildcards):
-    """The crafted blocks of one variant, ensemble and eps, in seed order."""
-    blocks = cfg.ablation[wildcards.variant].seed_blocks()
-    return [
-        paths.variant_uaps.format(**wildcards, first=first, last=last)
-        for first, last in blocks
-    ]
-
-
 use rule craft_uaps as craft_variant with:
     output:
         uaps=paths.variant_uaps,
