@@ -84,6 +84,7 @@ class Layout:
         self.worst_uap = f"{root}/worst/{_CELL}/eps{{eps}}/worst_uap.safetensors"
         self.metrics = f"{root}/metrics/metrics.csv"
         self.summary = f"{root}/metrics/summary.csv"
+        self.checksums = f"{root}/metrics/SHA256SUMS"
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
