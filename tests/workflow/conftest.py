@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,16 @@ def fault(folder: Path, at: str, signal: str, victim: str = "job") -> dict[str, 
     flag.unlink(missing_ok=True)
     plan = {"at": at, "signal": signal, "victim": victim, "flag": str(flag)}
     return {"TEST_FAULT": json.dumps(plan), "PYTHONPATH": str(HERE / "injection")}
+
+
+def struck(folder: Path) -> int:
+    """Wait for a :func:`fault`; the process that got the signal."""
+    flag = folder / "struck"
+    for _ in range(1200):
+        if flag.exists() and flag.read_text():
+            return int(flag.read_text())
+        time.sleep(0.1)
+    raise AssertionError("nothing happened in two minutes")
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ fault = json.loads(os.environ.get("TEST_FAULT", "null"))
 def strike(moment):
     if not re.search(fault["at"], moment):
         return
+    victim = int(os.environ["TEST_SNAKEMAKE_PID"]) if fault["victim"] == "snakemake" else os.getpid()
     try:
-        os.close(os.open(fault["flag"], os.O_CREAT | os.O_EXCL))
+        with open(fault["flag"], "x") as flag:
+            flag.write(str(victim))
     except FileExistsError:
         return
-    victim = int(os.environ["TEST_SNAKEMAKE_PID"]) if fault["victim"] == "snakemake" else os.getpid()
     os.kill(victim, getattr(signal, fault["signal"]))
 
 
