@@ -1,4 +1,4 @@
-# Two commands: `make quick` runs the small workflow to its figures, `make test` runs every test.
+# Two commands: `make quick` runs the small workflow to its figures, `make test` runs the tests.
 # Each creates .venv and installs what is missing; a second call starts at once.
 
 PYTHON ?= python3
@@ -10,13 +10,17 @@ SNAKEMAKE_ARGS ?= --cores all --resources gpu=1
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quick test lint format clean
+.PHONY: quick test test-all lint format clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
 	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
 
 test: $(READY)
+	$(BIN)/pytest -m "not faults and not slurm"
+
+# also what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
+test-all: $(READY)
 	$(BIN)/pytest
 
 lint: $(READY)
@@ -35,7 +39,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[workflow,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[workflow,cluster,dev]'
 	touch $@
 
 clean:

@@ -28,7 +28,14 @@ include: "workflow/rules/reference.smk"
 report: "workflow/report/workflow.rst"
 
 
+# with a cluster's profile these are not submitted: targets, the download, and what takes seconds
 localrules:
+    download_dataset,
+    aggregate_metrics,
+    plot_figure,
+    write_table,
+    compare_with_paper,
+    compare_trials,
     all,
     data,
     learners,

@@ -91,6 +91,7 @@ class Layout:
         self.summary = f"{root}/metrics/summary.csv"
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
         self.worst_of_k = f"{root}/metrics/worst_of_k.csv"
+        self.checksums = f"{root}/metrics/SHA256SUMS"
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"

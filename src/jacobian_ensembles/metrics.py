@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from jacobian_ensembles.artifacts import ArtifactError, load_tensors, read_json, save_tensors, write_json, write_text
+from jacobian_ensembles.artifacts import (
+    ArtifactError,
+    load_tensors,
+    read_json,
+    save_tensors,
+    verify_checksum,
+    write_checksums,
+    write_json,
+    write_text,
+)
 from jacobian_ensembles.records import load_clean, load_uaps, pack_bits
 from jacobian_ensembles.theory import theorem_bounds
 
@@ -108,13 +117,13 @@ def aggregate_metrics(
     clean_weight: float,
     confidence: float,
 ) -> None:
-    """Gather all records into the two tables everything downstream reads.
+    """Gather all records into the two tables everything downstream reads, and ``SHA256SUMS`` beside them.
 
     Args:
         clean_files: Clean predictions, one file per model.
         worst_files: Worst-case records, one file per (model, eps).
         metrics_path: CSV to write, one row per (model, repetition, eps).
-        summary_path: CSV to write, one row per model: clean, mean UAP and weighted accuracy.
+        summary_path: CSV to write in the same folder, one row per model: clean, mean UAP and weighted accuracy.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
 
@@ -135,6 +144,7 @@ def aggregate_metrics(
     summary = summarize(metrics, clean_weight, confidence)
     for path, table in ((metrics_path, metrics), (summary_path, summary)):
         write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    write_checksums([metrics_path, summary_path])
 
 
 def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -258,8 +268,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read ``metrics.csv`` or ``summary.csv``.
 
     Raises:
-        ArtifactError: If the file is missing, not CSV, or lacks the columns that name a model.
+        ArtifactError: If the file is missing, altered, not CSV, or lacks the columns that name a model.
     """
+    verify_checksum(path)
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:

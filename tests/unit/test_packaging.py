@@ -1,12 +1,16 @@
 import ast
+import platform
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import jacobian_ensembles
 
@@ -27,6 +31,15 @@ def test_environment_yml_is_pin_for_pin_pyproject(project):
         expected.add(CONDA_NAMES.get(name, name) + pin)
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert set(environment["dependencies"]) == expected
+
+
+def test_what_is_installed_here_satisfies_environment_yml():
+    # the conda channels are out of CI's reach: that the pins can hold together is shown by PyPI's packages instead
+    pypi_names = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
+    for dependency in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]:
+        name, pin = re.fullmatch(r"([a-z-]+)(.*)", dependency).groups()
+        found = platform.python_version() if name == "python" else version(pypi_names.get(name, name))
+        assert Version(found.partition("+")[0]) in SpecifierSet(pin), dependency
 
 
 def test_the_version_is_the_same_everywhere(project):

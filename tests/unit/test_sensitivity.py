@@ -1,10 +1,10 @@
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from jacobian_ensembles.artifacts import write_json
 from jacobian_ensembles.metrics import student_interval
 from jacobian_ensembles.sensitivity import (
     aggregate_ablation,
@@ -40,12 +40,11 @@ def test_bootstrap_percentiles_enclose_what_the_seeds_allow():
 
 def record(path, accuracies, **changes):
     worst = min(accuracies)
-    path.write_text(
-        json.dumps(
-            {**CELL, "eps": 0.15, "seeds": len(accuracies), "accuracies": accuracies, "worst_accuracy": worst,
-             "mean_accuracy": float(np.mean(accuracies)), "best_accuracy": max(accuracies),
-             "std_accuracy": float(np.std(accuracies, ddof=1)), **changes}
-        )
+    write_json(
+        path,
+        {**CELL, "eps": 0.15, "seeds": len(accuracies), "accuracies": accuracies, "worst_accuracy": worst,
+         "mean_accuracy": float(np.mean(accuracies)), "best_accuracy": max(accuracies),
+         "std_accuracy": float(np.std(accuracies, ddof=1)), **changes},
     )  # fmt: skip
     return path
 

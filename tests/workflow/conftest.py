@@ -1,23 +1,28 @@
 """The real workflow, run in a copy of the repository on the real data sets."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
 PARTS = ("Snakefile", "config.yaml", "environment.yml", "pyproject.toml", "src", "workflow")
 
 
 class Repository:
     """A copy of the repository in which Snakemake can be run and files can be edited."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, configfile: str = "workflow/presets/smoke.yaml"):
         self.path = path
+        self.configfile = configfile
         path.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = ROOT / part
@@ -26,29 +31,71 @@ class Repository:
             else:
                 shutil.copy(source, path / part)
 
-    def snakemake(self, *args: str, check: bool = True, timeout: float = 400) -> str:
-        """Run snakemake and return its output; fail the test unless it succeeds."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *args]
-        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            command,
+    def start(self, *args: str, env: dict[str, str] | None = None, cores: int = 2) -> subprocess.Popen:
+        """Start snakemake, with its output in a pipe."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--cores", str(cores), *args],
             cwd=self.path,
-            env=env,
-            timeout=timeout,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        assert not check or done.returncode == 0, done.stdout
-        return done.stdout
+
+    def snakemake(self, *args: str, check: bool = True, timeout: float = 600, **kwargs) -> str:
+        """Run snakemake and return its output; fail the test unless it succeeds (``check=False``: unless it fails)."""
+        process = self.start(*args, **kwargs)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()  # on SIGTERM it would wait for its jobs
+            pytest.fail(f"snakemake hangs: {process.communicate()[0]}")
+        assert (process.returncode == 0) == check, output
+        return output
 
     def preset(self, name: str, *args: str, **kwargs) -> str:
         """Run snakemake with a preset."""
         return self.snakemake(*args, "--configfile", f"workflow/presets/{name}.yaml", **kwargs)
 
+    def run(self, *args: str, **kwargs) -> str:
+        """Run snakemake with this repository's configuration; targets come first in ``args``."""
+        return self.snakemake(*args, "--configfile", self.configfile, **kwargs)
+
     def planned(self, *args: str) -> dict[str, int]:
         """How many jobs of each rule a dry run plans."""
         return job_counts(self.snakemake("--dry-run", *args))
+
+    def missing(self) -> dict[str, int]:
+        """How many jobs of each rule a dry run of this repository's configuration plans."""
+        return self.planned("--configfile", self.configfile)
+
+    def stored(self) -> dict[str, str]:
+        """The SHA-256 of every result of every run: all but logs, benchmarks and records of when and where."""
+        found = {}
+        for path in sorted((self.path / "results").rglob("*")):
+            name = path.relative_to(self.path / "results")
+            if path.is_file() and name.parts[1] not in ("logs", "benchmarks") and ".provenance." not in path.name:
+                found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def copy(self, path: Path) -> "Repository":
+        """Another repository with the same results and the same memory of them; the data sets are hard links."""
+        other = Repository(path, self.configfile)
+        for part in ("results", ".snakemake"):
+            shutil.copytree(self.path / part, path / part, ignore=_linked_or_stale, dirs_exist_ok=True)
+        other.share_data(self)
+        return other
+
+    def share_data(self, other: "Repository") -> None:
+        """Take over another repository's data sets, as hard links."""
+        (self.path / "results/data").mkdir(parents=True, exist_ok=True)
+        for source in (other.path / "results/data").iterdir():
+            os.link(source, self.path / "results/data" / source.name)
+
+
+def _linked_or_stale(folder, names):
+    """What :meth:`Repository.copy` leaves out: the data sets, which it links, and locks."""
+    return ["data"] if Path(folder).name == "results" else ["locks"]
 
 
 def job_counts(output: str) -> dict[str, int]:
@@ -58,6 +105,24 @@ def job_counts(output: str) -> dict[str, int]:
     table = output.partition("Job stats:")[2].partition("total")[0]
     assert table, output
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def fault(folder: Path, at: str, signal: str, victim: str = "job") -> dict[str, str]:
+    """The environment that makes ``injection/sitecustomize.py`` send one signal at one moment."""
+    flag = folder / "struck"
+    flag.unlink(missing_ok=True)
+    plan = {"at": at, "signal": signal, "victim": victim, "flag": str(flag)}
+    return {"TEST_FAULT": json.dumps(plan), "PYTHONPATH": str(HERE / "injection")}
+
+
+def struck(folder: Path) -> int:
+    """Wait for a :func:`fault`; the process that got the signal."""
+    flag = folder / "struck"
+    for _ in range(1200):
+        if flag.exists() and flag.read_text():
+            return int(flag.read_text())
+        time.sleep(0.1)
+    raise AssertionError("nothing happened in two minutes")
 
 
 @pytest.fixture
@@ -71,4 +136,13 @@ def smoke(tmp_path_factory) -> Repository:
     """A copy of the repository in which the smoke preset has run from the download to the figures."""
     repo = Repository(tmp_path_factory.mktemp("smoke") / "repository")
     repo.log = repo.preset("smoke")
+    return repo
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory, smoke) -> Repository:
+    """A copy of the repository in which ``tiny.yaml``, two models, has run undisturbed. Not to be changed."""
+    repo = Repository(tmp_path_factory.mktemp("tiny") / "repository", str(HERE / "tiny.yaml"))
+    repo.share_data(smoke)
+    repo.run()
     return repo

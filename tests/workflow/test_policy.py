@@ -1,9 +1,11 @@
 """House rules that every rule and adapter keeps, checked on the parsed workflow."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,3 +115,26 @@ def test_only_adapters_know_snakemake():
     for path in (ROOT / "src" / "jacobian_ensembles").glob("*.py"):
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         assert "snakemake" not in names, path.name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "workflow/profiles").glob("*/config.yaml")), ids=lambda p: p.parent.name
+)
+def test_every_line_of_a_profile_has_a_comment(path):
+    lines, block = path.read_text().splitlines(), False
+    for line in lines:
+        # the continuation lines of a folded command have none of their own
+        block = block and line.startswith("  ")
+        assert block or re.search(r"^#|(^| )# \S", line), line
+        block = block or ">-" in line
+
+
+@pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])
+def test_a_cluster_profile_groups_every_rule_that_is_submitted(rules, profile):
+    settings = yaml.safe_load((ROOT / f"workflow/profiles/{profile}/config.yaml").read_text())
+    grouped = {entry.partition("=")[0] for entry in settings["groups"]}
+    assert grouped <= set(rules)
+    local = next(iter(rules.values())).workflow._localrules
+    submitted = set(jobs(rules)) - local
+    assert submitted == grouped
+    assert any(str(entry).startswith("compute=") for entry in settings["config"])

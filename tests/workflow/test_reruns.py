@@ -56,6 +56,20 @@ def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
     } | MEASURE | {"measure_jacobian": 1}
 
 
+@pytest.mark.parametrize("axis", ["ensemble", "dataset"])
+def test_a_new_ensemble_method_or_dataset_computes_its_own_cell_only(smoke, tmp_path, axis):
+    cells = yaml.safe_load((smoke.path / "workflow/presets/smoke.yaml").read_text())["grid"]["cells"]
+    method, dataset = ("bagging", "mnist") if axis == "ensemble" else ("voting", "fashion_mnist")
+    cells.append({"dataset": dataset, "ensemble": method, "members": 1, "lambda": 0 if axis == "ensemble" else 0.1})
+    assert plan(smoke, tmp_path, grid={"cells": cells}) == GATHER | {
+        "train_learner": 1,
+        "assemble_ensemble": 1,
+        "evaluate_ensemble": 1,
+        "craft_uaps": 2,
+        "select_worst_uap": 1,
+    }
+
+
 def test_more_attack_seeds_craft_only_the_new_blocks(smoke, tmp_path):
     # seeds 0-1 and 2 are there; seeds 2-3 and 4 are new blocks of two
     assert plan(smoke, tmp_path, attack={"seeds": 5}) == ATTACK | GATHER
@@ -91,6 +105,22 @@ def test_the_weight_of_clean_accuracy_only_gathers_anew(smoke, tmp_path):
 @pytest.mark.parametrize("compute", [{"device": "cpu"}, {"gpu_slots": 8}])
 def test_where_jobs_run_reruns_nothing(smoke, tmp_path, compute):
     assert plan(smoke, tmp_path, compute=compute) == {}
+
+
+def test_the_number_of_cores_and_threads_reruns_nothing(smoke):
+    options = ("--set-threads", "train_learner=2", "craft_uaps=2", "--resources", "gpu=4")
+    assert smoke.planned("--cores", "1", *options, "--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_a_moved_results_folder_reruns_nothing(smoke, tmp_path):
+    # with a link in its old place, so that what Snakemake remembers of each file still holds
+    (smoke.path / "results").rename(tmp_path / "moved")
+    (smoke.path / "results").symlink_to(tmp_path / "moved")
+    try:
+        assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+    finally:
+        (smoke.path / "results").unlink()
+        (tmp_path / "moved").rename(smoke.path / "results")
 
 
 def test_where_the_data_come_from_reruns_nothing(smoke, tmp_path):

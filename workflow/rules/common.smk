@@ -1,5 +1,9 @@
 # What all rules share: the validated configuration, the paths built from it, and the few helpers they use.
+import base64
+import json
+import os
 import sys
+import zlib
 
 import snakemake.jobs
 from snakemake.exceptions import WorkflowError
@@ -10,6 +14,25 @@ from jacobian_ensembles.config import ConfigError, load_config
 from jacobian_ensembles.devices import wants_gpu
 from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
 from jacobian_ensembles.source import script_digest
+
+scripts = Path(workflow.basedir) / "workflow" / "scripts"
+
+# Jobs on a cluster parse these files anew, perhaps hours after someone edited them. What the run was started with, its
+# configuration and the digests of its code, goes with them: a job uses that configuration, and refuses other code.
+started_with = os.environ.get("JACOBIAN_ENSEMBLES_RUN", "")
+if workflow.is_main_process:
+    digests = {path.stem: script_digest(path) for path in scripts.glob("[!_]*.py")}
+    packed = zlib.compress(json.dumps([config, digests], default=str).encode())
+    os.environ["JACOBIAN_ENSEMBLES_RUN"] = base64.b64encode(packed).decode()
+else:
+    given, digests = json.loads(zlib.decompress(base64.b64decode(started_with)))
+    config.clear()
+    config.update(given)
+
+
+envvars:
+    "JACOBIAN_ENSEMBLES_RUN",
+
 
 try:
     cfg = load_config(config)
@@ -35,9 +58,7 @@ wildcard_constraints:
 
 def code(script):
     """The digest of a script and the science it calls: an edit there re-runs its jobs, a comment does not."""
-    return script_digest(
-        Path(workflow.basedir) / "workflow" / "scripts" / f"{script}.py"
-    )
+    return digests[script]
 
 
 def leaves(section, *names):
@@ -45,12 +66,12 @@ def leaves(section, *names):
     return section.model_dump(include=set(names))
 
 
+cell_at = {tuple(cell_wildcards(cell).items()): cell for cell in cfg.cells}
+
+
 def learners_of(wildcards):
     """The learner files of one ensemble."""
-    cell = next(
-        c for c in cfg.cells if cell_wildcards(c).items() <= dict(wildcards).items()
-    )
-    return paths.members(cell)
+    return paths.members(cell_at[tuple(wildcards.items())])
 
 
 def blocks_of(wildcards):

@@ -36,6 +36,7 @@ rule aggregate_metrics:
     output:
         metrics=paths.metrics,
         summary=paths.summary,
+        checksums=paths.checksums,
         provenance=paths.provenance(paths.metrics),
     log:
         paths.log(paths.metrics),

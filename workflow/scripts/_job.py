@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from jacobian_ensembles.artifacts import write_json
 from jacobian_ensembles.devices import claim_gpu
 from jacobian_ensembles.provenance import provenance
+from jacobian_ensembles.source import script_digest
 
 
 @contextmanager
@@ -38,12 +39,13 @@ def running(snakemake: Any) -> Iterator[str]:
     started = time.monotonic()
     with ExitStack() as stack:
         try:
+            _check_code(snakemake)
             gpu = stack.enter_context(claim_gpu(snakemake.config["compute"]["gpu_slots"])) if _gpu(snakemake) else None
             yield "cpu" if gpu is None else "cuda"
         except Exception as error:
-            with Path(snakemake.log[0]).open("a") as log:
-                traceback.print_exc(file=log)
             logging.error("%s failed: %s: %s", name, type(error).__name__, error)
+            with suppress(OSError), Path(snakemake.log[0]).open("a") as log:  # the disk may be full
+                traceback.print_exc(file=log)
             sys.exit(1)
         if "provenance" in snakemake.output.keys():  # noqa: SIM118 - not a mapping
             settings = json.loads(
@@ -52,6 +54,14 @@ def running(snakemake: Any) -> Iterator[str]:
             device = "cpu" if gpu is None else f"cuda {gpu}"
             seconds = time.monotonic() - started
             write_json(snakemake.output.provenance, provenance(settings, device, snakemake.threads, seconds))
+
+
+def _check_code(snakemake: Any) -> None:
+    """Refuse to compute with other code than the run was started with: the result would pass for the old code's."""
+    started_with = snakemake.params.get("code")
+    script = sys.modules["__main__"].__file__  # the adapter, under the path it has in the repository
+    if started_with and started_with != script_digest(script):
+        raise RuntimeError("the code of this job was edited after Snakemake was started. Start Snakemake again.")
 
 
 def _gpu(snakemake: Any) -> bool:
