@@ -1,0 +1,84 @@
+"""Targets beside the default one, run for real: ablation, recipe, spread, ship and reference_figures."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import Repository
+
+pytestmark = pytest.mark.workflow
+
+CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0}
+SMALL = {
+    "run": {"name": "small"},
+    "grid": {"members": [1], "lambdas": [0], "eps": [0.15], "cells": [CELL]},
+    "data": {"train_images": 1000, "test_images": 200},
+    "training": {"epochs": 1},
+    "attack": {"seeds": 2, "iterations": 5},
+}
+
+
+def overlay(tmp_path, **sections):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(yaml.safe_dump(SMALL | sections))
+    return str(path)
+
+
+@pytest.fixture
+def beside(smoke, tmp_path):
+    """A repository without results that shares the smoke run's data set."""
+    repo = Repository(tmp_path / "beside")
+    repo.share_data(smoke)
+    return repo
+
+
+def test_a_shipped_run_is_redrawn_in_a_clone_without_training(smoke, tmp_path):
+    smoke.preset("smoke", "ship")
+    shipped = smoke.path / "results/reference/smoke"
+    clone = Repository(tmp_path / "clone")
+    shutil.copytree(shipped, clone.path / "results/reference/smoke")
+    assert clone.planned("reference_figures") == {"rebuild_run": 1, "reference_figures": 1}
+    clone.snakemake("reference_figures")
+    rebuilt = clone.path / "results/rebuilt/smoke"
+    for folder in ("tables", "figures"):
+        names = {p.name for p in (shipped / folder).iterdir()}
+        assert names == {p.name for p in (rebuilt / folder).iterdir()}
+        assert len(names) >= 7
+        for name in names:
+            assert (rebuilt / folder / name).read_bytes() == (shipped / folder / name).read_bytes(), name
+
+
+def test_variants_of_the_attack_share_models_and_seeds(beside, tmp_path):
+    variants = {"default": {}, "weak": {"iterations": 1, "step": 0.01}}
+    beside.snakemake("ablation", "--configfile", overlay(tmp_path, ablation=variants))
+    root = beside.path / "results/small"
+    table = pd.read_csv(root / "tables/ablation.csv").set_index("variant")
+    run = pd.read_csv(root / "metrics/metrics.csv").iloc[0]
+    assert table.loc["default", "worst_accuracy"] == run["worst_accuracy"]
+    assert table.loc["weak", "worst_accuracy"] > run["worst_accuracy"]
+    assert (table["clean_accuracy"] == run["clean_accuracy"]).all()
+    assert (root / "figures/ablation.png").exists()
+    assert len(list((root / "ensembles").rglob("*.safetensors"))) == 1
+
+
+def test_trials_are_compared_and_one_that_diverges_stops_nothing(beside, tmp_path):
+    trials = {"plain": {}, "wild": {"training": {"optimizer": "sgd", "learning_rate": 1000}}}
+    grid = {"datasets": ["mnist"], "lambdas": [0], "members": [1], "eps": [0.15]}
+    beside.snakemake("recipe", "--configfile", overlay(tmp_path, trials=trials, grid=grid))
+    table = pd.read_csv(beside.path / "results/small/tables/recipe.csv").set_index("trial")
+    assert table.loc["plain", "validation_accuracy"] > 0.3
+    assert pd.isna(table.loc["wild", "validation_accuracy"])
+    assert "Lower training.learning_rate" in table.loc["wild", "diverged"]
+    assert "| wild | diverged |" in (beside.path / "results/small/tables/recipe.md").read_text()
+
+
+def test_repetitions_differ_and_their_spread_is_reported(beside, tmp_path):
+    grid = SMALL["grid"] | {"repetitions": 2}
+    beside.snakemake("spread", "--configfile", overlay(tmp_path, grid=grid))
+    metrics = pd.read_csv(beside.path / "results/small/metrics/metrics.csv")
+    assert metrics["repetition"].tolist() == [0, 1]
+    assert metrics["clean_accuracy"].nunique() == 2
+    spread = pd.read_csv(beside.path / "results/small/tables/spread.csv").iloc[0]
+    assert spread["repetitions"] == 2
+    assert spread["clean_accuracy"] == pytest.approx(metrics["clean_accuracy"].mean(), abs=1e-6)
