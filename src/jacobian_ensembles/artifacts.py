@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +54,16 @@ def write_text(path: str | Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def _dump(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=1, sort_keys=True) + "\n"
-
-
 def write_json(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON record atomically, with sorted keys so that equal records are equal bytes.
-
-    The record gets one more key, ``sha256``: the checksum of what would have been written without it.
-    """
-    write_text(path, _dump({**record, "sha256": hashlib.sha256(_dump(record).encode()).hexdigest()}))
+    """Write a JSON record atomically, with sorted keys so that equal records are equal bytes."""
+    write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a record that :func:`write_json` wrote, and check it.
-
-    Returns:
-        The record, without its checksum.
+    """Read a JSON record.
 
     Raises:
-        ArtifactError: If the file is missing, not a JSON object, or altered.
+        ArtifactError: If the file is missing or not a JSON object.
     """
     try:
         record = json.loads(Path(path).read_text())
@@ -81,31 +71,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Delete it to have it made again.") from error
     if not isinstance(record, dict):
         raise ArtifactError(f"{path}: expected a JSON object, got {type(record).__name__}. Delete it to rebuild it.")
-    if record.pop("sha256", None) != hashlib.sha256(_dump(record).encode()).hexdigest():
-        raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
     return record
-
-
-def write_checksums(files: Sequence[str | Path]) -> None:
-    """Write ``SHA256SUMS`` beside files of one folder, in the format that ``sha256sum --check`` reads."""
-    lines = [f"{hashlib.sha256(Path(f).read_bytes()).hexdigest()}  {Path(f).name}\n" for f in files]
-    write_text(Path(files[0]).parent / "SHA256SUMS", "".join(sorted(lines)))
-
-
-def verify_checksum(path: str | Path) -> None:
-    """Check a file against the ``SHA256SUMS`` beside it; a file that none lists is not checked.
-
-    Raises:
-        ArtifactError: If the file is missing or its content is not what the list says.
-    """
-    path = Path(path)
-    try:
-        content, sums = path.read_bytes(), path.with_name("SHA256SUMS")
-        listed = dict(reversed(line.split()) for line in sums.read_text().splitlines()) if sums.exists() else {}
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be checked ({error}). Delete it to have it made again.") from error
-    if listed.get(path.name, digest := hashlib.sha256(content).hexdigest()) != digest:
-        raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], kind: str, spec: Mapping[str, Any]) -> str:

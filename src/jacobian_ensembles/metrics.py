@@ -11,16 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from jacobian_ensembles.artifacts import (
-    ArtifactError,
-    load_tensors,
-    read_json,
-    save_tensors,
-    verify_checksum,
-    write_checksums,
-    write_json,
-    write_text,
-)
+from jacobian_ensembles.artifacts import ArtifactError, load_tensors, save_tensors, write_text
+from jacobian_ensembles.checksums import read_record, verify_checksum, write_checksums, write_record
 from jacobian_ensembles.records import load_clean, load_uaps, pack_bits
 from jacobian_ensembles.theory import theorem_bounds
 
@@ -87,7 +79,7 @@ def select_worst_uap(
         kind="worst_uap",
         spec={**spec, "seed": worst},
     )
-    write_json(record_path, record)
+    write_record(record_path, record)
 
 
 def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:
@@ -131,7 +123,7 @@ def aggregate_metrics(
         ArtifactError: If the models of the two lists differ.
     """
     clean = pd.DataFrame([clean_record(path, confidence) for path in clean_files])
-    worst = pd.DataFrame([read_json(path) for path in worst_files]).drop(columns="accuracies")
+    worst = pd.DataFrame([read_record(path) for path in worst_files]).drop(columns="accuracies")
     metrics = worst.merge(
         clean.drop(columns="images"), on=CELL_KEYS, how="outer", validate="many_to_one", indicator="origin"
     )

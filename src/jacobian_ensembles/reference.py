@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from jacobian_ensembles.artifacts import ArtifactError, read_json, write_json, write_text
+from jacobian_ensembles.checksums import read_record
 from jacobian_ensembles.claims import write_claims
 from jacobian_ensembles.config import Config, load_config
 from jacobian_ensembles.figures import FIGURES, plot_figure
@@ -72,7 +73,7 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
                     shutil.copyfile(path, target / folder / path.name)
     rows = [
         {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
-        for record in map(read_json, sorted((root / "worst").rglob("worst.json")))
+        for record in map(read_record, sorted((root / "worst").rglob("worst.json")))
         for seed, accuracy in enumerate(record["accuracies"])
     ]
     if rows:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from jacobian_ensembles.artifacts import read_json, write_text
+from jacobian_ensembles.artifacts import write_text
+from jacobian_ensembles.checksums import read_record
 from jacobian_ensembles.metrics import (
     CELL_KEYS,
     MODEL_KEYS,
@@ -78,7 +79,7 @@ def tabulate_worst_of_k(records: Sequence[str | Path], csv_path: str | Path, con
         confidence: Share of draws between the percentiles.
     """
     rows = []
-    for record in map(read_json, records):
+    for record in map(read_record, records):
         accuracies = record["accuracies"]
         for count in sorted({c for c in COUNTS if c <= len(accuracies)} | {len(accuracies)}):
             low, high = worst_interval(accuracies, count, confidence)
@@ -112,7 +113,7 @@ def aggregate_ablation(
         markdown_path: Markdown to write: worst (and mean) accuracy, a row per variant, a column per model.
     """
     each = len(records) // len(variants)
-    rows = [read_json(path) | {"variant": variants[i // each]} for i, path in enumerate(records)]
+    rows = [read_record(path) | {"variant": variants[i // each]} for i, path in enumerate(records)]
     table = pd.DataFrame(rows).drop(columns="accuracies")
     known = read_table(metrics_path)[[*CELL_KEYS, "eps", "clean_accuracy"]]
     table = table.merge(known, on=[*CELL_KEYS, "eps"], how="left", validate="many_to_one")

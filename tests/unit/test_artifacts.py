@@ -1,6 +1,6 @@
+import json
 import os
 import pickle
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,7 @@ from jacobian_ensembles.artifacts import (
     load_tensors,
     read_json,
     save_tensors,
-    verify_checksum,
     write_bytes,
-    write_checksums,
     write_json,
 )
 
@@ -101,7 +99,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path, monke
     monkeypatch.setattr(artifacts.os, failing, fail)
     with pytest.raises(OSError, match="no space left"):
         write_bytes(path, b"new")
-    assert read_json(path) == {"old": 1}
+    assert json.loads(path.read_text()) == {"old": 1}
     assert os.listdir(tmp_path) == ["x.json"]
 
 
@@ -116,45 +114,6 @@ def test_json_that_is_none_is_refused_by_name(tmp_path, text):
     (tmp_path / "x.json").write_bytes(text.encode("latin1"))
     with pytest.raises(ArtifactError, match=r"x\.json"):
         read_json(tmp_path / "x.json")
-
-
-def test_a_record_comes_back_with_its_floats_to_the_bit(tmp_path):
-    record = {"a": 0.1 + 0.2, "b": [1, None, "x"], "c": 1e-300}
-    write_json(tmp_path / "x.json", record)
-    assert read_json(tmp_path / "x.json") == record
-
-
-def test_an_altered_record_is_refused(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"worst_accuracy": 0.512, "seeds": 50})
-    original = path.read_text()
-    for old, new in [("0.512", "0.572"), ("50", "51"), ('"seeds"', '"sfeds"'), ('"sha256"', '"sha257"')]:
-        assert original.count(old) == 1
-        path.write_text(original.replace(old, new))
-        with pytest.raises(ArtifactError, match=r"x\.json: its checksum"):
-            read_json(path)
-
-
-def test_checksums_are_those_of_sha256sum_and_find_every_flipped_bit(tmp_path):
-    table, other = tmp_path / "a.csv", tmp_path / "b.csv"
-    table.write_text("x,y\n1,2\n")
-    other.write_text("")
-    write_checksums([table, other])
-    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
-    verify_checksum(table)
-    content = table.read_bytes()
-    for position in range(len(content)):
-        table.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
-        with pytest.raises(ArtifactError, match=r"a\.csv: its checksum"):
-            verify_checksum(table)
-
-
-def test_a_table_that_no_list_names_is_not_checked_and_a_damaged_list_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("x\n")
-    verify_checksum(tmp_path / "a.csv")
-    (tmp_path / "SHA256SUMS").write_text("no checksums here\n")
-    with pytest.raises(ArtifactError, match=r"a\.csv: cannot be checked"):
-        verify_checksum(tmp_path / "a.csv")
 
 
 def test_every_difference_is_named():

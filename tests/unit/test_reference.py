@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from jacobian_ensembles.artifacts import ArtifactError, read_json, write_json
+from jacobian_ensembles.checksums import write_record
 from jacobian_ensembles.metrics import summarize
 from jacobian_ensembles.reference import rebuild_run, ship_run
 
@@ -21,7 +22,7 @@ def run(tmp_path):
     for members in (1, 3):
         for eps in (0.15, 0.2):
             cell = {**CELL, "members": members, "eps": eps}
-            write_json(root / f"worst/M{members}/eps{eps}/worst.json", {**cell, "accuracies": [0.5, 0.25, 0.75]})
+            write_record(root / f"worst/M{members}/eps{eps}/worst.json", {**cell, "accuracies": [0.5, 0.25, 0.75]})
             rows.append(
                 {**cell, "seeds": 3, "images": 100, "clean_accuracy": 0.9, "clean_low": 0.8, "clean_high": 0.95,
                  "worst_accuracy": 0.25, "worst_low": 0.2, "worst_high": 0.3, "std_accuracy": 0.1}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.artifacts import write_json
+from jacobian_ensembles.checksums import write_record
 from jacobian_ensembles.metrics import student_interval
 from jacobian_ensembles.sensitivity import (
     aggregate_ablation,
@@ -40,7 +40,7 @@ def test_bootstrap_percentiles_enclose_what_the_seeds_allow():
 
 def record(path, accuracies, **changes):
     worst = min(accuracies)
-    write_json(
+    write_record(
         path,
         {**CELL, "eps": 0.15, "seeds": len(accuracies), "accuracies": accuracies, "worst_accuracy": worst,
          "mean_accuracy": float(np.mean(accuracies)), "best_accuracy": max(accuracies),

@@ -42,7 +42,7 @@ class Repository:
             stderr=subprocess.STDOUT,
         )
 
-    def snakemake(self, *args: str, check: bool = True, timeout: float = 600, **kwargs) -> str:
+    def snakemake(self, *args: str, check: bool = True, timeout: float = 1800, **kwargs) -> str:
         """Run snakemake and return its output; fail the test unless it succeeds (``check=False``: unless it fails)."""
         process = self.start(*args, **kwargs)
         try:

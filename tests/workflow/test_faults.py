@@ -56,7 +56,7 @@ def visible(folder):
 def test_a_killed_job_leaves_no_half_file_and_is_made_again_the_same(copy, tiny, tmp_path, target, at, name):
     remove(copy, target)
     output = copy.run(target, env=fault(tmp_path, at, name), check=False)
-    assert (tmp_path / "struck").exists()
+    assert f"died with <Signals.SIG{name}" in output
     assert "Exiting because a job execution failed" in output
     assert Path(target).name not in visible((copy.path / target).parent)
     assert "1 of 1 steps (100%) done" in copy.run(target)

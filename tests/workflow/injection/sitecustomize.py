@@ -22,7 +22,7 @@ def strike(moment):
             flag.write(str(victim))
     except FileExistsError:
         return
-    os.kill(victim, getattr(signal, fault["signal"]))
+    os.kill(victim, getattr(signal, f"SIG{fault['signal']}"))
 
 
 if fault:
