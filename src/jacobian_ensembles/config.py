@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -63,9 +63,9 @@ def _unique(values: Any) -> Any:
     return values
 
 
-def _tuple_of(item: Any) -> Any:
-    # checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-    return Annotated[tuple[item, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+_T = TypeVar("_T")
+# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
+_Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
 
 
 class _Frozen(BaseModel):
@@ -105,13 +105,13 @@ class Cell(GridCell):
 class Grid(_Frozen):
     """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times."""
 
-    datasets: _tuple_of(DatasetName)  # type: ignore[valid-type]
-    ensembles: _tuple_of(EnsembleName)  # type: ignore[valid-type]
-    members: _tuple_of(PositiveInt)  # type: ignore[valid-type]
-    lambdas: _tuple_of(Annotated[float, Field(ge=0), BeforeValidator(_number)])  # type: ignore[valid-type]
-    eps: _tuple_of(Unit)  # type: ignore[valid-type]
+    datasets: _Values[DatasetName]
+    ensembles: _Values[EnsembleName]
+    members: _Values[PositiveInt]
+    lambdas: _Values[Annotated[float, Field(ge=0), BeforeValidator(_number)]]
+    eps: _Values[Unit]
     repetitions: PositiveInt = 1
-    cells: _tuple_of(GridCell) | None = None  # type: ignore[valid-type]
+    cells: _Values[GridCell] | None = None
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -34,7 +35,7 @@ def _present(metrics: pd.DataFrame, column: str, order: tuple[str, ...]) -> list
     return [value for value in order if value in set(metrics[column])]
 
 
-def _style(values: list, styles: tuple) -> dict:
+def _style(values: Sequence[Any], styles: Sequence[Any]) -> dict[Any, Any]:
     return {value: styles[i % len(styles)] for i, value in enumerate(values)}
 
 

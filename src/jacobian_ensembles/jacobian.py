@@ -112,8 +112,10 @@ def loss_and_gradients(
     Raises:
         ValueError: If ``lambda_jr`` > 0 without ``directions``.
     """
-    if lambda_jr and directions is None:
-        raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
+    if directions is None:
+        if lambda_jr:
+            raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
+        directions = x.new_zeros(0)
     if not isinstance(model, LeNet):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr))

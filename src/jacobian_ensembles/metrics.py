@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from jacobian_ensembles.theory import theorem_bounds
 
 MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
 CELL_KEYS = [*MODEL_KEYS, "repetition"]
+
+_T = TypeVar("_T", float, "pd.Series[float]")
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -104,7 +106,7 @@ def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:
     }
 
 
-def weighted_accuracy(clean: float, uap: float, clean_weight: float = 0.5) -> float:
+def weighted_accuracy(clean: _T, uap: _T, clean_weight: float = 0.5) -> _T:
     """Weighted accuracy: ``clean_weight * clean + (1 - clean_weight) * uap`` (the paper: equal weights)."""
     return clean_weight * clean + (1 - clean_weight) * uap
 

@@ -135,7 +135,8 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: None) -> Tensor:
         (won,) = ctx.saved_tensors
-        return grad.unsqueeze(1) * won
+        result: Tensor = grad.unsqueeze(1) * won
+        return result
 
 
 class LeNet(nn.Module):
@@ -181,7 +182,8 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(84, CLASSES)
         for layer in self.layers():
             nn.init.xavier_uniform_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def layers(self) -> list[nn.Conv2d | nn.Linear]:
         """The five layers with parameters, input to output."""
@@ -208,7 +210,8 @@ class LeNet(nn.Module):
 
         The bias, one for all pixels of a window, is left for after the pooling: a quarter of the additions.
         """
-        return F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
+        windows: Tensor = F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
+        return windows
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify without dropout.
@@ -224,7 +227,8 @@ class LeNet(nn.Module):
         z = self._first_windows(self._phases(x), _phase_kernel(self.conv1.weight)).amax(1)
         a = self._act(z + self.conv1.bias[:, None, None])
         a = self._act(_as_windows(self.conv2(a)).amax(1))
-        return self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
+        logits: Tensor = self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
+        return logits
 
     def linearize(self, x: Tensor, generator: torch.Generator | None = None) -> Linearization:
         """Classify, and keep what products with the Jacobian at ``x`` need.

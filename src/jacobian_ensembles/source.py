@@ -26,7 +26,7 @@ def _imports(tree: ast.Module) -> set[str]:
     """The modules of this package that a module imports, anywhere in it."""
     names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE.name}."):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{_PACKAGE.name}."):
             names.add(node.module.split(".")[1])
     return names - _IGNORED
 

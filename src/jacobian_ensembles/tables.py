@@ -227,8 +227,8 @@ def write_comparison(
         {
             "Dataset": table["dataset"].map(DATASET_TITLES),
             "Model": [
-                f"{r.ensemble} M={r.members} λ={short_number(r.lam)}"
-                for r in table.rename(columns={"lambda": "lam"}).itertuples()
+                f"{ensemble} M={members} λ={short_number(lam)}"
+                for ensemble, members, lam in zip(table["ensemble"], table["members"], table["lambda"], strict=True)
             ],
         }
     )

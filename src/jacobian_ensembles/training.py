@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     """
     parts = zip(images.split(batch), labels.split(batch), strict=True)
     right = sum((net(x).argmax(1) == y).sum().item() for x, y in parts)
-    return right / len(labels)
+    return float(right / len(labels))
 
 
 def make_optimizer(net: torch.nn.Module, settings: Training) -> torch.optim.Optimizer:
@@ -139,7 +140,7 @@ def _check_usable(net: LeNet, validation: tuple[Tensor, Tensor], loss: float, wh
 def train_learners(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
-    architecture: dict,
+    architecture: dict[str, Any],
     settings: Training,
     lambda_jr: float,
     identity: tuple[str | int | float, ...],
@@ -281,7 +282,7 @@ def train_to_file(
         DivergedError: See :func:`train_learners`; then nothing is stored.
     """
     train, validation = _load(data_path, device, validation_images, train_images)
-    spec = {
+    spec: dict[str, Any] = {
         "dataset": dataset,
         "ensemble": ensemble,
         "lambda": lambda_jr,
@@ -293,7 +294,7 @@ def train_to_file(
         spec["architecture"],
         settings,
         lambda_jr,
-        identity=(seed, dataset, ensemble, lambda_jr, repetition, snapshots if member is None else member),
+        identity=(seed, dataset, ensemble, lambda_jr, repetition, (snapshots or 0) if member is None else member),
         bootstrap=ensemble == "bagging",
         snapshots=snapshots,
     )

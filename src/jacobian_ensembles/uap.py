@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from jacobian_ensembles.data import load_split
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble, load_ensemble
 from jacobian_ensembles.evaluation import correct, perturb
+from jacobian_ensembles.models import LeNet
 from jacobian_ensembles.records import save_uaps
 from jacobian_ensembles.seeding import derive_seed
 
@@ -63,17 +65,18 @@ def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None
     """
     size = len(x) // groups
     if isinstance(model, Ensemble) and model.has_explicit_gradient:
-        points = [member.linearize(x) for member in model.members]
+        points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
         with torch.enable_grad():
             logits = torch.stack([p.logits for p in points]).detach().requires_grad_(True)
             total = capped_loss(model.combine(logits), labels, cap).sum() / size
             (v,) = torch.autograd.grad(total, logits)
-        return sum(p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
+        gradients = (p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
+        return functools.reduce(torch.add, gradients)
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         total = capped_loss(model(x), labels, cap).sum() / size
         (g,) = torch.autograd.grad(total, x)
-    return g.unflatten(0, (groups, size)).sum(1)
+    return g.reshape(groups, size, *g.shape[1:]).sum(1)
 
 
 def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
@@ -224,11 +227,10 @@ def craft_to_file(
     target = prepare_device(device)
     limits = {"train": train_images, "validation": None, "test": test_images}
     model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
-    crafting, test = (
-        tuple(t.to(target) for t in load_split(data_path, split, validation_images, limits[split]))
-        for split in (settings.split, "test")
+    (x, y), (test_x, test_y) = (
+        load_split(data_path, split, validation_images, limits[split]) for split in (settings.split, "test")
     )
     seeds = [derive_seed("uap", seed, *cell.values(), eps, k) for k in range(first, last + 1)]
-    deltas = craft_uaps(model, *crafting, eps, settings, seeds)
-    bits = correct(model, *test, deltas, settings.clip)
+    deltas = craft_uaps(model, x.to(target), y.to(target), eps, settings, seeds)
+    bits = correct(model, test_x.to(target), test_y.to(target), deltas, settings.clip)
     save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell, "eps": eps})
