@@ -188,7 +188,7 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         row = group.iloc[0].drop("repetition").to_dict() | {"repetitions": len(group)}
         for stem in stems if len(group) > 1 else ():
             values = group[f"{stem}_accuracy"]
-            low, high = student_interval(values, confidence)
+            low, high = student_interval(values.tolist(), confidence)
             row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": low, f"{stem}_high": high}
             row |= {f"{stem}_sd": values.std(ddof=1)}
         rows.append(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +11,13 @@ import pandas as pd
 from jacobian_ensembles.artifacts import read_json, write_text
 from jacobian_ensembles.metrics import read_table
 
-DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+
+class _Titles(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return name  # a user's dataset is called as it is in paths
+
+
+DATASET_TITLES = _Titles(mnist="MNIST", fashion_mnist="Fashion-MNIST")
 GROUP_TITLES = {
     "best": "",
     "jr_only": "JR only",
@@ -25,6 +31,12 @@ _ACCURACIES = {
 }
 # a printed percentage is within half of its last digit of the true one; a mean of two adds up to that twice
 _ROUNDING = 0.1
+
+
+def in_order(values: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The distinct values: those known first, in the order of ``known``, then a user's own in alphabetical order."""
+    present, known = set(values), list(known)
+    return [name for name in known if name in present] + sorted(present - set(known))
 
 
 def select_table1(summary: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +53,7 @@ def select_table1(summary: pd.DataFrame) -> pd.DataFrame:
         The chosen rows of ``summary``, with a leading column ``group``.
     """
     chosen = []
-    for dataset in DATASET_TITLES:
+    for dataset in in_order(summary["dataset"], DATASET_TITLES):
         models = summary[summary["dataset"] == dataset]
         # a fixed order among equals
         models = models.sort_values(

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import zlib
+from functools import cache
 
 import snakemake.jobs
 from snakemake.exceptions import WorkflowError
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from jacobian_ensembles.config import ConfigError, load_config
 from jacobian_ensembles.devices import wants_gpu
 from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
-from jacobian_ensembles.source import script_digest
+from jacobian_ensembles.source import extension_digest, script_digest
 
 scripts = Path(workflow.basedir) / "workflow" / "scripts"
 
@@ -56,9 +57,24 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-def code(script):
-    """The digest of a script and the science it calls: an edit there re-runs its jobs, a comment does not."""
-    return digests[script]
+@cache
+def code(script, *names):
+    """The digest of a script, the science it calls and the user's files behind names (of a dataset, an ensemble
+    method, an architecture, an attack): an edit there re-runs its jobs, a comment does not.
+    """
+    own = (extension_digest(cfg.reference(name)) for name in names)
+    return "-".join(filter(None, [digests[script], *own]))
+
+
+def is_own(name):
+    """Whether a dataset or ensemble method is the user's."""
+    return cfg.reference(name) != name
+
+
+def dataset_of(wildcards):
+    """A dataset's file. A built-in one, verified by checksum, is the same when fetched again; a user's may not be."""
+    path = paths.dataset.format(dataset=wildcards.dataset)
+    return path if is_own(wildcards.dataset) else ancient(path)
 
 
 def leaves(section, *names):
