@@ -185,7 +185,7 @@ def train_ensemble(
     name = short_name(ensemble) if isinstance(ensemble, str) else "own"
     nets: list[nn.Module] = []
     for i in [members] if method.cyclic else range(members):
-        identity = (seed, "data", name, lambda_jr, i)
+        identity = (seed, "data", name, lambda_jr, 0, i)
         nets += train_learners(
             (images, labels),
             validation,

@@ -228,8 +228,8 @@ def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_
         learners.append(tmp_path / f"learner{i}.safetensors")
         settings = Training(epochs=12, batch_size=15, learning_rate=0.01)
         train_to_file(
-            colour, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, member=i, model=model,
-            settings=settings, seed=0, **data,
+            colour, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, repetition=0, member=i,
+            model=model, settings=settings, seed=0, **data,
         )  # fmt: skip
     path = tmp_path / "ensemble.safetensors"
     assemble_ensemble(learners, 3, path)
@@ -244,7 +244,7 @@ def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_
     assert not torch.equal(logits[0], logits[1])
     torch.testing.assert_close(ensemble(x), logits.sort(0).values[1].log_softmax(1))
 
-    cell = {"dataset": "shapes", "ensemble": "half_median", "members": 3, "lambda": 0.01}
+    cell = {"dataset": "shapes", "ensemble": "half_median", "members": 3, "lambda": 0.01, "repetition": 0}
     how = {"architecture": CNN, "method": MEDIAN}
     evaluate_to_file(path, colour, tmp_path / "clean.safetensors", cell=cell, **data, **how)
     predicted, labels, _ = load_clean(tmp_path / "clean.safetensors")
@@ -275,7 +275,7 @@ def test_the_same_learner_twice_is_the_same_bits_whatever_its_architecture_draws
         torch.manual_seed(seed)
         path = tmp_path / f"{seed}.safetensors"
         train_to_file(
-            colour, path, dataset="shapes", ensemble="bagging", lambda_jr=0, member=0, model=model,
+            colour, path, dataset="shapes", ensemble="bagging", lambda_jr=0, repetition=0, member=0, model=model,
             settings=Training(epochs=4, batch_size=15, learning_rate=0.01), seed=0, validation_images=30,
         )  # fmt: skip
         after = torch.rand(1)
@@ -301,7 +301,7 @@ def test_an_attack_that_breaks_its_bound_is_refused(colour, tmp_path, body, mess
     file = tmp_path / f"{abs(hash(body))}.py"
     file.write_text(f"def cheat(model, images, labels, eps, settings, seeds):\n    return {body}\n")
     net = ensembles.Ensemble([nn.Sequential(nn.Flatten(), nn.Linear(1440, 3))])
-    cell = {"dataset": "shapes", "ensemble": "voting", "members": 1, "lambda": 0}
+    cell = {"dataset": "shapes", "ensemble": "voting", "members": 1, "lambda": 0, "repetition": 0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uap, "load_ensemble", lambda *_: net)
         with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from jacobian_ensembles.config import ConfigError, load_config
+from jacobian_ensembles.config import DATASETS, ConfigError, load_config
 from jacobian_ensembles.devices import wants_gpu
 from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
 from jacobian_ensembles.source import extension_digest, script_digest

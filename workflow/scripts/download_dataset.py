@@ -5,4 +5,4 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.datasets import download_dataset
 
-    download_dataset(snakemake.params.source, snakemake.output.dataset, snakemake.config["data"]["local_dir"])
+    download_dataset(snakemake.wildcards.dataset, snakemake.output.dataset, snakemake.config["data"]["local_dir"])

@@ -71,7 +71,7 @@ def test_the_users_own_reaches_tables_and_figures(own):
     assert set(summary["ensemble"]) == {"half_median"}
     assert (summary["clean_accuracy"] > 0.8).all()
     assert (summary["mean_uap_accuracy"] < summary["clean_accuracy"]).all()
-    uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.00/eps0.30/seeds0-1.safetensors"
+    uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.00/rep0/eps0.30/seeds0-1.safetensors"
     assert load_tensors(uaps, "uaps")[0]["delta"].shape == (2, 3, 24, 20)
     assert "Half_median" in (own.path / "results/own/tables/table1.md").read_text()
     assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 3
@@ -81,7 +81,7 @@ def test_the_users_own_reaches_tables_and_figures(own):
     ("file", "old", "new", "jobs"),
     [
         ("folder_of_images.py", "read_image_folder(local_dir)", 'read_image_folder(local_dir, "L")',
-         {"download_dataset": 1} | TRAIN | ATTACK | GATHER),
+         {"import_dataset": 1} | TRAIN | ATTACK | GATHER),
         ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER),
         ("momentum.py", "DECAY = 0.9", "DECAY = 0.8", ATTACK | GATHER),
         ("half_median.py", "size // 2", "size // 3",
