@@ -95,6 +95,7 @@ class Layout:
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
+        self.report = f"{root}/report.html"
 
     @staticmethod
     def provenance(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,9 +13,9 @@ from jacobian_ensembles.artifacts import read_json, write_text
 from jacobian_ensembles.metrics import read_table
 
 
-class _Titles(dict[str, str]):
-    def __missing__(self, name: str) -> str:
-        return name  # a user's dataset is called as it is in paths
+class _Titles(dict[Any, str]):
+    def __missing__(self, name: Any) -> str:
+        return str(name)  # a user's dataset is called as it is in paths
 
 
 DATASET_TITLES = _Titles(mnist="MNIST", fashion_mnist="Fashion-MNIST")

@@ -19,6 +19,7 @@ PAPER = {
     "plot_figure": 3,
     "write_table": 1,
     "compare_with_paper": 1,
+    "write_report": 1,
     "all": 1,
 }
 QUICK = PAPER | {

@@ -26,6 +26,7 @@ OVERLAY = {
     "training": {"epochs": 12, "batch_size": 15, "learning_rate": 0.01},
     "attack": {"method": "docs/examples/momentum.py:momentum", "seeds": 2, "iterations": 5, "batch_size": 30},
     "figures": {"eps": 0.3},
+    "theory": {"images": 60},
 }
 TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
 ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}

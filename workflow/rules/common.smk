@@ -77,6 +77,14 @@ def dataset_of(wildcards):
     return path if is_own(wildcards.dataset) else ancient(path)
 
 
+def extensions_of(wildcards):
+    """What loading an ensemble needs of the user's, or the names of what is built in."""
+    return {
+        "architecture": cfg.model.architecture,
+        "method": cfg.reference(wildcards.ensemble),
+    }
+
+
 def leaves(section, *names):
     """The named settings of a section, as one dictionary: names and values are tracked together."""
     return section.model_dump(include=set(names))

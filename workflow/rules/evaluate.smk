@@ -21,10 +21,7 @@ rule evaluate_ensemble:
         gpu=gpu_slot,
     params:
         data=leaves(cfg.data, "validation_images", "test_images"),
-        extensions=lambda w: {
-            "architecture": cfg.model.architecture,
-            "method": cfg.reference(w.ensemble),
-        },
+        extensions=extensions_of,
         code=lambda w: code(
             "evaluate_ensemble", w.dataset, w.ensemble, cfg.model.architecture
         ),
