@@ -150,7 +150,7 @@ def load_tensors(
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in only or file.keys()}
+            tensors = {name: file.get_tensor(name) for name in (file.keys() if only is None else only)}
     except (OSError, SafetensorError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not a readable safetensors file ({error}). It may be truncated; delete it to have it made again."

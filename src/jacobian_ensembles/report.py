@@ -19,6 +19,9 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from jacobian_ensembles.artifacts import ArtifactError, load_tensors, read_json, write_text
+from jacobian_ensembles.config import Config
+from jacobian_ensembles.extensions import short_name
+from jacobian_ensembles.layout import number_token
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
 from jacobian_ensembles.records import load_clean, unpack_bits
 from jacobian_ensembles.sensitivity import model_name
@@ -414,6 +417,48 @@ def write_report(
         plotly=get_plotlyjs(),
     )
     write_text(path, page)
+
+
+def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
+    """Write the report of a run's folder, from what is there.
+
+    Args:
+        folder: ``results/<run>``.
+        path: The file to write.
+        cfg: The run's configuration.
+
+    Raises:
+        ArtifactError: If the folder holds no finished run.
+    """
+    folder = Path(folder)
+    tables, figures = folder / "tables", folder / "figures"
+    claims, theory = tables / "claims.csv", figures / "theory.png"
+    ensembles = sorted(folder.glob("ensembles/*/*/*/*/rep0/ensemble.safetensors"))
+    cells = [ensemble.parent.relative_to(folder / "ensembles") for ensemble in ensembles]
+    eps = f"eps{number_token(cfg.figures.eps)}"
+    summary = folder / "metrics" / "summary.csv"
+    if not ensembles or not summary.is_file():
+        raise ArtifactError(f"{folder}: no finished run; there is no {summary.relative_to(folder)} or no ensemble.")
+    write_report(
+        path,
+        run=cfg.run.name,
+        banner=cfg.run.banner,
+        eps=cfg.figures.eps,
+        clean_weight=cfg.metrics.clean_weight,
+        config=cfg.model_dump(by_alias=True),
+        summary=summary,
+        comparison=tables / "comparison.csv",
+        figures=sorted(figures.glob("figure*.png")),
+        clean=[folder / "clean" / cell / "clean.safetensors" for cell in cells],
+        uaps=[folder / "worst" / cell / eps / "worst_uap.safetensors" for cell in cells],
+        ensembles=ensembles,
+        datasets=sorted((folder.parent / "data").glob("*.safetensors")),
+        provenance=sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
+        claims=claims if claims.is_file() else None,
+        theory=theory if theory.is_file() else None,
+        architecture=cfg.model.architecture,
+        methods={short_name(name): name for name in cfg.grid.ensembles if name != short_name(name)},
+    )
 
 
 def _script_json(value: Any) -> str:

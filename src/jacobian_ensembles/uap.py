@@ -216,7 +216,7 @@ def _check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: st
 
 
 def craft_to_file(
-    ensemble_path: str | Path,
+    ensemble: str | Path | nn.Module,
     data_path: str | Path,
     path: str | Path,
     *,
@@ -236,7 +236,7 @@ def craft_to_file(
     """Craft a block of perturbations of one model and eps, evaluate each on the test set, store both.
 
     Args:
-        ensemble_path: The assembled ensemble.
+        ensemble: The assembled ensemble's file, or any classifier.
         data_path: The stored dataset.
         path: The file to write.
         cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
@@ -258,7 +258,9 @@ def craft_to_file(
     """
     target = prepare_device(device)
     limits = {"train": train_images, "validation": None, "test": test_images}
-    model = load_ensemble(ensemble_path, int(cell["members"]), architecture, method).to(target)
+    if not isinstance(ensemble, nn.Module):
+        ensemble = load_ensemble(ensemble, int(cell["members"]), architecture, method)
+    model = ensemble.to(target)
     (x, y), (test_x, test_y) = (
         load_split(data_path, split, validation_images, limits[split]) for split in (settings.split, "test")
     )
