@@ -95,7 +95,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, deltas: Tensor | None = None, clip: bool = False, batch: int = 500
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    deltas: Tensor | None = None,
+    clip: bool = False,
+    batch: int | None = None,
 ) -> Evaluation:
     """Evaluate any classifier, clean and under perturbations.
 
@@ -105,7 +110,7 @@ def evaluate(
         labels: (N,) integers.
         deltas: (K, ...), K perturbations; None for the clean accuracy alone.
         clip: Clip perturbed images to [0, 1].
-        batch: Images at a time.
+        batch: Images at a time; None for what suits the device.
 
     Returns:
         The record, as NumPy arrays.

@@ -146,7 +146,8 @@ def loss_and_gradients(
         dropout: Generator of a LeNet's dropout masks; None for no dropout.
 
     Returns:
-        The loss, a scalar outside any graph, and its gradients in the order of those ``model.parameters()`` that require one.
+        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``, those that
+        require none left out.
 
     Raises:
         ValueError: If ``lambda_jr`` > 0 without ``directions``.
@@ -162,10 +163,8 @@ def loss_and_gradients(
             loss = F.cross_entropy(logits, labels)
             if lambda_jr:
                 loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
-        gradients = torch.autograd.grad(
-            loss, [p for p in model.parameters() if p.requires_grad], materialize_grads=True
-        )
-        return loss.detach(), list(gradients)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True))
 
     with torch.no_grad():
         at = model.linearize(x, dropout)

@@ -79,7 +79,9 @@ def _adjoint_by_blocks(grad: Tensor, kernel: Tensor) -> Tensor:
 
 def _kernel_gradient(grad: Tensor, inputs: Tensor, shape: Sequence[int], padding: int) -> Tensor:
     """The weight gradient of a stride-1 convolution; channels-last inputs halve its time on a CPU."""
-    return conv2d_weight(inputs.contiguous(memory_format=torch.channels_last), shape, grad, padding=padding)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    gradient: Tensor = conv2d_weight(inputs, shape, grad, padding=padding)
+    return gradient
 
 
 def _as_windows(z: Tensor) -> Tensor:
@@ -204,6 +206,10 @@ class LeNet(nn.Module):
     def _normalize(self, x: Tensor) -> Tensor:
         return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
 
+    def _first_bias(self) -> Tensor:
+        assert self.conv1.bias is not None
+        return self.conv1.bias[:, None, None]
+
     def _phases(self, x: Tensor) -> Tensor:
         """The normalised input, split into the four pixels of each pooling window: (B, 4, 14, 14)."""
         return F.pixel_unshuffle(self._normalize(x), 2)
@@ -228,7 +234,7 @@ class LeNet(nn.Module):
         if torch.is_grad_enabled():
             return self.linearize(x).logits
         z = self._first_windows(self._phases(x), _phase_kernel(self.conv1.weight)).amax(1)
-        a = self._act(z + self.conv1.bias[:, None, None])
+        a = self._act(z + self._first_bias())
         a = self._act(_as_windows(self.conv2(a)).amax(1))
         logits: Tensor = self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
         return logits
@@ -245,7 +251,7 @@ class LeNet(nn.Module):
         """
         kernel1, phases = _phase_kernel(self.conv1.weight), self._phases(x)
         z1, won1 = _MaxPool.apply(self._first_windows(phases, kernel1))
-        a1 = self._act(z1 + self.conv1.bias[:, None, None])
+        a1 = self._act(z1 + self._first_bias())
         z2, won2 = _MaxPool.apply(_as_windows(self.conv2(a1)))
         a2 = self._act(z2)
         inputs, activations, slopes = [phases, a1, a2.flatten(1)], [a1, a2], [self._slope(a1), self._slope(a2)]
@@ -402,12 +408,12 @@ class Linearization:
         """
         weights, bends, square = [], None, r.new_zeros(())
         for v in directions:
-            (g1, *outputs), arrived, _ = self._pull(v)
+            (g1, *below), arrived, _ = self._pull(v)
             g1 = g1.contiguous(memory_format=torch.channels_last)  # dearer than what follows without it
             u = self._back_to_phases(g1).contiguous()
             square += u.flatten().dot(u.flatten())
             inputs = self._push(u)
-            weights.append(self._weight_gradients((g1, *outputs), inputs))
+            weights.append(self._weight_gradients((g1, *below), inputs))
             if self.net.activation == "tanh":  # its slope 1 - a^2 changes by -2a; that of a ReLU does not change
                 new = [
                     (q * t.view_as(q)).mul_(a).mul_(-2)
