@@ -1,5 +1,7 @@
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 
 import pandas as pd
@@ -81,3 +83,30 @@ def test_a_damaged_checkpoint_is_named_and_costs_nothing_else(smoke, tmp_path):
     ensemble.unlink()
     repo.preset("smoke")
     assert repo.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_the_command_line_gives_the_workflows_own_bytes(smoke, tmp_path):
+    settings = ["--config", "config.yaml", "--config", "workflow/presets/smoke.yaml"]
+
+    def command(*args):
+        program = [sys.executable, "-c", "import sys; from jacobian_ensembles.cli import main; sys.exit(main())"]
+        subprocess.run([*program, *args, *settings], cwd=smoke.path, check=True)
+
+    model, uaps = tmp_path / "model.safetensors", tmp_path / "uaps.safetensors"
+    command("train", "--dataset", "fashion_mnist", "--members", "1", "-o", str(model))
+    command("attack", str(model), "--eps", "0.15", "--seeds", "2", "-o", str(uaps))
+    cell = "fashion_mnist/voting/M1/lambda0.00/rep0"
+    root = smoke.path / "results/smoke"
+    assert model.read_bytes() == (root / f"ensembles/{cell}/ensemble.safetensors").read_bytes()
+    assert uaps.read_bytes() == (root / f"uaps/{cell}/eps0.15/seeds0-1.safetensors").read_bytes()
+
+
+def test_the_page_of_the_run_is_complete(smoke):
+    page = (smoke.path / "results/smoke/report.html").read_text()
+    assert "SMOKE TEST, numbers without meaning" in page
+    for text in ("not checked in this run", "not drawn in this run"):
+        assert text not in page
+    for rule in ("download_dataset", "train_learner", "train_snapshots", "craft_uaps", "measure_jacobian"):
+        assert f'<th scope="row">{rule}</th>' in page
+    # every model's worst perturbation, in small
+    assert page.count('<img loading="lazy"') == 6
