@@ -1,35 +1,6 @@
 # The run as one page: results/<run>/report.html.
 
 
-def of_every_model(template):
-    """A template filled in for the first training of every model of the run."""
-    cells = [cell for cell in cfg.cells if cell.repetition == 0]
-    return [template.format(**cell_wildcards(c)) for c in cells]
-
-
-def records_of_the_run():
-    """The provenance records of all jobs that the page rests on, in the order of the workflow."""
-    blocks = [
-        paths.uaps.replace("{first}", str(first)).replace("{last}", str(last))
-        for first, last in cfg.attack.seed_blocks()
-    ]
-    results = [
-        *expand(paths.dataset, dataset=cfg.datasets),
-        *(path for cell in cfg.cells for path in paths.members(cell)),
-        *of_every_cell(paths.ensemble),
-        *of_every_cell(paths.clean),
-        *of_every_attack(*blocks),
-        *of_every_attack(paths.worst),
-        *of_every_cell(paths.jacobian),
-        paths.metrics,
-        *expand(f"{figure}.pdf", figure=FIGURES),
-        f"{table1}.tex",
-        f"{comparison}.csv",
-        f"{claims_table}.csv",
-    ]
-    return list(dict.fromkeys(map(paths.provenance, results)))
-
-
 rule write_report:
     input:
         summary=paths.summary,
