@@ -10,7 +10,7 @@ SNAKEMAKE_ARGS ?= --cores all --resources gpu=1
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quick test test-all lint format docs wheel clean
+.PHONY: quick test test-all lint format docs rulegraph wheel clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
@@ -45,8 +45,13 @@ $(READY): pyproject.toml
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir build/site
 	@echo "Documentation: build/site/index.html"
+
+# the picture of the workflow, after a change of its rules; needs graphviz
+rulegraph: $(READY)
+	$(BIN)/snakemake --rulegraph --configfile workflow/presets/smoke.yaml 2> /dev/null > docs/images/rulegraph.dot
+	dot -Tsvg docs/images/rulegraph.dot > docs/images/rulegraph.svg
 
 # the wheel, in an environment that has the dependencies (this one's) but not this package
 wheel: $(READY)

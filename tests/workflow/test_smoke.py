@@ -1,4 +1,5 @@
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import zipfile
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 
@@ -110,3 +112,11 @@ def test_the_page_of_the_run_is_complete(smoke):
         assert f'<th scope="row">{rule}</th>' in page
     # every model's worst perturbation, in small
     assert page.count('<img loading="lazy"') == 6
+
+
+def test_the_documented_attack_on_a_model_of_ones_own_runs(smoke):
+    script = ROOT / "docs" / "examples" / "my_model.py"
+    done = subprocess.run([sys.executable, str(script)], cwd=smoke.path, capture_output=True, text=True, check=True)
+    clean, worst = re.search(r"clean ([\d.]+)%, worst of 5 perturbations ([\d.]+)%", done.stdout).groups()
+    assert float(clean) > 88
+    assert float(worst) < 40
