@@ -10,7 +10,7 @@ SNAKEMAKE_ARGS ?= --cores all --resources gpu=1
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quick test test-all lint format clean
+.PHONY: quick test test-all lint format docs rulegraph wheel clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
@@ -26,6 +26,7 @@ test-all: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
@@ -42,5 +43,24 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[workflow,cluster,dev]'
 	touch $@
 
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir build/site
+	@echo "Documentation: build/site/index.html"
+
+# the picture of the workflow, after a change of its rules; needs graphviz
+rulegraph: $(READY)
+	$(BIN)/snakemake --rulegraph --configfile workflow/presets/smoke.yaml 2> /dev/null > docs/images/rulegraph.dot
+	dot -Tsvg docs/images/rulegraph.dot > docs/images/rulegraph.svg
+
+# the wheel, in an environment that has the dependencies (this one's) but not this package
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv --clear build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/wheel/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
+	cd build/wheel && bin/jacobian-ensembles info
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist

@@ -21,6 +21,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/theory.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/recipe.smk"
 include: "workflow/rules/reference.smk"
 
@@ -68,3 +69,4 @@ rule all:
         rules.theory.input,
         rules.claims.input,
         rules.worst_of_k.input,
+        rules.write_report.output,

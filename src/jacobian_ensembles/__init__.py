@@ -1,7 +1,42 @@
 """Jacobian ensembles: Jacobian-regularised training, ensembles, universal perturbations, and their evaluation.
 
 Axis letters used in every docstring: B batch, M members, C classes, D inputs (pixels), K attack seeds,
-P projections. Inputs are float32 in [0, 1] of shape (B, 1, 28, 28); eps and lambda live in that space.
+P projections. Inputs are float32 in [0, 1], of shape (B, 1, 28, 28) where the LeNet of the paper is concerned; eps
+and lambda live in that space.
+
+The names below are the public interface; each is imported, and torch with it, when it is first used.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.api import Evaluation as Evaluation
+    from jacobian_ensembles.api import evaluate as evaluate
+    from jacobian_ensembles.api import train_ensemble as train_ensemble
+    from jacobian_ensembles.ensembles import load_ensemble as load_ensemble
+    from jacobian_ensembles.jacobian import jacobian_norm as jacobian_norm
+    from jacobian_ensembles.uap import craft_uaps as craft_uaps
+
 __version__ = "0.1.0"
+
+#: The public interface: the module each name lives in.
+PUBLIC = {
+    "Evaluation": "api",
+    "craft_uaps": "uap",
+    "evaluate": "api",
+    "jacobian_norm": "jacobian",
+    "load_ensemble": "ensembles",
+    "train_ensemble": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

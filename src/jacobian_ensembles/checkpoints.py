@@ -10,7 +10,7 @@ import numpy as np
 
 from jacobian_ensembles.artifacts import ArtifactError, check_tensors, load_tensors, save_tensors
 
-#: The parameters of one LeNet. A test holds them against the module itself.
+#: The parameters of one LeNet of ten classes. A test holds them against the module itself.
 PARAMETER_SHAPES: dict[str, tuple[int, ...]] = {
     "conv1.weight": (6, 1, 5, 5),
     "conv1.bias": (6,),
@@ -34,7 +34,7 @@ def save_learners(path: str | Path, arrays: Mapping[str, np.ndarray], spec: Mapp
         spec: ``dataset``, ``ensemble``, ``lambda`` and ``architecture`` of the learners, and the
             ``validation_accuracy`` of each.
     """
-    members = len(arrays["conv1.weight"])
+    members = len(next(iter(arrays.values())))
     save_tensors(path, arrays, kind="learners", spec={**spec, "members": members})
 
 
@@ -54,9 +54,18 @@ def load_learners(path: str | Path, members: int | None = None) -> tuple[dict[st
     arrays, spec = load_tensors(path, kind="learners")
     if members is not None and spec["members"] != members:
         raise ArtifactError(f"{path}: expected {members} learners, got {spec['members']}. Delete it to rebuild it.")
-    shapes = {name: ((spec["members"], *shape), "float32") for name, shape in PARAMETER_SHAPES.items()}
-    check_tensors(path, arrays, shapes)
+    check_tensors(path, arrays, _expected(arrays, spec))
     return arrays, spec
+
+
+def _expected(arrays: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The shapes and dtypes that stored learners must have; of a user's architecture, only the number is known."""
+    members, settings = spec["members"], spec["architecture"]
+    if settings.get("name", "lenet") != "lenet":
+        return {name: ((members, *a.shape[1:]), a.dtype.name) for name, a in arrays.items()}
+    classes = settings.get("classes", 10)
+    last = {"fc3.weight": (classes, 84), "fc3.bias": (classes,)}
+    return {name: ((members, *shape), "float32") for name, shape in (PARAMETER_SHAPES | last).items()}
 
 
 def assemble_ensemble(learners: Sequence[str | Path], members: int, path: str | Path) -> None:
@@ -78,6 +87,6 @@ def assemble_ensemble(learners: Sequence[str | Path], members: int, path: str | 
     count = sum(spec["members"] for _, spec in loaded)
     if count != members:
         raise ArtifactError(f"{path}: an ensemble of {members} was asked for, its files hold {count} learners.")
-    arrays = {name: np.concatenate([part[name] for part, _ in loaded]) for name in PARAMETER_SHAPES}
+    arrays = {name: np.concatenate([part[name] for part, _ in loaded]) for name in loaded[0][0]}
     scores = [score for _, spec in loaded for score in spec["validation_accuracy"]]
     save_learners(path, arrays, {**specs[0], "validation_accuracy": scores})

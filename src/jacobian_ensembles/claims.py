@@ -56,12 +56,12 @@ def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _difference_error(a: pd.Series | float, b: pd.Series | float, images: float) -> pd.Series | float:
+def _difference_error(a: pd.Series, b: pd.Series, images: pd.Series | float) -> pd.Series:
     """The standard error of the difference of two accuracies on ``images`` images, as if they were independent.
 
     Two models err on the same images, so the true error is smaller: the tests here are on the cautious side.
     """
-    return np.sqrt((a * (1 - a) + b * (1 - b)) / images)
+    return ((a * (1 - a) + b * (1 - b)) / images) ** 0.5
 
 
 def _against(models: pd.DataFrame, keys: list[str], column: str, where: str, value: int) -> pd.DataFrame:

@@ -10,8 +10,9 @@ import re
 import types
 import typing
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,8 +25,16 @@ from pydantic import (
     model_validator,
 )
 
-DatasetName = Literal["mnist", "fashion_mnist"]
-EnsembleName = Literal["bagging", "snapshot", "voting"]
+from jacobian_ensembles.extensions import check_reference, short_name
+
+#: What is built in, by kind. Tests hold these against the dictionaries of the modules that define them.
+DATASETS = ("mnist", "fashion_mnist")
+ENSEMBLES = ("bagging", "snapshot", "voting")
+ARCHITECTURES = ("lenet",)
+ATTACKS = ("sgd",)
+
+DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=DATASETS))]
+EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=ENSEMBLES))]
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -63,9 +72,17 @@ def _unique(values: Any) -> Any:
     return values
 
 
-def _tuple_of(item: Any) -> Any:
-    # checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-    return Annotated[tuple[item, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+_T = TypeVar("_T")
+# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
+_Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+
+
+def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
+    names = [short_name(reference) for reference in references]
+    for reference, name in zip(references, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"got {reference!r} beside another '{name}'; results could not tell them apart")
+    return references
 
 
 class _Frozen(BaseModel):
@@ -90,8 +107,8 @@ class Run(_Frozen):
 class GridCell(_Frozen):
     """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
 
-    dataset: DatasetName
-    ensemble: EnsembleName
+    dataset: Annotated[str, AfterValidator(short_name)]
+    ensemble: Annotated[str, AfterValidator(short_name)]
     members: PositiveInt
     lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
 
@@ -105,16 +122,19 @@ class Cell(GridCell):
 class Grid(_Frozen):
     """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times."""
 
-    datasets: _tuple_of(DatasetName)  # type: ignore[valid-type]
-    ensembles: _tuple_of(EnsembleName)  # type: ignore[valid-type]
-    members: _tuple_of(PositiveInt)  # type: ignore[valid-type]
-    lambdas: _tuple_of(Annotated[float, Field(ge=0), BeforeValidator(_number)])  # type: ignore[valid-type]
-    eps: _tuple_of(Unit)  # type: ignore[valid-type]
+    datasets: Annotated[_Values[DatasetRef], AfterValidator(_distinct)]
+    ensembles: Annotated[_Values[EnsembleRef], AfterValidator(_distinct)]
+    members: _Values[PositiveInt]
+    lambdas: _Values[Annotated[float, Field(ge=0), BeforeValidator(_number)]]
+    eps: _Values[Unit]
     repetitions: PositiveInt = 1
-    cells: _tuple_of(GridCell) | None = None  # type: ignore[valid-type]
+    cells: _Values[GridCell] | None = None
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:
+        both = set(map(short_name, self.datasets)) & set(map(short_name, self.ensembles))
+        if both:
+            raise ValueError(f"'{both.pop()}' names both a dataset and an ensemble method; rename one of your own")
         allowed = set(self.product())
         for cell in self.cells or ():
             if cell not in allowed:
@@ -126,7 +146,8 @@ class Grid(_Frozen):
 
     def product(self) -> list[GridCell]:
         """All cells of the product of the lists, in their order."""
-        axes = (self.datasets, self.ensembles, self.members, self.lambdas)
+        datasets, ensembles = map(short_name, self.datasets), map(short_name, self.ensembles)
+        axes = (datasets, ensembles, self.members, self.lambdas)
         return [
             GridCell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
         ]
@@ -142,11 +163,22 @@ class Data(_Frozen):
 
 
 class Model(_Frozen):
-    """The LeNet of every learner."""
+    """The network of every learner."""
 
+    architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
+    options: dict[str, Any] = {}
     activation: Literal["tanh", "relu"] = "tanh"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
+
+    @model_validator(mode="after")
+    def _options_of_the_architecture(self) -> Model:
+        lenet = self.architecture == "lenet"
+        if lenet and self.options:
+            raise ValueError(f"options: got {self.options}; they are for an architecture of your own, not for lenet")
+        if not lenet and self.dropout:
+            raise ValueError(f"dropout: got {self.dropout:g}, which is lenet's; give {self.architecture} its options")
+        return self
 
 
 class Training(_Frozen):
@@ -165,6 +197,7 @@ class Training(_Frozen):
 class Attack(_Frozen):
     """How universal perturbations are crafted."""
 
+    method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
     iterations: PositiveInt = 100
@@ -268,6 +301,15 @@ class Config(_Frozen):
         if problems:
             raise ValueError("\n  ".join(problems))
         return self
+
+    def reference(self, name: str) -> str:
+        """What leads to the dataset or ensemble method that paths call ``name``: its reference, or its own name."""
+        return next((r for r in (*self.grid.datasets, *self.grid.ensembles) if short_name(r) == name), name)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names of the datasets, as paths spell them."""
+        return [short_name(reference) for reference in self.grid.datasets]
 
     @property
     def cells(self) -> list[Cell]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jacobian_ensembles.artifacts import ArtifactError, check_tensors, load_tensors
+from jacobian_ensembles.artifacts import check_tensors, load_tensors
 from jacobian_ensembles.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CLASSES = 10
 
-#: (shape, dtype) of a stored dataset's arrays.
+#: (shape, dtype) of the built-in datasets' arrays.
 DATASET_TENSORS = {
     "train_images": ((60_000, 28, 28), "uint8"),
     "train_labels": ((60_000,), "uint8"),
@@ -40,13 +40,18 @@ def validation_indices(labels: np.ndarray, size: int, dataset: str) -> np.ndarra
 
     Returns:
         (size,) sorted indices.
+
+    Raises:
+        ValueError: If no training image would be left.
     """
     rng = np.random.default_rng(derive_seed("validation", dataset, size))
-    counts = np.bincount(labels, minlength=CLASSES)
+    if size >= len(labels):
+        raise ValueError(f"{dataset}: {size} validation images asked for; its training set has {len(labels)} in all.")
+    counts = np.bincount(labels)
     share = counts * size / len(labels)
     quota = np.floor(share).astype(int)
     quota[np.argsort(quota - share, kind="stable")[: size - quota.sum()]] += 1
-    chosen = [rng.choice(np.flatnonzero(labels == c), quota[c], replace=False) for c in range(CLASSES)]
+    chosen = [rng.choice(np.flatnonzero(labels == c), quota[c], replace=False) for c in range(len(counts))]
     return np.sort(np.concatenate(chosen))
 
 
@@ -62,7 +67,7 @@ def load_split(
         limit: Use only so many images, a fixed random choice; None for all.
 
     Returns:
-        Images (B, 1, 28, 28), float32 in [0, 1], and labels (B,), int64.
+        Images (B, channels, height, width), float32 in [0, 1], and labels (B,), int64.
 
     Raises:
         ArtifactError: If the file is damaged or is not a dataset.
@@ -73,9 +78,7 @@ def load_split(
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
     tensors, spec = load_tensors(path, kind="dataset")
-    check_tensors(path, tensors, DATASET_TENSORS)
-    if spec.get("dataset") not in NORMALIZATION:
-        raise ArtifactError(f"{path}: unknown dataset {spec.get('dataset')!r}; known are {', '.join(NORMALIZATION)}.")
+    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in NORMALIZATION else _own_tensors(tensors))
     part = "test" if split == "test" else "train"
     images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
     if split == "test":
@@ -89,5 +92,25 @@ def load_split(
             raise ValueError(f"{spec['dataset']}: {limit} {split} images asked for; it has {len(index)}.")
         rng = np.random.default_rng(derive_seed("limit", spec["dataset"], split))
         index = np.sort(rng.permutation(index)[:limit])
-    pixels = torch.from_numpy(images[index]).unsqueeze(1).to(torch.float32).div_(255)
+    pixels = torch.from_numpy(images[index])
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     return pixels, torch.from_numpy(labels[index]).to(torch.int64)
+
+
+def _own_tensors(tensors: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """What the arrays of a user's dataset must be, given the shape of its training images."""
+    shape = tensors["train_images"].shape[1:] if "train_images" in tensors else ()
+    counts = {part: len(tensors.get(f"{part}_labels", ())) for part in ("train", "test")}
+    images = {f"{part}_images": ((n, *shape), "uint8") for part, n in counts.items()}
+    return images | {f"{part}_labels": ((n,), "uint8") for part, n in counts.items()}
+
+
+def class_count(path: str | Path) -> int:
+    """C, the number of classes of a stored dataset: one more than the largest training label.
+
+    Raises:
+        ArtifactError: If the file is damaged or is not a dataset.
+    """
+    tensors, _ = load_tensors(path, kind="dataset", only=("train_labels",))
+    return int(tensors["train_labels"].max()) + 1

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: where they come from, fetched and verified byte for byte."""
+"""Datasets: MNIST and Fashion-MNIST, fetched and verified byte for byte, or a user's own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from jacobian_ensembles.artifacts import save_tensors
 from jacobian_ensembles.data import DATASET_TENSORS
+from jacobian_ensembles.extensions import resolve, short_name
 
 log = logging.getLogger(__name__)
 
@@ -229,12 +231,101 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
     )
 
 
+#: What gives a dataset's arrays, from the folder the user names (``data.local_dir``) or None.
+DATASETS: dict[str, Callable[[str | Path | None], Mapping[str, np.ndarray]]] = {
+    name: partial(fetch_dataset, name) for name in SOURCES
+}
+
+
 def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
-    """Fetch a dataset with :func:`fetch_dataset` and store it as one checked file.
+    """Obtain a dataset and store it as one checked file.
 
     Args:
-        dataset: ``mnist`` or ``fashion_mnist``.
+        dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.extensions`) to a function
+            from ``local_dir`` to the arrays of :func:`check_arrays`.
         path: The file to write.
         local_dir: See :func:`fetch_dataset`.
+
+    Raises:
+        DataError: If a user's arrays are not a dataset, or a built-in one could not be fetched.
     """
-    save_tensors(path, fetch_dataset(dataset, local_dir), kind="dataset", spec={"dataset": dataset})
+    name = short_name(dataset)
+    arrays = resolve(dataset, DATASETS)(local_dir)
+    if dataset not in DATASETS:
+        arrays = check_arrays(name, arrays)
+    save_tensors(path, arrays, kind="dataset", spec={"dataset": name})
+
+
+def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Check a user's dataset.
+
+    Args:
+        dataset: Its name, for the messages.
+        arrays: ``train_images`` and ``test_images``, uint8, (n, height, width) or (n, height, width, channels), of one
+            size; ``train_labels`` and ``test_labels``, (n,) integers in [0, C), each class among the training labels.
+
+    Returns:
+        The arrays, with labels as uint8.
+
+    Raises:
+        DataError: Naming every difference.
+    """
+    if not isinstance(arrays, Mapping) or set(arrays) != set(DATASET_TENSORS):
+        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else type(arrays).__name__
+        raise DataError(f"{dataset}: its function must return a mapping of {', '.join(DATASET_TENSORS)}. Got {got}.")
+    out = {name: np.asarray(value) for name, value in arrays.items()}
+    shape = out["train_images"].shape[1:]
+    problems = []
+    for part in ("train", "test"):
+        images, labels = out[f"{part}_images"], out[f"{part}_labels"]
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[1:] != shape:
+            wanted = "uint8 of shape (n, height, width) or (n, height, width, channels), as in training"
+            problems.append(f"{part}_images must be {wanted}, got {images.dtype} {images.shape}")
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or not len(labels):
+            problems.append(f"{part}_labels must be {len(images)} integers, got {labels.dtype} {labels.shape}")
+    if not problems:
+        classes = int(out["train_labels"].max()) + 1
+        missing = sorted(set(range(classes)) - set(out["train_labels"].tolist()))
+        if not 2 <= classes <= 256 or missing or int(out["train_labels"].min()) < 0:
+            problems.append(
+                f"training labels must run from 0 to C - 1, 2 <= C <= 256; {missing or 'some'} do not occur"
+            )
+        if not 0 <= int(out["test_labels"].min()) <= int(out["test_labels"].max()) < classes:
+            problems.append("a test label occurs that no training image has")
+    if problems:
+        raise DataError(f"{dataset}: {'; '.join(problems)}.")
+    return {name: a.astype(np.uint8) for name, a in out.items()}
+
+
+def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, np.ndarray]:
+    """Read a dataset from image files: ``<folder>/train/<class>/*`` and ``<folder>/test/<class>/*``.
+
+    Args:
+        folder: The folder. Its classes are those of ``train``, numbered in alphabetical order.
+        mode: ``RGB`` for three channels, ``L`` for one (grey).
+
+    Returns:
+        Arrays as :func:`check_arrays` wants them.
+
+    Raises:
+        DataError: If a folder is missing, holds no images, or images of several sizes.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    classes = sorted(p.name for p in (folder / "train").glob("*") if p.is_dir())
+    if not classes:
+        raise DataError(f"{folder}: no folder train/<class>/ in it. Images belong in train/<class>/ and test/<class>/.")
+    out: dict[str, np.ndarray] = {}
+    for part in ("train", "test"):
+        images, labels = [], []
+        for label, name in enumerate(classes):
+            for path in sorted((folder / part / name).glob("*.*")):
+                with Image.open(path) as image:
+                    images.append(np.asarray(image.convert(mode)))
+                labels.append(label)
+        sizes = sorted({image.shape for image in images})
+        if len(sizes) != 1:
+            raise DataError(f"{folder / part}: images of one size are needed, got {sizes or 'none'}.")
+        out |= {f"{part}_images": np.stack(images), f"{part}_labels": np.array(labels)}
+    return out

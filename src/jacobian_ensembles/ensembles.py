@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.checkpoints import load_learners
-from jacobian_ensembles.models import LeNet, build_nets
-
-#: What each ensemble method averages: the members' logits, or their probabilities.
-AVERAGES = {"bagging": "logits", "snapshot": "logits", "voting": "probabilities"}
+from jacobian_ensembles.extensions import resolve
+from jacobian_ensembles.methods import METHODS, Method
+from jacobian_ensembles.models import ARCHITECTURES, Builder, LeNet, build_nets
 
 
 class Ensemble(nn.Module):
@@ -25,20 +24,18 @@ class Ensemble(nn.Module):
 
     Args:
         members: M modules from (B, ...) to logits (B, C).
-        average: ``logits`` or ``probabilities``.
+        average: ``logits``, ``probabilities``, or a function from member logits (M, B, C) to log-probabilities (B, C).
 
     Raises:
-        ValueError: If there are no members, or ``average`` is neither.
+        ValueError: If there are no members, or ``average`` is none of the three.
     """
 
-    def __init__(self, members: Sequence[nn.Module], average: str = "logits") -> None:
+    def __init__(self, members: Sequence[nn.Module], average: str | Callable[[Tensor], Tensor] = "logits") -> None:
         super().__init__()
         if not members:
             raise ValueError("An ensemble needs at least one member. Got none.")
-        if average not in ("logits", "probabilities"):
-            raise ValueError(f"average must be 'logits' or 'probabilities'. Got {average!r}.")
         self.members = nn.ModuleList(members)
-        self.average = average
+        self.average = Method(average).average
 
     def member_logits(self, x: Tensor) -> Tensor:
         """The logits of every member: (B, ...) -> (M, B, C)."""
@@ -46,6 +43,8 @@ class Ensemble(nn.Module):
 
     def combine(self, logits: Tensor) -> Tensor:
         """Member logits (M, B, C) to the ensemble's log-probabilities (B, C)."""
+        if callable(self.average):
+            return self.average(logits)
         if self.average == "logits":
             return logits.mean(0).log_softmax(-1)
         return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
@@ -60,18 +59,36 @@ class Ensemble(nn.Module):
         return all(isinstance(member, LeNet) for member in self.members)
 
 
-def load_ensemble(path: str | Path, members: int | None = None) -> Ensemble:
+def load_ensemble(
+    path: str | Path,
+    members: int | None = None,
+    architecture: str | Builder = "lenet",
+    method: str | Method | None = None,
+) -> Ensemble:
     """Load a stored ensemble for evaluation.
 
     Args:
         path: The file ``assemble_ensemble`` wrote.
         members: The number of members it must have; None for any.
+        architecture: What builds the members, where they are not LeNets: a reference (see
+            :mod:`~jacobian_ensembles.extensions`) or the builder itself. A file names no code to run.
+        method: The ensemble method, where it is not built in: a reference or the method itself. None for built-in ones.
 
     Returns:
         The ensemble, on the CPU, with gradients switched off.
 
     Raises:
         ArtifactError: If the file is damaged, or has other shapes or another member count.
+        ExtensionError: If a reference leads nowhere.
+        ValueError: If an architecture or method is not built in and was not given, or does not fit.
     """
     arrays, spec = load_learners(path, members)
-    return Ensemble(build_nets(arrays, spec["architecture"]), AVERAGES[spec["ensemble"]])
+    builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
+    if method is None:
+        if spec["ensemble"] not in METHODS:
+            raise ValueError(f"{path}: '{spec['ensemble']}' is not a built-in method: pass it (method=...).")
+        method = METHODS[spec["ensemble"]]
+    elif isinstance(method, str):
+        method = resolve(method, METHODS, Method)
+    nets = build_nets(arrays, spec["architecture"], None if architecture == "lenet" else builder)
+    return Ensemble(nets, method.average)

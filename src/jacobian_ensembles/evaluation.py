@@ -32,6 +32,22 @@ def batch_size(device: torch.device) -> int:
     return 500 if device.type == "cpu" else 5_000
 
 
+def check_images(images: Tensor, labels: Tensor) -> None:
+    """Refuse images that are not floats in [0, 1], and labels that are not one integer each.
+
+    Raises:
+        ValueError: Saying what was got and what to do.
+    """
+    low, high = (images.min().item(), images.max().item()) if images.numel() else (0.0, 0.0)
+    if not images.is_floating_point() or low < 0 or high > 1:
+        raise ValueError(
+            f"images must be floats in [0, 1]. Got {images.dtype} in [{low:g}, {high:g}]. Divide bytes by 255, and "
+            "let the model subtract means and divide by deviations itself: perturbations are bounded in pixel units."
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise ValueError(f"labels must be {len(images)} integers. Got {labels.dtype} of shape {tuple(labels.shape)}.")
+
+
 @torch.no_grad()
 def correct(
     model: nn.Module, images: Tensor, labels: Tensor, deltas: Tensor, clip: bool, batch: int | None = None
@@ -72,6 +88,8 @@ def evaluate_to_file(
     cell: dict[str, str | int | float],
     validation_images: int,
     test_images: int | None = None,
+    architecture: str = "lenet",
+    method: str | None = None,
     device: str = "cpu",
 ) -> None:
     """Store an ensemble's predictions on the clean test set.
@@ -83,9 +101,11 @@ def evaluate_to_file(
         cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
         validation_images: Size of the validation split.
         test_images: Use so many test images only; None for all.
+        architecture: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
+        method: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
         device: ``cpu`` or ``cuda``.
     """
     target = prepare_device(device)
     images, labels = load_split(data_path, "test", validation_images, test_images)
-    model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
+    model = load_ensemble(ensemble_path, int(cell["members"]), architecture, method).to(target)
     save_clean(path, predictions(model, images.to(target)).numpy(), labels.numpy(), cell)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -13,7 +14,7 @@ import seaborn as sns
 
 from jacobian_ensembles.artifacts import write_bytes
 from jacobian_ensembles.metrics import MODEL_KEYS, average_repetitions, read_table
-from jacobian_ensembles.tables import DATASET_TITLES, run_note, short_number
+from jacobian_ensembles.tables import DATASET_TITLES, in_order, run_note, short_number
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 ENSEMBLES = ("bagging", "snapshot", "voting")
-_COLOURS = dict(zip(ENSEMBLES, sns.color_palette("colorblind", 3), strict=True))
+_PALETTE = sns.color_palette("colorblind")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ((), (4, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (1, 2), (5, 1, 1, 1, 1, 1), (2, 2))
 _LAMBDA = "Jacobian regularisation strength λ"
@@ -30,11 +31,12 @@ _LAMBDA = "Jacobian regularisation strength λ"
 _METADATA = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
 
 
-def _present(metrics: pd.DataFrame, column: str, order: tuple[str, ...]) -> list[str]:
-    return [value for value in order if value in set(metrics[column])]
+def _colours(ensembles: Sequence[str]) -> dict[str, Any]:
+    """A colour per ensemble method; the paper's three keep theirs in every figure."""
+    return _style([*ENSEMBLES, *(name for name in ensembles if name not in ENSEMBLES)], _PALETTE)
 
 
-def _style(values: list, styles: tuple) -> dict:
+def _style(values: Sequence[Any], styles: Sequence[Any]) -> dict[Any, Any]:
     return {value: styles[i % len(styles)] for i, value in enumerate(values)}
 
 
@@ -61,8 +63,8 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str) -> Figur
     Returns:
         The figure.
     """
-    datasets = _present(metrics, "dataset", tuple(DATASET_TITLES))
-    ensembles = _present(metrics, "ensemble", ENSEMBLES)
+    datasets = in_order(metrics["dataset"], DATASET_TITLES)
+    ensembles = in_order(metrics["ensemble"], ENSEMBLES)
     members = sorted(metrics["members"].unique())
     lambdas = sorted(metrics["lambda"].unique())
     markers, dashes = _style(members, _MARKERS), _style(members, _DASHES)
@@ -75,7 +77,7 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str) -> Figur
         for col, ensemble in enumerate(ensembles):
             ax = axes[row, col]
             here = metrics[(metrics["dataset"] == dataset) & (metrics["ensemble"] == ensemble)]
-            shades = sns.light_palette(_COLOURS[ensemble], len(members) + 2)[2:]
+            shades = sns.light_palette(_colours(ensembles)[ensemble], len(members) + 2)[2:]
             for shade, m in zip(shades, members, strict=True):
                 line = here[here["members"] == m].sort_values("lambda")
                 y = 100 * line[column]
@@ -106,8 +108,8 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
     Returns:
         The figure.
     """
-    datasets = _present(metrics, "dataset", tuple(DATASET_TITLES))
-    ensembles = _present(metrics, "ensemble", ENSEMBLES)
+    datasets = in_order(metrics["dataset"], DATASET_TITLES)
+    ensembles = in_order(metrics["ensemble"], ENSEMBLES)
     members, all_eps = sorted(metrics["members"].unique()), sorted(metrics["eps"].unique())
     shown = metrics.assign(
         x=100 * metrics["worst_accuracy"],
@@ -126,7 +128,7 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
             last = row == 0 and col == len(all_eps) - 1
             sns.scatterplot(
                 here, x="x", y="y", hue="Ensemble", hue_order=[e.capitalize() for e in ensembles],
-                palette={e.capitalize(): _COLOURS[e] for e in ensembles},
+                palette={e.capitalize(): _colours(ensembles)[e] for e in ensembles},
                 style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
                 legend="full" if last else False, ax=ax,
             )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.models import LeNet, evaluating
 
 
 def unit_vectors(batch: int, classes: int, generator: torch.Generator) -> Tensor:
@@ -64,6 +64,45 @@ def logit_jacobian(model: nn.Module, x: Tensor) -> Tensor:
     return torch.stack([at.vjp(row.expand_as(at.logits)).flatten(1) for row in unit], dim=1)
 
 
+def jacobian_norm(
+    model: Callable[[Tensor], Tensor], images: Tensor, projections: int | None = None, seed: int = 0, batch: int = 200
+) -> Tensor:
+    """The Frobenius norm of a model's Jacobian at each image: how far its outputs move under small input changes.
+
+    Args:
+        model: Any classifier, or function, from (B, ...) to outputs (B, C); a module is put in evaluation mode for the
+            while. For an :class:`~jacobian_ensembles.ensembles.Ensemble` the outputs are log-probabilities; pass
+            ``lambda x: ensemble.member_logits(x).mean(0)`` for the paper's Jacobian of the averaged logits.
+        images: (N, ...), in [0, 1].
+        projections: P, random projections to estimate the squared norm with (unbiased); None for the exact norm, by C
+            backward passes.
+        seed: Of the projections.
+        batch: Images at a time.
+
+    Returns:
+        (N,) norms, on the images' device.
+
+    References:
+        Hoffman, Roberts, Yaida: Robust Learning with Jacobian Regularization, arXiv:1908.02729, Algorithm 1.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    norms = []
+    with evaluating(model), torch.enable_grad():
+        for x in images.split(batch):
+            if projections is None:
+                norms.append(exact_jacobian(model, x).flatten(1).norm(dim=1))
+                continue
+            x = x.detach().requires_grad_(True)
+            out = model(x)
+            total = x.new_zeros(len(x))
+            for i in range(projections):
+                v = unit_vectors(len(x), out.shape[1], rng).to(out)
+                (g,) = torch.autograd.grad((out * v).sum(), x, retain_graph=i + 1 < projections)
+                total += g.flatten(1).pow(2).sum(1)
+            norms.append((total * out.shape[1] / projections).sqrt())
+    return torch.cat(norms)
+
+
 def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
     """The regulariser (1/2B) sum_i ||J(x_i)||_F^2, estimated by random projection, for any differentiable model.
 
@@ -107,13 +146,16 @@ def loss_and_gradients(
         dropout: Generator of a LeNet's dropout masks; None for no dropout.
 
     Returns:
-        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``.
+        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``, those that
+        require none left out.
 
     Raises:
         ValueError: If ``lambda_jr`` > 0 without ``directions``.
     """
-    if lambda_jr and directions is None:
-        raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
+    if directions is None:
+        if lambda_jr:
+            raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
+        directions = x.new_zeros(0)
     if not isinstance(model, LeNet):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr))
@@ -121,8 +163,8 @@ def loss_and_gradients(
             loss = F.cross_entropy(logits, labels)
             if lambda_jr:
                 loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
-        gradients = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-        return loss.detach(), list(gradients)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True))
 
     with torch.no_grad():
         at = model.linearize(x, dropout)

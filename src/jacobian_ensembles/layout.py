@@ -6,17 +6,17 @@ A result's path spells its cell: ``<run>/<stage>/<dataset>/<ensemble>/M<members>
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import get_args
 
-from jacobian_ensembles.config import Cell, DatasetName, EnsembleName
+from jacobian_ensembles.config import Cell
 
+_NAME = r"[A-Za-z_]\w*"  # a built-in, or the name of a user's object
 _NUMBER = r"\d+\.\d\d+"  # no braces: Snakemake reads them as wildcards
 _VARIANT = r"[a-z0-9][a-z0-9_.-]*"
 
 #: The pattern of each wildcard, for Snakemake's ``wildcard_constraints``.
 WILDCARDS = {
-    "dataset": "|".join(get_args(DatasetName)),
-    "ensemble": "|".join(get_args(EnsembleName)),
+    "dataset": _NAME,
+    "ensemble": _NAME,
     "members": r"[1-9]\d*",
     "repetition": r"\d+",
     "member": r"\d+",
@@ -95,6 +95,7 @@ class Layout:
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
+        self.report = f"{root}/report.html"
 
     @staticmethod
     def provenance(path: str) -> str:

@@ -30,7 +30,8 @@ def jacobian_statistics(members: Sequence[nn.Module], images: Tensor, batch: int
         ``moments`` (M, 4), mean, variance, skewness and excess kurtosis of a learner's entries over all images;
         ``size`` (2,), C and D.
     """
-    learners, ensemble, cosine, power_sums = [], [], 0.0, 0.0
+    learners, ensemble = [], []
+    cosine = power_sums = torch.zeros((), dtype=torch.float64, device=images.device)
     for x in images.split(batch):
         jacobians = torch.stack([logit_jacobian(member, x) for member in members]).double()
         shape = jacobians.shape[2:]
@@ -63,6 +64,8 @@ def measure_to_file(
     cell: dict[str, str | int | float],
     images: int,
     validation_images: int,
+    architecture: str = "lenet",
+    method: str | None = None,
     device: str = "cpu",
 ) -> None:
     """Store :func:`jacobian_statistics` of one ensemble on a fixed random choice of test images.
@@ -74,10 +77,12 @@ def measure_to_file(
         cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
         images: How many test images.
         validation_images: Size of the validation split.
+        architecture: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
+        method: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
         device: ``cpu`` or ``cuda``.
     """
     target = prepare_device(device)
     x, _ = load_split(data_path, "test", validation_images, images)
-    model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
+    model = load_ensemble(ensemble_path, int(cell["members"]), architecture, method).to(target)
     statistics = jacobian_statistics(list(model.members), x.to(target))
     save_tensors(path, {name: value.cpu().numpy() for name, value in statistics.items()}, kind="jacobian", spec=cell)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from jacobian_ensembles.theory import theorem_bounds
 
 MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
 CELL_KEYS = [*MODEL_KEYS, "repetition"]
+
+_T = TypeVar("_T", float, "pd.Series[float]")
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -96,7 +98,7 @@ def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:
     }
 
 
-def weighted_accuracy(clean: float, uap: float, clean_weight: float = 0.5) -> float:
+def weighted_accuracy(clean: _T, uap: _T, clean_weight: float = 0.5) -> _T:
     """Weighted accuracy: ``clean_weight * clean + (1 - clean_weight) * uap`` (the paper: equal weights)."""
     return clean_weight * clean + (1 - clean_weight) * uap
 
@@ -178,7 +180,7 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         row = group.iloc[0].drop("repetition").to_dict() | {"repetitions": len(group)}
         for stem in stems if len(group) > 1 else ():
             values = group[f"{stem}_accuracy"]
-            low, high = student_interval(values, confidence)
+            low, high = student_interval(values.tolist(), confidence)
             row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": low, f"{stem}_high": high}
             row |= {f"{stem}_sd": values.std(ddof=1)}
         rows.append(row)

@@ -1,4 +1,4 @@
-"""The LeNet of the paper's experiments, with explicit derivatives with respect to its input.
+"""The LeNet of the paper's experiments, with explicit derivatives with respect to its input; and other nets.
 
 A LeNet spends most of an attack's or a regulariser's time in pooling and in the gradient with respect to the
 *input*, where general automatic differentiation is slow on a CPU. :meth:`LeNet.linearize` therefore keeps
@@ -8,7 +8,8 @@ products with the Jacobian: v^T J by an explicit backward pass, J u by a forward
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -78,7 +79,9 @@ def _adjoint_by_blocks(grad: Tensor, kernel: Tensor) -> Tensor:
 
 def _kernel_gradient(grad: Tensor, inputs: Tensor, shape: Sequence[int], padding: int) -> Tensor:
     """The weight gradient of a stride-1 convolution; channels-last inputs halve its time on a CPU."""
-    return conv2d_weight(inputs.contiguous(memory_format=torch.channels_last), shape, grad, padding=padding)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    gradient: Tensor = conv2d_weight(inputs, shape, grad, padding=padding)
+    return gradient
 
 
 def _as_windows(z: Tensor) -> Tensor:
@@ -135,7 +138,8 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: None) -> Tensor:
         (won,) = ctx.saved_tensors
-        return grad.unsqueeze(1) * won
+        result: Tensor = grad.unsqueeze(1) * won
+        return result
 
 
 class LeNet(nn.Module):
@@ -152,6 +156,7 @@ class LeNet(nn.Module):
         dropout: Probability of dropping a hidden unit after each of the first two linear layers, in [0, 1).
         mean: Subtracted from the input, inside the model.
         std: Divides the input after that, inside the model.
+        classes: C.
         generator: CPU generator of the initial weights; None leaves them to torch's global generator.
 
     References:
@@ -164,6 +169,7 @@ class LeNet(nn.Module):
         dropout: float = 0.0,
         mean: float = 0.0,
         std: float = 1.0,
+        classes: int = CLASSES,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -178,10 +184,11 @@ class LeNet(nn.Module):
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc1 = nn.Linear(400, 120)
         self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, CLASSES)
+        self.fc3 = nn.Linear(84, classes)
         for layer in self.layers():
             nn.init.xavier_uniform_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def layers(self) -> list[nn.Conv2d | nn.Linear]:
         """The five layers with parameters, input to output."""
@@ -199,6 +206,10 @@ class LeNet(nn.Module):
     def _normalize(self, x: Tensor) -> Tensor:
         return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
 
+    def _first_bias(self) -> Tensor:
+        assert self.conv1.bias is not None
+        return self.conv1.bias[:, None, None]
+
     def _phases(self, x: Tensor) -> Tensor:
         """The normalised input, split into the four pixels of each pooling window: (B, 4, 14, 14)."""
         return F.pixel_unshuffle(self._normalize(x), 2)
@@ -208,7 +219,8 @@ class LeNet(nn.Module):
 
         The bias, one for all pixels of a window, is left for after the pooling: a quarter of the additions.
         """
-        return F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
+        windows: Tensor = F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
+        return windows
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify without dropout.
@@ -222,9 +234,10 @@ class LeNet(nn.Module):
         if torch.is_grad_enabled():
             return self.linearize(x).logits
         z = self._first_windows(self._phases(x), _phase_kernel(self.conv1.weight)).amax(1)
-        a = self._act(z + self.conv1.bias[:, None, None])
+        a = self._act(z + self._first_bias())
         a = self._act(_as_windows(self.conv2(a)).amax(1))
-        return self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
+        logits: Tensor = self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
+        return logits
 
     def linearize(self, x: Tensor, generator: torch.Generator | None = None) -> Linearization:
         """Classify, and keep what products with the Jacobian at ``x`` need.
@@ -238,7 +251,7 @@ class LeNet(nn.Module):
         """
         kernel1, phases = _phase_kernel(self.conv1.weight), self._phases(x)
         z1, won1 = _MaxPool.apply(self._first_windows(phases, kernel1))
-        a1 = self._act(z1 + self.conv1.bias[:, None, None])
+        a1 = self._act(z1 + self._first_bias())
         z2, won2 = _MaxPool.apply(_as_windows(self.conv2(a1)))
         a2 = self._act(z2)
         inputs, activations, slopes = [phases, a1, a2.flatten(1)], [a1, a2], [self._slope(a1), self._slope(a2)]
@@ -395,12 +408,12 @@ class Linearization:
         """
         weights, bends, square = [], None, r.new_zeros(())
         for v in directions:
-            (g1, *outputs), arrived, _ = self._pull(v)
+            (g1, *below), arrived, _ = self._pull(v)
             g1 = g1.contiguous(memory_format=torch.channels_last)  # dearer than what follows without it
             u = self._back_to_phases(g1).contiguous()
             square += u.flatten().dot(u.flatten())
             inputs = self._push(u)
-            weights.append(self._weight_gradients((g1, *outputs), inputs))
+            weights.append(self._weight_gradients((g1, *below), inputs))
             if self.net.activation == "tanh":  # its slope 1 - a^2 changes by -2a; that of a ReLU does not change
                 new = [
                     (q * t.view_as(q)).mul_(a).mul_(-2)
@@ -414,26 +427,107 @@ class Linearization:
         return [g for pair in zip(summed, biases, strict=True) for g in pair], square
 
 
-def parameter_arrays(nets: list[LeNet]) -> dict[str, np.ndarray]:
-    """Stack the parameters of M nets as NumPy arrays of shape (M, ...), by parameter name."""
+@contextmanager
+def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put a model in evaluation mode for the while, and each of its modules back as it was; functions have no mode."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    before = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training
+
+
+class Normalized(nn.Module):
+    """A classifier of normalised inputs as a classifier of inputs in [0, 1].
+
+    Args:
+        net: Classifies (x - mean) / std.
+        mean: Subtracted from the input.
+        std: Divides it after that.
+    """
+
+    def __init__(self, net: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.net, self.mean, self.std = net, mean, std
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify (B, ...) in [0, 1]: logits (B, C)."""
+        logits: Tensor = self.net((x - self.mean) / self.std)
+        return logits
+
+
+Builder = Callable[..., nn.Module]
+
+#: The built-in architectures. One of your own is called as ``builder(shape, classes, **options)``, with the shape
+#: (channels, height, width) of an image, and returns a module from (B, *shape) in [0, 1] to logits (B, classes); its
+#: initial weights may come from torch's global generator, which is seeded for each learner.
+ARCHITECTURES: dict[str, Builder] = {"lenet": LeNet}
+
+
+def build_net(
+    architecture: Mapping[str, Any], builder: Builder | None = None, generator: torch.Generator | None = None
+) -> nn.Module:
+    """Build one learner.
+
+    Args:
+        architecture: For a LeNet, the keyword arguments of :class:`LeNet`, and for any other: ``name``, ``shape``,
+            ``classes``, ``options``, ``mean`` and ``std``.
+        builder: Of an architecture that is not built in; see :data:`ARCHITECTURES`.
+        generator: CPU generator of the initial weights; None leaves them to torch's global generator.
+
+    Returns:
+        The module, from images in [0, 1] to logits.
+
+    Raises:
+        ValueError: If the architecture is not built in and there is no builder.
+    """
+    settings = dict(architecture)
+    name = settings.pop("name", "lenet")
+    if name == "lenet":
+        return LeNet(**settings, generator=generator)
+    if builder is None:
+        raise ValueError(f"The architecture '{name}' is not built in: pass what builds it (architecture=...).")
+    with torch.random.fork_rng(devices=()):
+        if generator is not None:
+            torch.manual_seed(generator.initial_seed())
+        net = builder(tuple(settings["shape"]), settings["classes"], **settings["options"])
+    mean, std = settings["mean"], settings["std"]
+    return net if (mean, std) == (0.0, 1.0) else Normalized(net, mean, std)
+
+
+def parameter_arrays(nets: Sequence[nn.Module]) -> dict[str, np.ndarray]:
+    """Stack the parameters and buffers of M nets as NumPy arrays of shape (M, ...), by name."""
     states = [net.state_dict() for net in nets]
     return {name: np.stack([s[name].cpu().numpy() for s in states]) for name in states[0]}
 
 
-def build_nets(arrays: dict[str, np.ndarray], architecture: dict[str, Any]) -> list[LeNet]:
+def build_nets(
+    arrays: Mapping[str, np.ndarray], architecture: Mapping[str, Any], builder: Builder | None = None
+) -> list[nn.Module]:
     """Rebuild the M nets that :func:`parameter_arrays` stacked.
 
     Args:
-        arrays: (M, ...) arrays by parameter name.
-        architecture: Keyword arguments of :class:`LeNet`.
+        arrays: (M, ...) arrays by name.
+        architecture: See :func:`build_net`.
+        builder: See :func:`build_net`.
 
     Returns:
-        M nets, with gradients switched off.
+        M nets for evaluation, with gradients switched off.
+
+    Raises:
+        ValueError: If the arrays do not fit the architecture, or it needs a builder.
     """
     members = len(next(iter(arrays.values())))
     nets = []
     for m in range(members):
-        net = LeNet(**architecture)
-        net.load_state_dict({name: torch.from_numpy(value[m]) for name, value in arrays.items()})
-        nets.append(net.requires_grad_(False))
+        net = build_net(architecture, builder)
+        try:
+            net.load_state_dict({name: torch.from_numpy(np.asarray(value[m])) for name, value in arrays.items()})
+        except RuntimeError as error:
+            raise ValueError(f"The stored learners do not fit their architecture: {error}") from None
+        nets.append(net.eval().requires_grad_(False))
     return nets

@@ -106,8 +106,8 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
         ("ablation", shipped / "tables" / "ablation.csv"),
     ):
         if table.exists():
-            files = [target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png")]
-            plot_supplement(name, table, *files, config.run.name, config.run.banner)
+            pdf, png = (target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png"))
+            plot_supplement(name, table, pdf, png, config.run.name, config.run.banner)
     # tables that are not made from metrics are what was shipped
     for path in sorted((shipped / "tables").iterdir()):
         if not (target / "tables" / path.name).exists():
@@ -117,16 +117,16 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
 
 def _rebuild_tables_and_figures(source: Path, target: Path, config: Config) -> None:
     metrics, summary, jacobian = (source / f"{name}.csv" for name in ("metrics", "summary", "jacobian"))
-    label, tables = (config.run.name, config.run.banner), target / "tables"
+    run, banner, tables = config.run.name, config.run.banner, target / "tables"
     confidence = config.metrics.confidence
     for name in FIGURES:
-        files = [target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png")]
-        plot_figure(name, metrics, summary, *files, config.figures.eps, confidence, *label)
-    write_table1(summary, *(tables / f"table1.{kind}" for kind in ("tex", "csv", "md")), *label)
-    write_comparison(summary, *(tables / f"comparison.{kind}" for kind in ("csv", "md")), *label)
+        pdf, png = (target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png"))
+        plot_figure(name, metrics, summary, pdf, png, config.figures.eps, confidence, run, banner)
+    latex, csv, markdown = (tables / f"table1.{kind}" for kind in ("tex", "csv", "md"))
+    write_table1(summary, latex, csv, markdown, run, banner)
+    write_comparison(summary, tables / "comparison.csv", tables / "comparison.md", run, banner)
     if jacobian.exists():
-        files = [tables / f"claims.{kind}" for kind in ("csv", "md")]
-        write_claims(metrics, summary, jacobian, *files, confidence, *label)
+        write_claims(metrics, summary, jacobian, tables / "claims.csv", tables / "claims.md", confidence, run, banner)
     if config.grid.repetitions > 1:
-        files = [tables / f"spread.{kind}" for kind in ("csv", "md")]
-        tabulate_spread(metrics, *files, config.metrics.clean_weight, confidence, *label)
+        weight = config.metrics.clean_weight
+        tabulate_spread(metrics, tables / "spread.csv", tables / "spread.md", weight, confidence, run, banner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,9 +92,9 @@ def tabulate_worst_of_k(records: Sequence[str | Path], csv_path: str | Path, con
     write_text(csv_path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def model_name(row: Mapping[str, object]) -> str:
+def model_name(row: Mapping[Any, Any]) -> str:
     """A model as a reader names it, such as ``voting M=3 λ=0.10``."""
-    return f"{row['ensemble']} M={row['members']} λ={short_number(float(row['lambda']))}"  # type: ignore[arg-type]
+    return f"{row['ensemble']} M={row['members']} λ={short_number(float(row['lambda']))}"
 
 
 def aggregate_ablation(

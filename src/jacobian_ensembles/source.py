@@ -7,6 +7,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from jacobian_ensembles import PUBLIC
+from jacobian_ensembles.extensions import source_file
+
 _PACKAGE = Path(__file__).parent
 # what the configuration says reaches a job as params, which the workflow tracks by value
 _IGNORED = {"config"}
@@ -26,8 +29,10 @@ def _imports(tree: ast.Module) -> set[str]:
     """The modules of this package that a module imports, anywhere in it."""
     names = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE.name}."):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{_PACKAGE.name}."):
             names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == _PACKAGE.name:
+            names |= {PUBLIC[alias.name] for alias in node.names if alias.name in PUBLIC}
     return names - _IGNORED
 
 
@@ -79,3 +84,13 @@ def script_digest(path: str | Path) -> str:
     tree = ast.parse(Path(path).read_text())
     behind = code_digest(*_imports(tree))
     return hashlib.sha256(f"{ast.unparse(_strip_docstrings(tree))}\n{behind}\n".encode()).hexdigest()[:16]
+
+
+def extension_digest(reference: str) -> str:
+    """The :func:`script_digest` of the file a user's reference leads into; nothing for a name that is built in.
+
+    Args:
+        reference: See :mod:`~jacobian_ensembles.extensions`.
+    """
+    path = source_file(reference)
+    return "" if path is None else script_digest(path)

@@ -13,7 +13,7 @@ import seaborn as sns
 from jacobian_ensembles.figures import ENSEMBLES, save_figure
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
 from jacobian_ensembles.sensitivity import model_name
-from jacobian_ensembles.tables import DATASET_TITLES, short_number
+from jacobian_ensembles.tables import DATASET_TITLES, in_order, short_number
 
 from matplotlib import pyplot as plt  # isort: skip - after figures, which chooses the backend
 from matplotlib.figure import Figure  # isort: skip
@@ -32,8 +32,8 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
     keys = [*MODEL_KEYS]
     numeric = [c for c in jacobian.columns if c not in (*keys, "repetition")]
     table = jacobian.groupby(keys, as_index=False)[numeric].mean()
-    datasets = [d for d in DATASET_TITLES if d in set(table["dataset"])]
-    ensembles = [e for e in ENSEMBLES if e in set(table["ensemble"])]
+    datasets = in_order(table["dataset"], DATASET_TITLES)
+    ensembles = in_order(table["ensemble"], ENSEMBLES)
     lambdas = sorted(table["lambda"].unique())
     colours = dict(zip(lambdas, sns.color_palette("viridis", len(lambdas)), strict=True))
     moments = (("mean", "E"), ("variance", "Var"))
@@ -109,7 +109,7 @@ def plot_worst_of_k(table: pd.DataFrame) -> Figure:
     Returns:
         The figure: a line per model in grey, their mean in black.
     """
-    datasets = [d for d in DATASET_TITLES if d in set(table["dataset"])]
+    datasets = in_order(table["dataset"], DATASET_TITLES)
     all_eps = sorted(table["eps"].unique())
     fig, axes = plt.subplots(
         len(datasets), len(all_eps), figsize=(2.7 * len(all_eps) + 0.8, 2.5 * len(datasets) + 0.5),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from jacobian_ensembles.artifacts import read_json, write_text
 from jacobian_ensembles.metrics import read_table
 
-DATASET_TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+
+class _Titles(dict[Any, str]):
+    def __missing__(self, name: Any) -> str:
+        return str(name)  # a user's dataset is called as it is in paths
+
+
+DATASET_TITLES = _Titles(mnist="MNIST", fashion_mnist="Fashion-MNIST")
 GROUP_TITLES = {
     "best": "",
     "jr_only": "JR only",
@@ -25,6 +32,12 @@ _ACCURACIES = {
 }
 # a printed percentage is within half of its last digit of the true one; a mean of two adds up to that twice
 _ROUNDING = 0.1
+
+
+def in_order(values: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The distinct values: those known first, in the order of ``known``, then a user's own in alphabetical order."""
+    present, known = set(values), list(known)
+    return [name for name in known if name in present] + sorted(present - set(known))
 
 
 def select_table1(summary: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +54,7 @@ def select_table1(summary: pd.DataFrame) -> pd.DataFrame:
         The chosen rows of ``summary``, with a leading column ``group``.
     """
     chosen = []
-    for dataset in DATASET_TITLES:
+    for dataset in in_order(summary["dataset"], DATASET_TITLES):
         models = summary[summary["dataset"] == dataset]
         # a fixed order among equals
         models = models.sort_values(
@@ -227,8 +240,8 @@ def write_comparison(
         {
             "Dataset": table["dataset"].map(DATASET_TITLES),
             "Model": [
-                f"{r.ensemble} M={r.members} λ={short_number(r.lam)}"
-                for r in table.rename(columns={"lambda": "lam"}).itertuples()
+                f"{ensemble} M={members} λ={short_number(lam)}"
+                for ensemble, members, lam in zip(table["ensemble"], table["members"], table["lambda"], strict=True)
             ],
         }
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,9 @@ from jacobian_ensembles.config import Attack
 from jacobian_ensembles.data import load_split
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble, load_ensemble
-from jacobian_ensembles.evaluation import correct, perturb
+from jacobian_ensembles.evaluation import check_images, correct, perturb
+from jacobian_ensembles.extensions import resolve
+from jacobian_ensembles.models import LeNet, evaluating
 from jacobian_ensembles.records import save_uaps
 from jacobian_ensembles.seeding import derive_seed
 
@@ -51,7 +54,7 @@ def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None
     is at its bound, which four fifths of MNIST's are; with it those pixels would never be attacked again.
 
     Args:
-        model: Maps inputs to log-probabilities (B, C); an :class:`~jacobian_ensembles.ensembles.Ensemble`
+        model: Maps inputs to logits or log-probabilities (B, C); an :class:`~jacobian_ensembles.ensembles.Ensemble`
             of LeNets uses their explicit gradient, anything else automatic differentiation.
         x: (G*B, ...), perturbed inputs of G groups one after another.
         labels: (G*B,).
@@ -63,17 +66,18 @@ def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None
     """
     size = len(x) // groups
     if isinstance(model, Ensemble) and model.has_explicit_gradient:
-        points = [member.linearize(x) for member in model.members]
+        points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
         with torch.enable_grad():
             logits = torch.stack([p.logits for p in points]).detach().requires_grad_(True)
             total = capped_loss(model.combine(logits), labels, cap).sum() / size
             (v,) = torch.autograd.grad(total, logits)
-        return sum(p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
+        gradients = (p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
+        return functools.reduce(torch.add, gradients)
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        total = capped_loss(model(x), labels, cap).sum() / size
+        total = capped_loss(model(x).log_softmax(1), labels, cap).sum() / size
         (g,) = torch.autograd.grad(total, x)
-    return g.unflatten(0, (groups, size)).sum(1)
+    return g.reshape(groups, size, *g.shape[1:]).sum(1)
 
 
 def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
@@ -119,8 +123,8 @@ def craft_uaps(
     images: Tensor,
     labels: Tensor,
     eps: float,
-    settings: Attack,
-    seeds: Sequence[int],
+    settings: Attack | None = None,
+    seeds: Sequence[int] = (0,),
     side_by_side: int | None = None,
 ) -> Tensor:
     """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
@@ -131,11 +135,12 @@ def craft_uaps(
     runs out, half as many are crafted side by side, and so on.
 
     Args:
-        model: Maps (B, ...) to log-probabilities (B, C).
+        model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
+            the while.
         images: (N, ...), in [0, 1], on the model's device.
         labels: (N,).
         eps: Radius, in (0, 1].
-        settings: Steps, batch, initialisation, cap, clip.
+        settings: Steps, batch, initialisation, cap, clip; None for the defaults of ``config.yaml``.
         seeds: K generator seeds, one per perturbation.
         side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
             which more would slow down.
@@ -143,16 +148,24 @@ def craft_uaps(
     Returns:
         (K, ...), each within eps.
 
+    Raises:
+        ValueError: If images are not in [0, 1], labels do not match, or eps is not in (0, 1].
+
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
     """
+    check_images(images, labels)
+    if not 0 < eps <= 1:
+        raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
+    settings = settings or Attack()
     chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
     deltas: list[Tensor] = []
     started = time.monotonic()
     while len(deltas) < len(seeds):
         part = seeds[len(deltas) : len(deltas) + chunk]
         try:
-            deltas += _ascend(model, images, labels, eps, settings, part)
+            with evaluating(model):
+                deltas += _ascend(model, images, labels, eps, settings, part)
         except torch.OutOfMemoryError:
             if chunk == 1:
                 raise
@@ -185,11 +198,25 @@ def _ascend(
             step *= 1 - i / settings.iterations
         gradient = loss_gradient(model, x, labels[index], settings.loss_cap, len(seeds))
         delta = project(delta + step * gradient.sign(), eps)
+        log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
     return delta
 
 
+#: The built-in attacks. One of your own has the signature of :func:`craft_uaps`, and is called as
+#: ``attack(model, images, labels, eps, settings, seeds)``: one perturbation per seed, (K, ...), each within eps.
+ATTACKS: dict[str, Callable[..., Tensor]] = {"sgd": craft_uaps}
+
+
+def _check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
+    if tuple(deltas.shape) != shape:
+        raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {tuple(deltas.shape)}.")
+    largest = deltas.abs().max().item()
+    if not largest <= eps * (1 + 1e-6):
+        raise ValueError(f"{method}: it returned a perturbation of size {largest:g}, where eps is {eps:g}.")
+
+
 def craft_to_file(
-    ensemble_path: str | Path,
+    ensemble: str | Path | nn.Module,
     data_path: str | Path,
     path: str | Path,
     *,
@@ -202,12 +229,14 @@ def craft_to_file(
     validation_images: int,
     train_images: int | None = None,
     test_images: int | None = None,
+    architecture: str = "lenet",
+    method: str | None = None,
     device: str = "cpu",
 ) -> None:
     """Craft a block of perturbations of one model and eps, evaluate each on the test set, store both.
 
     Args:
-        ensemble_path: The assembled ensemble.
+        ensemble: The assembled ensemble's file, or any classifier.
         data_path: The stored dataset.
         path: The file to write.
         cell: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition`` of the model.
@@ -219,16 +248,25 @@ def craft_to_file(
         validation_images: Size of the validation split.
         train_images: Size of the training split where crafting uses it; None for all.
         test_images: Use so many test images only; None for all.
+        architecture: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
+        method: See :func:`~jacobian_ensembles.ensembles.load_ensemble`.
         device: ``cpu`` or ``cuda``.
+
+    Raises:
+        ExtensionError: If a reference leads nowhere.
+        ValueError: If an attack of the user's returns something else than K perturbations within eps.
     """
     target = prepare_device(device)
     limits = {"train": train_images, "validation": None, "test": test_images}
-    model = load_ensemble(ensemble_path, int(cell["members"])).to(target)
-    crafting, test = (
-        tuple(t.to(target) for t in load_split(data_path, split, validation_images, limits[split]))
-        for split in (settings.split, "test")
+    if not isinstance(ensemble, nn.Module):
+        ensemble = load_ensemble(ensemble, int(cell["members"]), architecture, method)
+    model = ensemble.to(target)
+    (x, y), (test_x, test_y) = (
+        load_split(data_path, split, validation_images, limits[split]) for split in (settings.split, "test")
     )
     seeds = [derive_seed("uap", seed, *cell.values(), eps, k) for k in range(first, last + 1)]
-    deltas = craft_uaps(model, *crafting, eps, settings, seeds)
-    bits = correct(model, *test, deltas, settings.clip)
+    attack = resolve(settings.method, ATTACKS)
+    deltas = attack(model, x.to(target), y.to(target), eps, settings, seeds)
+    _check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, settings.method)
+    bits = correct(model, test_x.to(target), test_y.to(target), deltas, settings.clip)
     save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell, "eps": eps})

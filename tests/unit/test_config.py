@@ -189,7 +189,11 @@ def problems(raw):
         (changed(grid={"members": [0]}), "grid.members.0: got 0", "greater than or equal to 1"),
         (changed(grid={"eps": [0, 0.15]}), "grid.eps.0: got 0", "greater than 0"),
         (changed(grid={"eps": [0.15, 1.5]}), "grid.eps.1: got 1.5", "less than or equal to 1"),
-        (changed(grid={"ensembles": ["stacking"]}), "grid.ensembles.0: got 'stacking'", "'snapshot' or 'voting'"),
+        (
+            changed(grid={"ensembles": ["stacking"]}),
+            "grid.ensembles.0: got 'stacking'",
+            "bagging, snapshot, voting, or path/to/file.py:object",
+        ),
         (changed(training={"snapshot_epochs": 10}), "training.snapshot_epochs: got 10", "a multiple of every entry"),
         (changed(figures={"eps": 0.3}), "figures.eps: got 0.3", "0.15, 0.2"),
         (changed(run={"name": "a/b"}), "run.name: got 'a/b'", "A-Za-z0-9"),

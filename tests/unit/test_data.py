@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jacobian_ensembles.artifacts import ArtifactError, save_tensors
-from jacobian_ensembles.data import load_split, validation_indices
+from jacobian_ensembles.data import class_count, load_split, validation_indices
 
 UNBALANCED = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's own class counts
 
@@ -165,8 +165,21 @@ def test_wrong_shapes_dtypes_and_missing_arrays_are_all_named(tmp_path):
     assert "test_labels" not in message
 
 
-def test_a_dataset_nobody_knows_is_refused(tmp_path, stored):
-    path = tmp_path / "cifar.safetensors"
-    save_tensors(path, stored[1], kind="dataset", spec={"dataset": "cifar10"})
-    with pytest.raises(ArtifactError, match=r"unknown dataset 'cifar10'; known are mnist, fashion_mnist"):
-        load_split(path, "test", 10)
+def test_a_users_dataset_may_have_any_size_but_one_only(tmp_path):
+    path = tmp_path / "own.safetensors"
+    labels = np.arange(12, dtype=np.uint8) % 3
+    tensors = {
+        "train_images": np.arange(12 * 5 * 4 * 3, dtype=np.uint8).reshape(12, 5, 4, 3),
+        "train_labels": labels,
+        "test_images": np.zeros((3, 5, 4, 3), np.uint8),
+        "test_labels": labels[:3],
+    }
+    save_tensors(path, tensors, kind="dataset", spec={"dataset": "own"})
+    images, _ = load_split(path, "train", 3)
+    assert images.shape == (9, 3, 5, 4)
+    assert class_count(path) == 3
+    with pytest.raises(ValueError, match="own: 12 validation images asked for; its training set has 12 in all"):
+        load_split(path, "train", 12)
+    save_tensors(path, {**tensors, "test_images": np.zeros((3, 5, 5, 3), np.uint8)}, "dataset", {"dataset": "own"})
+    with pytest.raises(ArtifactError, match="test_images"):
+        load_split(path, "test", 3)

@@ -27,7 +27,7 @@ def project():
 def test_environment_yml_is_pin_for_pin_pyproject(project):
     expected = {f"python{project['requires-python']}"}
     for requirement in project["dependencies"] + project["optional-dependencies"]["workflow"]:
-        name, pin = re.fullmatch(r"([a-z]+)(.*)", requirement).groups()
+        name, pin = re.fullmatch(r"([a-z0-9]+)(.*)", requirement).groups()
         expected.add(CONDA_NAMES.get(name, name) + pin)
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert set(environment["dependencies"]) == expected
@@ -54,8 +54,8 @@ def test_formatters_are_pinned_alike_for_pre_commit_and_ci(project):
 
 
 def test_every_dependency_is_used_and_every_import_is_one(project):
-    names = {re.match(r"[a-z]+", requirement)[0] for requirement in project["dependencies"]}
-    modules = {"pyyaml": "yaml"}
+    names = {re.match(r"[a-z0-9]+", requirement)[0] for requirement in project["dependencies"]}
+    modules = {"pillow": "PIL", "pyyaml": "yaml"}
     imported = set()
     for path in [*PACKAGE.glob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -104,6 +104,6 @@ def third_party_imports(folder):
 
 @pytest.mark.parametrize("folder", ["src", "workflow/scripts"])
 def test_what_runs_imports_nothing_undeclared(project, folder):
-    declared = {re.match(r"[a-z]+", requirement)[0] for requirement in project["dependencies"]}
+    declared = {re.match(r"[a-z0-9]+", requirement)[0] for requirement in project["dependencies"]}
     brought = {"matplotlib"}  # by seaborn
-    assert third_party_imports(ROOT / folder) - {"jacobian_ensembles", "yaml"} <= declared | brought
+    assert third_party_imports(ROOT / folder) - {"jacobian_ensembles", "yaml", "PIL"} <= declared | brought

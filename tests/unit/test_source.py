@@ -148,7 +148,8 @@ def test_every_import_of_the_package_has_the_one_form_that_digests_follow():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0, path
-                assert node.module != "jacobian_ensembles", path
+                # its map of public names to modules, by which it follows imports itself
+                assert node.module != "jacobian_ensembles" or path.name == "source.py", path
             elif isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names if alias.name.startswith("jacobian_ensembles")]
                 # provenance reads __version__, which is no science

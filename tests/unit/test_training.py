@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from helpers_science import give_biases, jacobians, patch_dataset, plain_lenet
 
 from jacobian_ensembles.config import Training
+from jacobian_ensembles.methods import bootstrap_indices
 from jacobian_ensembles.models import LeNet
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.training import (
     DivergedError,
     accuracy,
     apply_gradients,
-    bootstrap_indices,
     cyclic_cosine,
     make_optimizer,
     train_learners,
@@ -218,7 +218,7 @@ def test_the_same_identity_gives_the_same_bits_whatever_happened_before(accept_a
     for seed in (0, 1):
         torch.manual_seed(seed)
         torch.rand(seed + 1)
-        runs.append(train(settings, 0.1, architecture={"dropout": 0.3}, bootstrap=True).nets[0])
+        runs.append(train(settings, 0.1, architecture={"dropout": 0.3}, sample=bootstrap_indices).nets[0])
     assert torch.equal(weights(runs[0]), weights(runs[1]))
 
 
@@ -244,7 +244,7 @@ def test_bootstrap_trains_on_the_resample_its_identity_draws(accept_any_accuracy
     settings = Training(epochs=1, batch_size=40)
     resample = torch.randint(200, (200,), generator=seeded("bootstrap"))
     by_hand = train(settings, data=(TRAIN[0][resample], TRAIN[1][resample])).nets[0]
-    assert torch.equal(weights(train(settings, bootstrap=True).nets[0]), weights(by_hand))
+    assert torch.equal(weights(train(settings, sample=bootstrap_indices).nets[0]), weights(by_hand))
     assert not torch.equal(weights(train(settings).nets[0]), weights(by_hand))
 
 

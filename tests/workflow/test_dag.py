@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from conftest import ROOT
 
 PAPER = {
     "download_dataset": 2,
@@ -19,6 +22,7 @@ PAPER = {
     "plot_figure": 3,
     "write_table": 1,
     "compare_with_paper": 1,
+    "write_report": 1,
     "all": 1,
 }
 QUICK = PAPER | {
@@ -117,3 +121,20 @@ def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):
     planned = repository.planned("recipe", "--configfile", "workflow/presets/recipe.yaml")
     assert planned == {"download_dataset": 2, "train_trial": 66, "compare_trials": 1, "recipe": 1}
+
+
+def rule_edges(dot):
+    """The edges of a rule graph, by the names of the rules."""
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', dot))
+    return {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+
+
+def test_the_picture_of_the_workflow_is_current(repository):
+    images = ROOT / "docs" / "images"
+    drawn = (images / "rulegraph.dot").read_text()
+    output = repository.snakemake("--rulegraph", "--configfile", "workflow/presets/smoke.yaml")
+    edges = rule_edges(output[output.index("digraph") :])
+    assert len(edges) > 20
+    assert rule_edges(drawn) == edges, "the rules changed: run 'make rulegraph'"
+    shown = set(re.findall(r"<title>(\d+)</title>", (images / "rulegraph.svg").read_text()))
+    assert shown == set(re.findall(r"(\d+)\[label", drawn))

@@ -47,7 +47,7 @@ def test_every_rule_has_log_benchmark_message_environment_and_code(rules):
         assert rule.message, name
         assert rule.conda_env, name
         # what fetches a data set is not tracked: its bytes are verified
-        assert "code" in dict(rule.params.items()) or name == "download_dataset", name
+        assert "code" in dict(rule.params.items()) or name in ("download_dataset", "import_dataset"), name
 
 
 def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
@@ -63,7 +63,7 @@ def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
 
 def test_inputs_and_outputs_are_named_and_every_result_has_provenance(rules):
     for name, rule in jobs(rules).items():
-        assert dict(rule.input.items()) or name == "download_dataset", name
+        assert dict(rule.input.items()) or name in ("download_dataset", "import_dataset"), name
         assert len(dict(rule.output.items())) == len(rule.output), name
         assert "provenance" in dict(rule.output.items()), name
 

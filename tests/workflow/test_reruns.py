@@ -6,7 +6,7 @@ import yaml
 pytestmark = pytest.mark.workflow
 
 GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "check_claims": 1}
-GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "all": 1}
+GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "write_report": 1, "all": 1}
 MEASURE = {"measure_jacobian": 6, "aggregate_jacobian": 1, "plot_supplement": 2}
 ATTACK = {"craft_uaps": 12, "select_worst_uap": 6}
 TRAIN = {"train_learner": 6, "train_snapshots": 1, "assemble_ensemble": 6, "evaluate_ensemble": 6}
@@ -155,6 +155,7 @@ def test_an_edit_of_the_figures_only_redraws(smoke, edit):
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {
         "plot_figure": 3,
         "plot_supplement": 2,
+        "write_report": 1,
         "all": 1,
     }
 

@@ -1,9 +1,13 @@
 import json
+import re
 import struct
+import subprocess
+import sys
 import zipfile
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 
@@ -38,7 +42,7 @@ def test_metrics_have_one_row_per_model_and_eps(smoke):
 
 def test_every_job_left_log_benchmark_and_provenance(smoke):
     root = smoke.path / "results" / "smoke"
-    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 3 + 1 + 1 + 6 + 1 + 1 + 1 + 2
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 3 + 1 + 1 + 6 + 1 + 1 + 1 + 2 + 1
     assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
     assert len(list((root / "logs").rglob("*.log"))) == done + 2
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
@@ -81,3 +85,38 @@ def test_a_damaged_checkpoint_is_named_and_costs_nothing_else(smoke, tmp_path):
     ensemble.unlink()
     repo.preset("smoke")
     assert repo.planned("--configfile", "workflow/presets/smoke.yaml") == {}
+
+
+def test_the_command_line_gives_the_workflows_own_bytes(smoke, tmp_path):
+    settings = ["--config", "config.yaml", "--config", "workflow/presets/smoke.yaml"]
+
+    def command(*args):
+        program = [sys.executable, "-c", "import sys; from jacobian_ensembles.cli import main; sys.exit(main())"]
+        subprocess.run([*program, *args, *settings], cwd=smoke.path, check=True)
+
+    model, uaps = tmp_path / "model.safetensors", tmp_path / "uaps.safetensors"
+    command("train", "--dataset", "fashion_mnist", "--members", "1", "-o", str(model))
+    command("attack", str(model), "--eps", "0.15", "--seeds", "2", "-o", str(uaps))
+    cell = "fashion_mnist/voting/M1/lambda0.00/rep0"
+    root = smoke.path / "results/smoke"
+    assert model.read_bytes() == (root / f"ensembles/{cell}/ensemble.safetensors").read_bytes()
+    assert uaps.read_bytes() == (root / f"uaps/{cell}/eps0.15/seeds0-1.safetensors").read_bytes()
+
+
+def test_the_page_of_the_run_is_complete(smoke):
+    page = (smoke.path / "results/smoke/report.html").read_text()
+    assert "SMOKE TEST, numbers without meaning" in page
+    for text in ("not checked in this run", "not drawn in this run"):
+        assert text not in page
+    for rule in ("download_dataset", "train_learner", "train_snapshots", "craft_uaps", "measure_jacobian"):
+        assert f'<th scope="row">{rule}</th>' in page
+    # every model's worst perturbation, in small
+    assert page.count('<img loading="lazy"') == 6
+
+
+def test_the_documented_attack_on_a_model_of_ones_own_runs(smoke):
+    script = ROOT / "docs" / "examples" / "my_model.py"
+    done = subprocess.run([sys.executable, str(script)], cwd=smoke.path, capture_output=True, text=True, check=True)
+    clean, worst = re.search(r"clean ([\d.]+)%, worst of 5 perturbations ([\d.]+)%", done.stdout).groups()
+    assert float(clean) > 88
+    assert float(worst) < 40

@@ -11,7 +11,7 @@ ATTACK_LEAVES = [
 rule craft_uaps:
     input:
         ensemble=paths.ensemble,
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         uaps=paths.uaps,
         provenance=paths.provenance(paths.uaps),
@@ -30,7 +30,14 @@ rule craft_uaps:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
         attack=leaves(cfg.attack, *ATTACK_LEAVES),
-        code=code("craft_uaps"),
+        extensions=extensions_of,
+        code=lambda w: code(
+            "craft_uaps",
+            w.dataset,
+            w.ensemble,
+            cfg.model.architecture,
+            cfg.attack.method,
+        ),
     message:
         "Craft UAPs {wildcards.first}-{wildcards.last}: {wildcards.dataset} {wildcards.ensemble} "
         "M={wildcards.members} lambda={wildcards.lambda_jr} repetition {wildcards.repetition} eps={wildcards.eps}"

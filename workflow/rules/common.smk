@@ -4,16 +4,17 @@ import json
 import os
 import sys
 import zlib
+from functools import cache
 
 import snakemake.jobs
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from jacobian_ensembles.config import ConfigError, load_config
+from jacobian_ensembles.config import DATASETS, ConfigError, load_config
 from jacobian_ensembles.devices import wants_gpu
 from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
-from jacobian_ensembles.source import script_digest
+from jacobian_ensembles.source import extension_digest, script_digest
 
 scripts = Path(workflow.basedir) / "workflow" / "scripts"
 
@@ -60,9 +61,32 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-def code(script):
-    """The digest of a script and the science it calls: an edit there re-runs its jobs, a comment does not."""
-    return digests[script]
+@cache
+def code(script, *names):
+    """The digest of a script, the science it calls and the user's files behind names (of a dataset, an ensemble
+    method, an architecture, an attack): an edit there re-runs its jobs, a comment does not.
+    """
+    own = (extension_digest(cfg.reference(name)) for name in names)
+    return "-".join(filter(None, [digests[script], *own]))
+
+
+def is_own(name):
+    """Whether a dataset or ensemble method is the user's."""
+    return cfg.reference(name) != name
+
+
+def dataset_of(wildcards):
+    """A dataset's file. A built-in one, verified by checksum, is the same when fetched again; a user's may not be."""
+    path = paths.dataset.format(dataset=wildcards.dataset)
+    return path if is_own(wildcards.dataset) else ancient(path)
+
+
+def extensions_of(wildcards):
+    """What loading an ensemble needs of the user's, or the names of what is built in."""
+    return {
+        "architecture": cfg.model.architecture,
+        "method": cfg.reference(wildcards.ensemble),
+    }
 
 
 def leaves(section, *names):
@@ -121,3 +145,32 @@ def results_to_ship():
     if cfg.grid.repetitions > 1:
         wanted += rules.spread.input
     return wanted
+
+
+def of_every_model(template):
+    """A template filled in for the first training of every model of the run."""
+    cells = [cell for cell in cfg.cells if cell.repetition == 0]
+    return [template.format(**cell_wildcards(c)) for c in cells]
+
+
+def records_of_the_run():
+    """The provenance records of all jobs that the page rests on, in the order of the workflow."""
+    blocks = [
+        paths.uaps.replace("{first}", str(first)).replace("{last}", str(last))
+        for first, last in cfg.attack.seed_blocks()
+    ]
+    results = [
+        *expand(paths.dataset, dataset=cfg.datasets),
+        *(path for cell in cfg.cells for path in paths.members(cell)),
+        *of_every_cell(paths.ensemble),
+        *of_every_cell(paths.clean),
+        *of_every_attack(*blocks),
+        *of_every_attack(paths.worst),
+        *of_every_cell(paths.jacobian),
+        paths.metrics,
+        *expand(f"{figure}.pdf", figure=FIGURES),
+        f"{table1}.tex",
+        f"{comparison}.csv",
+        f"{claims_table}.csv",
+    ]
+    return list(dict.fromkeys(map(paths.provenance, results)))

@@ -1,4 +1,4 @@
-# Datasets: downloaded once, verified, shared by all runs. No `code` here: whatever fetches them, they are the same.
+# Datasets: obtained once, shared by all runs. A built-in one has no `code`: whatever fetches it, its bytes are verified.
 
 
 rule download_dataset:
@@ -9,6 +9,8 @@ rule download_dataset:
         paths.log(paths.dataset),
     benchmark:
         paths.benchmark(paths.dataset)
+    wildcard_constraints:
+        dataset="|".join(DATASETS),
     conda:
         "../../environment.yml"
     threads: 1
@@ -22,6 +24,32 @@ rule download_dataset:
         "../scripts/download_dataset.py"
 
 
+rule import_dataset:
+    output:
+        dataset=paths.dataset,
+        provenance=paths.provenance(paths.dataset),
+    log:
+        paths.log(paths.dataset),
+    benchmark:
+        paths.benchmark(paths.dataset)
+    wildcard_constraints:
+        dataset="|".join(filter(is_own, cfg.datasets)) or "none",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        source=lambda w: cfg.reference(w.dataset),
+        code=lambda w: code("import_dataset", w.dataset),
+    message:
+        "Import {wildcards.dataset}"
+    script:
+        "../scripts/import_dataset.py"
+
+
 rule data:
     input:
-        expand(paths.dataset, dataset=cfg.grid.datasets),
+        expand(paths.dataset, dataset=cfg.datasets),

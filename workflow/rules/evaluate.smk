@@ -4,7 +4,7 @@
 rule evaluate_ensemble:
     input:
         ensemble=paths.ensemble,
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         clean=paths.clean,
         provenance=paths.provenance(paths.clean),
@@ -21,7 +21,10 @@ rule evaluate_ensemble:
         gpu=gpu_slot,
     params:
         data=leaves(cfg.data, "validation_images", "test_images"),
-        code=code("evaluate_ensemble"),
+        extensions=extensions_of,
+        code=lambda w: code(
+            "evaluate_ensemble", w.dataset, w.ensemble, cfg.model.architecture
+        ),
     message:
         "Evaluate {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"

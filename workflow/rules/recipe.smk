@@ -5,7 +5,7 @@ recipe_table = f"{paths.tables}/recipe"
 
 rule train_trial:
     input:
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         record=paths.trial,
         provenance=paths.provenance(paths.trial),
@@ -25,7 +25,9 @@ rule train_trial:
         data=leaves(cfg.data, "validation_images", "train_images"),
         model=lambda w: cfg.trials[w.trial].model.model_dump(),
         training=lambda w: cfg.trials[w.trial].training.model_dump(),
-        code=code("train_trial"),
+        code=lambda w: code(
+            "train_trial", w.dataset, cfg.trials[w.trial].model.architecture
+        ),
     message:
         "Try recipe {wildcards.trial}: {wildcards.dataset} lambda={wildcards.lambda_jr}"
     script:
@@ -37,7 +39,7 @@ rule compare_trials:
         records=expand(
             paths.trial,
             trial=cfg.trials,
-            dataset=cfg.grid.datasets,
+            dataset=cfg.datasets,
             lambda_jr=map(number_token, cfg.grid.lambdas),
         ),
     output:

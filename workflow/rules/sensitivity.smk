@@ -22,7 +22,14 @@ use rule craft_uaps as craft_variant with:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
         attack=lambda w: leaves(cfg.ablation[w.variant], *ATTACK_LEAVES),
-        code=code("craft_uaps"),
+        extensions=extensions_of,
+        code=lambda w: code(
+            "craft_uaps",
+            w.dataset,
+            w.ensemble,
+            cfg.model.architecture,
+            cfg.ablation[w.variant].method,
+        ),
     message:
         "Craft UAPs {wildcards.first}-{wildcards.last} by {wildcards.variant}: {wildcards.dataset} "
         "{wildcards.ensemble} M={wildcards.members} lambda={wildcards.lambda_jr} "

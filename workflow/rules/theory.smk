@@ -6,7 +6,7 @@ claims_table = f"{paths.tables}/claims"
 rule measure_jacobian:
     input:
         ensemble=paths.ensemble,
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         statistics=paths.jacobian,
         provenance=paths.provenance(paths.jacobian),
@@ -24,7 +24,10 @@ rule measure_jacobian:
     params:
         data=leaves(cfg.data, "validation_images"),
         images=min(cfg.theory.images, cfg.data.test_images or cfg.theory.images),
-        code=code("measure_jacobian"),
+        extensions=extensions_of,
+        code=lambda w: code(
+            "measure_jacobian", w.dataset, w.ensemble, cfg.model.architecture
+        ),
     message:
         "Measure Jacobians: {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"

@@ -3,7 +3,7 @@
 
 rule train_learner:
     input:
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         learner=paths.learner,
         provenance=paths.provenance(paths.learner),
@@ -12,7 +12,7 @@ rule train_learner:
     benchmark:
         paths.benchmark(paths.learner)
     wildcard_constraints:
-        ensemble="bagging|voting",
+        ensemble=r"(?!snapshot)\w+",
     conda:
         "../../environment.yml"
     threads: 1
@@ -23,7 +23,9 @@ rule train_learner:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images"),
-        model=leaves(cfg.model, "activation", "dropout", "normalize"),
+        model=leaves(
+            cfg.model, "architecture", "options", "activation", "dropout", "normalize"
+        ),
         training=leaves(
             cfg.training,
             "optimizer",
@@ -34,7 +36,10 @@ rule train_learner:
             "epochs",
             "projections",
         ),
-        code=code("train_learner"),
+        ensemble=lambda w: cfg.reference(w.ensemble),
+        code=lambda w: code(
+            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
+        ),
     message:
         "Train learner {wildcards.member}: {wildcards.dataset} {wildcards.ensemble} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
@@ -44,7 +49,7 @@ rule train_learner:
 
 rule train_snapshots:
     input:
-        dataset=ancient(paths.dataset),  # verified by checksum: fetched again, it is the same
+        dataset=dataset_of,
     output:
         snapshots=paths.snapshots,
         provenance=paths.provenance(paths.snapshots),
@@ -62,7 +67,9 @@ rule train_snapshots:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images"),
-        model=leaves(cfg.model, "activation", "dropout", "normalize"),
+        model=leaves(
+            cfg.model, "architecture", "options", "activation", "dropout", "normalize"
+        ),
         training=leaves(
             cfg.training,
             "optimizer",
@@ -73,7 +80,7 @@ rule train_snapshots:
             "snapshot_epochs",
             "projections",
         ),
-        code=code("train_snapshots"),
+        code=lambda w: code("train_snapshots", w.dataset, cfg.model.architecture),
     message:
         "Train snapshots: {wildcards.dataset} M={wildcards.members} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"

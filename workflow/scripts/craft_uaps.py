@@ -17,5 +17,6 @@ with _job.running(snakemake) as device:
         settings=Attack(**snakemake.params.attack),
         seed=snakemake.params.seed,
         **snakemake.params.data,
+        **snakemake.params.extensions,
         device=device,
     )

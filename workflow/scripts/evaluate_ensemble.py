@@ -11,5 +11,6 @@ with _job.running(snakemake) as device:
         snakemake.output.clean,
         cell=_job.cell(snakemake.wildcards),
         **snakemake.params.data,
+        **snakemake.params.extensions,
         device=device,
     )

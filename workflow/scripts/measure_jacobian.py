@@ -12,5 +12,6 @@ with _job.running(snakemake) as device:
         cell=_job.cell(snakemake.wildcards),
         images=snakemake.params.images,
         **snakemake.params.data,
+        **snakemake.params.extensions,
         device=device,
     )

@@ -10,7 +10,7 @@ with _job.running(snakemake) as device:
         snakemake.input.dataset,
         snakemake.output.learner,
         dataset=snakemake.wildcards.dataset,
-        ensemble=snakemake.wildcards.ensemble,
+        ensemble=snakemake.params.ensemble,
         lambda_jr=float(snakemake.wildcards.lambda_jr),
         repetition=int(snakemake.wildcards.repetition),
         member=int(snakemake.wildcards.member),

@@ -1,0 +1,110 @@
+"""Against other packages, where they are installed (pip install '.[peers]'): the same delta must cost the same."""
+
+import pytest
+import torch
+from helpers_science import patch_dataset
+from torch import nn
+
+import jacobian_ensembles as je
+from jacobian_ensembles.config import Attack, Training
+from jacobian_ensembles.uap import project
+
+pytestmark = pytest.mark.peers
+
+IMAGES, LABELS = patch_dataset(400, seed=0)
+TEST = patch_dataset(200, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A regularised LeNet ensemble of ours, trained on the spot."""
+    settings = Training(epochs=6, batch_size=20, learning_rate=0.003)
+    return je.train_ensemble(
+        IMAGES, LABELS, "voting", 2, 0.01, settings=settings, validation=patch_dataset(100, seed=2)
+    )
+
+
+@pytest.fixture(scope="module")
+def peer(model):
+    """The same model as a classifier of the adversarial-robustness-toolbox."""
+    estimators = pytest.importorskip("art.estimators.classification")
+    return estimators.PyTorchClassifier(
+        model=model, loss=nn.CrossEntropyLoss(), input_shape=(1, 28, 28), nb_classes=10, device_type="cpu"
+    )
+
+
+def test_the_toolbox_finds_the_same_accuracy_for_our_perturbations(model, peer):
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, Attack(iterations=20, batch_size=100), seeds=[0, 1])
+    ours = je.evaluate(model, *TEST, deltas)
+    for delta, accuracy in zip(deltas, ours.accuracies, strict=True):
+        predicted = peer.predict((TEST[0] + delta).numpy()).argmax(1)
+        assert (predicted == TEST[1].numpy()).mean() == accuracy
+    assert (peer.predict(TEST[0].numpy()).argmax(1) == ours.predicted).all()
+    assert ours.worst_accuracy < ours.clean_accuracy
+
+
+def test_the_toolbox_takes_the_same_gradient(model, peer):
+    """Its loss gradient, by automatic differentiation, against our explicit one."""
+    from jacobian_ensembles.uap import loss_gradient
+
+    x, y = TEST[0][:50], TEST[1][:50]
+    theirs = torch.from_numpy(peer.loss_gradient(x.numpy(), nn.functional.one_hot(y, 10).numpy())).sum(0)
+    ours = loss_gradient(model, x, y, cap=None)[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_toolbox_projects_alike():
+    utils = pytest.importorskip("art.utils")
+    delta = torch.randn(3, 784, generator=torch.Generator().manual_seed(0))
+    theirs = utils.projection(delta.numpy(), 0.2, float("inf"))
+    torch.testing.assert_close(project(delta, 0.2), torch.from_numpy(theirs), rtol=0, atol=1e-7)
+
+
+def test_a_universal_perturbation_of_the_toolbox_costs_what_it_says(model, peer):
+    """Its own attack's perturbation, evaluated by us: the accuracy that its own classifier reports."""
+    attacks = pytest.importorskip("art.attacks.evasion")
+    attack = attacks.UniversalPerturbation(
+        peer, attacker="fgsm", attacker_params={"eps": 0.1}, eps=0.3, max_iter=1, batch_size=100, verbose=False
+    )
+    moved = attack.generate(IMAGES[:100].numpy())
+    delta = torch.from_numpy(attack.noise.reshape(1, 1, 28, 28)).float()
+    assert delta.abs().max() <= 0.3 + 1e-6
+    ours = je.evaluate(model, IMAGES[:100], LABELS[:100], delta, clip=True)
+    theirs = (peer.predict(moved).argmax(1) == LABELS[:100].numpy()).mean()
+    assert ours.accuracies[0] == pytest.approx(theirs, abs=0.011)  # one image may sit on the boundary
+
+
+def test_a_model_of_torchensemble_is_attacked_and_evaluated():
+    torchensemble = pytest.importorskip("torchensemble")
+    torch.manual_seed(0)
+
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(784, 10)
+
+        def forward(self, x):
+            return self.layer(x.flatten(1))
+
+    theirs = torchensemble.VotingClassifier(estimator=Linear, n_estimators=3, cuda=False)
+    theirs.set_criterion(nn.CrossEntropyLoss())
+    theirs.set_optimizer("Adam", lr=0.01)
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(IMAGES, LABELS), batch_size=50, shuffle=True)
+    theirs.fit(batches, epochs=8, log_interval=1000, save_model=False)
+
+    class LogProbabilities(nn.Module):  # torchensemble returns probabilities
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x).clamp(min=1e-30).log()
+
+    model = LogProbabilities(theirs)
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, Attack(iterations=20, batch_size=100), seeds=[0])
+    found = je.evaluate(model, *TEST, deltas)
+    assert found.clean_accuracy > 0.9
+    assert found.worst_accuracy < found.clean_accuracy - 0.1
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*TEST), batch_size=100)
+    assert theirs.evaluate(loader) == pytest.approx(100 * found.clean_accuracy, abs=1e-3)
+    assert len(found.to_pandas()) == 2

@@ -1,0 +1,101 @@
+"""A user's own dataset, architecture, ensemble method and attack in the real workflow: one file and one line each."""
+
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from test_reruns import GATHER
+
+from jacobian_ensembles.artifacts import load_tensors
+
+pytestmark = pytest.mark.workflow
+
+OVERLAY = {
+    "run": {"name": "own"},
+    "grid": {
+        "datasets": ["docs/examples/folder_of_images.py:shapes"],
+        "ensembles": ["docs/examples/half_median.py:half_median"],
+        "members": [2],
+        "lambdas": [0],
+        "eps": [0.3],
+    },
+    "data": {"local_dir": "images", "validation_images": 30},
+    "model": {"architecture": "docs/examples/small_cnn.py:small_cnn", "options": {"width": 4}},
+    "training": {"epochs": 12, "batch_size": 15, "learning_rate": 0.01},
+    "attack": {"method": "docs/examples/momentum.py:momentum", "seeds": 2, "iterations": 5, "batch_size": 30},
+    "figures": {"eps": 0.3},
+    "theory": {"images": 60},
+}
+TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
+ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A copy of the repository in which a run of nothing but the user's own has finished."""
+    import numpy as np
+    from conftest import Repository
+    from PIL import Image
+
+    repo = Repository(tmp_path_factory.mktemp("own") / "repository")
+    shutil.copytree(ROOT / "docs" / "examples", repo.path / "docs" / "examples")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 20)):
+        for label, name in enumerate(("blue", "green", "red")):
+            (repo.path / "images" / part / name).mkdir(parents=True)
+            for i in range(count):
+                image = rng.integers(0, 60, (24, 20, 3), np.uint8)
+                image[:12, :, 2 - label] += 150
+                Image.fromarray(image).save(repo.path / "images" / part / name / f"{i}.png")
+    (repo.path / "own.yaml").write_text(yaml.safe_dump(OVERLAY))
+    repo.snakemake("--configfile", "own.yaml")
+    return repo
+
+
+def replan(repo, file, old, new):
+    """What a dry run plans with a file edited; the file is put back."""
+    path = repo.path / "docs" / "examples" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    try:
+        return repo.planned("--configfile", "own.yaml")
+    finally:
+        path.write_text(text)
+
+
+def test_the_users_own_reaches_tables_and_figures(own):
+    summary = pd.read_csv(own.path / "results/own/metrics/summary.csv")
+    assert set(summary["dataset"]) == {"shapes"}
+    assert set(summary["ensemble"]) == {"half_median"}
+    assert (summary["clean_accuracy"] > 0.8).all()
+    assert (summary["mean_uap_accuracy"] < summary["clean_accuracy"]).all()
+    uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.00/rep0/eps0.30/seeds0-1.safetensors"
+    assert load_tensors(uaps, "uaps")[0]["delta"].shape == (2, 3, 24, 20)
+    assert "Half_median" in (own.path / "results/own/tables/table1.md").read_text()
+    assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "jobs"),
+    [
+        ("folder_of_images.py", "read_image_folder(local_dir)", 'read_image_folder(local_dir, "L")',
+         {"import_dataset": 1} | TRAIN | ATTACK | GATHER),
+        ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER),
+        ("momentum.py", "DECAY = 0.9", "DECAY = 0.8", ATTACK | GATHER),
+        ("half_median.py", "size // 2", "size // 3",
+         TRAIN | ATTACK | GATHER),
+        ("momentum.py", "as in the momentum", "as in  the momentum", {}),
+    ],
+    ids=["dataset", "architecture", "attack", "method", "docstring"],
+)  # fmt: skip
+def test_an_edit_of_the_users_file_reruns_what_depends_on_it(own, file, old, new, jobs):
+    assert replan(own, file, old, new) == jobs
+
+
+def test_a_reference_that_leads_nowhere_is_refused_before_any_job(own):
+    output = own.snakemake("--dry-run", "--config", "attack={method: mine.py:attack}", check=False)
+    assert "attack.method: got 'mine.py:attack'; no file mine.py in" in output
+    assert "Traceback" not in output

@@ -1,0 +1,8 @@
+"""Run a user's function that gives a dataset, check what it gives and store it as one file."""
+
+import _job
+
+with _job.running(snakemake):
+    from jacobian_ensembles.datasets import download_dataset
+
+    download_dataset(snakemake.params.source, snakemake.output.dataset, snakemake.config["data"]["local_dir"])
