@@ -10,7 +10,7 @@ SNAKEMAKE_ARGS ?= --cores all --resources gpu=1
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quick test test-all lint format docs rulegraph wheel clean
+.PHONY: quick test test-faults test-all lint format docs rulegraph wheel clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
@@ -19,9 +19,11 @@ quick: $(READY)
 test: $(READY)
 	$(BIN)/pytest -m "not faults and not slurm"
 
-# also what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
-test-all: $(READY)
-	$(BIN)/pytest
+# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
+test-faults: $(READY)
+	$(BIN)/pytest -m "faults or slurm"
+
+test-all: test test-faults
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -45,6 +45,8 @@ localrules:
     plot_supplement,
     ship_run,
     rebuild_run,
+    import_dataset,
+    write_report,
     all,
     data,
     learners,

@@ -37,7 +37,7 @@ def test_what_is_installed_here_satisfies_environment_yml():
     # the conda channels are out of CI's reach: that the pins can hold together is shown by PyPI's packages instead
     pypi_names = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
     for dependency in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]:
-        name, pin = re.fullmatch(r"([a-z-]+)(.*)", dependency).groups()
+        name, pin = re.fullmatch(r"([a-z0-9-]+)(.*)", dependency).groups()
         found = platform.python_version() if name == "python" else version(pypi_names.get(name, name))
         assert Version(found.partition("+")[0]) in SpecifierSet(pin), dependency
 
