@@ -59,7 +59,7 @@ class Repository:
 
     def run(self, *args: str, **kwargs) -> str:
         """Run snakemake with this repository's configuration; targets come first in ``args``."""
-        return self.snakemake(*args, "--configfile", self.configfile, **kwargs)
+        return self.snakemake(*args, "--rerun-incomplete", "--configfile", self.configfile, **kwargs)
 
     def planned(self, *args: str) -> dict[str, int]:
         """How many jobs of each rule a dry run plans."""

@@ -49,10 +49,6 @@ config["data"] = cfg.data.model_dump()
 # `code` of each rule, see code(), takes its place.
 snakemake.jobs.get_script_mtime = lambda path: 0.0
 
-# A job that was killed half way is made again, not asked about: no half file can be there, since writes are atomic.
-if workflow.dag_settings is not None:
-    workflow.dag_settings.force_incomplete = True
-
 paths = Layout(cfg.run.results, cfg.run.name)
 gpu_slot = int(wants_gpu(cfg.compute.device))
 
