@@ -129,6 +129,12 @@ def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
     return ranked[ranked["clean_accuracy"] > best_before]
 
 
+def _padded(values: pd.Series) -> list[float]:
+    """An axis's range around values; not left to Plotly, which finds none around a single point."""
+    margin = max(0.5, 0.08 * (values.max() - values.min()))
+    return [values.min() - margin, values.max() + margin]
+
+
 def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     """The interactive plot of one dataset, as an HTML fragment that expects Plotly on the page."""
     models = summary[summary["dataset"] == dataset]
@@ -161,6 +167,7 @@ def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     fig.update_layout(
         font_family="system-ui, sans-serif", height=440, margin={"l": 55, "r": 10, "t": 10, "b": 50},
         legend={"orientation": "h", "y": -0.22, "title": None},
+        xaxis_range=_padded(shown[x]), yaxis_range=_padded(shown[y]),
     )  # fmt: skip
     fragment: str = fig.to_html(
         full_html=False,
