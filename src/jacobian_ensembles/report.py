@@ -19,7 +19,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from jacobian_ensembles.artifacts import ArtifactError, load_tensors, read_json, write_text
-from jacobian_ensembles.config import Config
+from jacobian_ensembles.config import ENSEMBLES, Config
 from jacobian_ensembles.extensions import short_name
 from jacobian_ensembles.layout import number_token
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
@@ -36,6 +36,7 @@ from jacobian_ensembles.tables import (
 )
 
 _FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star", "hexagon")
 _SHOWN_IMAGES = 5  # per gallery row
 #: Each figure's caption, and what it shows for those who cannot see it, by the stem of its file.
 CAPTIONS = {
@@ -129,6 +130,17 @@ def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
     return ranked[ranked["clean_accuracy"] > best_before]
 
 
+def _styles(values: Sequence[Any], styles: Sequence[str]) -> dict[str, str]:
+    """A style per value, the same in every plot of the page."""
+    return {str(value): styles[i % len(styles)] for i, value in enumerate(values)}
+
+
+def _padded(values: pd.Series) -> list[float]:
+    """An axis's range around values; not left to Plotly, which finds none around a single point."""
+    margin = max(0.5, 0.08 * (values.max() - values.min()))
+    return [values.min() - margin, values.max() + margin]
+
+
 def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     """The interactive plot of one dataset, as an HTML fragment that expects Plotly on the page."""
     models = summary[summary["dataset"] == dataset]
@@ -146,7 +158,8 @@ def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     fig = px.scatter(
         shown, x=x, y=y, color="Ensemble", symbol="M", hover_name="Model", template="plotly_white",
         hover_data={x: ":.1f", y: ":.1f", "Ensemble": False, "M": False, "λ": False},
-        color_discrete_sequence=px.colors.qualitative.Safe,
+        color_discrete_map=_styles(in_order(summary["ensemble"], ENSEMBLES), px.colors.qualitative.Safe),
+        symbol_map=_styles(sorted(summary["members"].unique()), _SYMBOLS),
     )  # fmt: skip
     fig.update_traces(marker={"size": 9, "line": {"width": 0.5, "color": "white"}})
     front = pareto_front(models)
@@ -161,6 +174,7 @@ def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     fig.update_layout(
         font_family="system-ui, sans-serif", height=440, margin={"l": 55, "r": 10, "t": 10, "b": 50},
         legend={"orientation": "h", "y": -0.22, "title": None},
+        xaxis_range=_padded(shown[x]), yaxis_range=_padded(shown[y]),
     )  # fmt: skip
     fragment: str = fig.to_html(
         full_html=False,

@@ -23,16 +23,17 @@ from jacobian_ensembles.report import image_uri, pareto_front, stages, write_rep
 from jacobian_ensembles.tables import write_comparison
 
 IMAGES, LABELS = patch_dataset(120, seed=0)
+MODELS = [("voting", 1, 0.0), ("voting", 1, 0.1), ("bagging", 2, 0.0), ("bagging", 2, 0.5)]
 CELLS = [
     {"dataset": d, "ensemble": e, "members": m, "lambda": lam, "repetition": 0}
-    for d in ("mnist", "fashion_mnist")
-    for e, m, lam in (("voting", 1, 0.0), ("voting", 1, 0.1), ("bagging", 2, 0.0), ("bagging", 2, 0.5))
+    for d, models in (("mnist", MODELS), ("fashion_mnist", MODELS[:1]))  # a single point must do, too
+    for e, m, lam in models
 ]
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Every input of a report: eight models on 120 images, with accuracies that fall and rise by plan."""
+    """Every input of a report: five models on 120 images, with accuracies that fall and rise by plan."""
     root = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
     files = {"clean": [], "uaps": [], "ensembles": [], "datasets": [], "provenance": []}
@@ -124,7 +125,9 @@ def test_text_from_outside_is_escaped(page):
 
 
 def test_the_page_says_what_ran(page):
-    assert re.search(r"craft_uaps</th><td class=\"n\">8</td><td class=\"n\">7 min 8 s</td><td class=\"n\">57.0 s", page)
+    assert re.search(
+        r"craft_uaps</th><td class=\"n\">5</td><td class=\"n\">4 min 20 s</td><td class=\"n\">54.0 s", page
+    )
     assert "cpu, 1 thread" in page
     assert re.search(r"Base seed</b></dt><dd>3", page)
 
@@ -229,7 +232,7 @@ def test_in_a_browser(browser, inputs, tmp_path, width):
     assert run("[...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).length") == 0
     assert run("document.images.length") > 40
     assert run("document.documentElement.scrollWidth") <= width
-    assert run("document.querySelectorAll('.plotly .scatterlayer .point').length") >= 10
+    assert run("document.querySelectorAll('.plotly .scatterlayer .point').length") >= 7
 
     def rows():
         return run(
