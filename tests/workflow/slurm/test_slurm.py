@@ -74,9 +74,8 @@ def test_the_smoke_run_reaches_its_figures_in_four_submissions_and_equals_a_loca
     # one of seven trainings, three of two models each; figures and tables are made where Snakemake runs
     assert len(jobs) == output.count("has been submitted") == 1 + 3
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
-    on_gpu = [job for job in jobs if "gres/gpu" in job.get("TRES", "")]
+    on_gpu = [job for job in jobs if job.get("TresPerJob") == "gres:gpu:1"]
     assert len(on_gpu) == 3
-    assert all("gres/gpu=1" in job["TRES"] for job in on_gpu)
     # one GPU: one after the other
     spans = sorted((job["StartTime"], job["EndTime"]) for job in on_gpu)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
