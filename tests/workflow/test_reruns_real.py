@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
 GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "check_claims": 1}
-GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1}
+GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "write_report": 1}
 
 
 @pytest.fixture
