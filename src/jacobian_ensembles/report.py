@@ -385,8 +385,8 @@ def write_report(
                 "models": [
                     {
                         "name": model_name(row),
-                        "clean": round(100 * row["clean_accuracy"], 2),
-                        "uap": round(100 * row["mean_uap_accuracy"], 2),
+                        "clean": round(100 * row["clean_accuracy"], 4),
+                        "uap": round(100 * row["mean_uap_accuracy"], 4),
                     }
                     for row in _records(ranked)
                 ],

@@ -253,5 +253,5 @@ def test_in_a_browser(browser, inputs, tmp_path, width):
     assert [float(row[4]) for row in rows()] == expected(1)
     assert [row[1] for row in rows()] != before
     best = run("document.getElementById('tradeoff-mnist').data.at(-1).y")
-    assert best == [round(100 * summary["clean_accuracy"].max(), 2)]
+    assert best == [round(100 * summary["clean_accuracy"].max(), 4)]
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []

@@ -30,6 +30,7 @@ OVERLAY = {
 }
 TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
 ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}
+MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_supplement": 2}
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +76,18 @@ def test_the_users_own_reaches_tables_and_figures(own):
     uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.00/rep0/eps0.30/seeds0-1.safetensors"
     assert load_tensors(uaps, "uaps")[0]["delta"].shape == (2, 3, 24, 20)
     assert "Half_median" in (own.path / "results/own/tables/table1.md").read_text()
-    assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 3
+    assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 5
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "jobs"),
     [
         ("folder_of_images.py", "read_image_folder(local_dir)", 'read_image_folder(local_dir, "L")',
-         {"import_dataset": 1} | TRAIN | ATTACK | GATHER),
-        ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER),
+         {"import_dataset": 1} | TRAIN | ATTACK | GATHER | MEASURE),
+        ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER | MEASURE),
         ("momentum.py", "DECAY = 0.9", "DECAY = 0.8", ATTACK | GATHER),
         ("half_median.py", "size // 2", "size // 3",
-         TRAIN | ATTACK | GATHER),
+         TRAIN | ATTACK | GATHER | MEASURE),
         ("momentum.py", "as in the momentum", "as in  the momentum", {}),
     ],
     ids=["dataset", "architecture", "attack", "method", "docstring"],

@@ -67,7 +67,7 @@ def test_a_new_ensemble_method_or_dataset_computes_its_own_cell_only(smoke, tmp_
         "evaluate_ensemble": 1,
         "craft_uaps": 2,
         "select_worst_uap": 1,
-    }
+    } | MEASURE | {"measure_jacobian": 1}
 
 
 def test_more_attack_seeds_craft_only_the_new_blocks(smoke, tmp_path):
