@@ -70,11 +70,15 @@ class Repository:
         return self.planned("--configfile", self.configfile)
 
     def stored(self) -> dict[str, str]:
-        """The SHA-256 of every result of every run: all but logs, benchmarks and records of when and where."""
+        """The SHA-256 of every result of every run: all but logs, benchmarks and what says when and where.
+
+        That is provenance, and the page, which shows it.
+        """
         found = {}
         for path in sorted((self.path / "results").rglob("*")):
             name = path.relative_to(self.path / "results")
-            if path.is_file() and name.parts[1] not in ("logs", "benchmarks") and ".provenance." not in path.name:
+            timed = name.parts[1] in ("logs", "benchmarks", "report.html") or ".provenance." in path.name
+            if path.is_file() and not timed:
                 found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 
