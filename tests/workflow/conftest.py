@@ -77,7 +77,7 @@ class Repository:
         found = {}
         for path in sorted((self.path / "results").rglob("*")):
             name = path.relative_to(self.path / "results")
-            timed = name.parts[1] in ("logs", "benchmarks", "report.html") or ".provenance." in path.name
+            timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or ".provenance." in path.name
             if path.is_file() and not timed:
                 found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
