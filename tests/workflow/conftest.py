@@ -72,13 +72,13 @@ class Repository:
     def stored(self) -> dict[str, str]:
         """The SHA-256 of every result of every run: all but logs, benchmarks and what says when and where.
 
-        That is provenance, and the page, which shows it.
+        That is provenance, and the page, which shows it. Hidden files are what a kill in the middle of a write leaves.
         """
         found = {}
         for path in sorted((self.path / "results").rglob("*")):
             name = path.relative_to(self.path / "results")
             timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or ".provenance." in path.name
-            if path.is_file() and not timed:
+            if path.is_file() and not timed and not path.name.startswith("."):
                 found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
         return found
 
