@@ -76,6 +76,8 @@ def _large_lambda_costs_clean_accuracy(models: pd.DataFrame) -> tuple[str, str, 
     if largest <= 0.1 or not (models["lambda"] == 0).any():
         return "This run has no lambda = 0 beside a lambda above 0.1.", "", OPEN
     pairs = _against(models[models["lambda"].isin([0, largest])], keys, "clean_accuracy", "lambda", 0)
+    if pairs.empty:
+        return f"This run has no (dataset, method, M) at both λ = 0 and {largest:g}.", "", OPEN
     change = pairs["clean_accuracy"] - pairs["clean_accuracy_base"]
     error = _difference_error(pairs["clean_accuracy"], pairs["clean_accuracy_base"], pairs["images"])
     worse = change < -_Z * error
@@ -93,6 +95,8 @@ def _small_lambda_is_free(models: pd.DataFrame) -> tuple[str, str, str]:
     if not (small["lambda"] > 0).any() or not (small["lambda"] == 0).any():
         return "This run has no lambda in (0, 0.1] beside lambda = 0.", "", OPEN
     pairs = _against(small, keys, "clean_accuracy", "lambda", 0)
+    if pairs.empty:
+        return "This run has no (dataset, method, M) at both λ = 0 and one in (0, 0.1].", "", OPEN
     best = pairs.loc[pairs.groupby(keys)["clean_accuracy"].idxmax()]
     change = best["clean_accuracy"] - best["clean_accuracy_base"]
     error = _difference_error(best["clean_accuracy"], best["clean_accuracy_base"], best["images"])
@@ -112,9 +116,9 @@ def _small_lambda_is_free(models: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _ensembles_beat_one(table: pd.DataFrame, keys: list[str], column: str, needed: float) -> tuple[str, str, str]:
-    if not ((table["members"] == 1).any() and (table["members"] > 1).any()):
-        return "This run has no M = 1 beside M > 1.", "", OPEN
     pairs = _against(table, keys, column, "members", 1)
+    if pairs.empty:
+        return "This run has no M = 1 beside M > 1 of the same method and λ.", "", OPEN
     change = pairs[column] - pairs[f"{column}_base"]
     better = change > 0
     p = stats.wilcoxon(change).pvalue if len(change) > 5 and (change != 0).any() else np.nan
@@ -157,9 +161,10 @@ def _monotone_on_mnist(models: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _fashion_peaks_below_half(models: pd.DataFrame) -> tuple[str, str, str]:
-    fashion = models[models["dataset"] == "fashion_mnist"]
-    if not ((fashion["lambda"] >= 0.5).any() and fashion["lambda"].between(0, 0.5, inclusive="neither").any()):
-        return "This run has no Fashion-MNIST models on both sides of lambda = 0.5.", "", OPEN
+    lines = models[models["dataset"] == "fashion_mnist"].groupby(["ensemble", "members"])
+    fashion = lines.filter(lambda line: line["lambda"].between(0, 0.5, "neither").any() and line["lambda"].max() >= 0.5)
+    if fashion.empty:
+        return "This run has no Fashion-MNIST (method, M) on both sides of λ = 0.5.", "", OPEN
     best = fashion.loc[fashion.groupby(["ensemble", "members"])["mean_uap_accuracy"].idxmax()]
     inside = best["lambda"].between(0, 0.5, inclusive="neither")
     counts = best["lambda"].value_counts().sort_index()
@@ -192,13 +197,13 @@ def _jacobian_ensembles_win(models: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _jacobian_norms_fall(jacobian: pd.DataFrame | None) -> tuple[str, str, str]:
-    if jacobian is None or jacobian["members"].nunique() < 2:
-        return "This run has no Jacobian norms at several M.", "", OPEN
     shares, ratios = [], []
-    for column in ("ensemble_mean", "ensemble_variance"):
+    for column in ("ensemble_mean", "ensemble_variance") if jacobian is not None else ():
         pairs = _against(jacobian, ["dataset", "ensemble", "lambda"], column, "members", 1)
         shares.append((pairs[column] < pairs[f"{column}_base"]).mean())
         ratios.append((pairs[column] / pairs[f"{column}_base"]).median())
+    if jacobian is None or np.isnan(ratios[0]):
+        return "This run has no Jacobian norms of the same method and λ at several M.", "", OPEN
     own = jacobian[jacobian["members"] > 1]
     within = (own["ensemble_mean"] < own["learner_mean"]).mean()
     evidence = (

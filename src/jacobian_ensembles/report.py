@@ -60,6 +60,16 @@ CAPTIONS = {
         "Measured expectation and variance of the squared Frobenius norm of the Jacobian against the number of "
         "learners M, beside the bounds of Theorem 3.1.",
     ),
+    "worst_of_k": (
+        "The expected worst case of K attack seeds, against K.",
+        "Line plots of how far the expected accuracy under the worst of K attack seeds falls below that under one, "
+        "against K: a row of panels per data set, a column per eps, a grey line per model and a black one for their mean.",
+    ),
+    "ablation": (
+        "Variants of the attack on the same models.",
+        "Dot plots of the accuracy under every variant of the attack, a panel per model: the worst and the mean of "
+        "the attack seeds, beside clean accuracy.",
+    ),
 }
 
 
@@ -337,7 +347,7 @@ def write_report(
         config: The configuration, shown as it is.
         summary: ``summary.csv``.
         comparison: ``comparison.csv``.
-        figures: The figures, as PNG.
+        figures: The figures, as PNG, in the order of the page; :data:`CAPTIONS` knows those of the workflow.
         clean: Clean predictions of every model (one training of each).
         uaps: The worst perturbation at ``eps`` of every model.
         ensembles: Every model, in the same order.
@@ -462,7 +472,7 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         config=cfg.model_dump(by_alias=True),
         summary=summary,
         comparison=tables / "comparison.csv",
-        figures=sorted(figures.glob("figure*.png")),
+        figures=[f for name in CAPTIONS if name != "theory" and (f := figures / f"{name}.png").is_file()],
         clean=[folder / "clean" / cell / "clean.safetensors" for cell in cells],
         uaps=[folder / "worst" / cell / eps / "worst_uap.safetensors" for cell in cells],
         ensembles=ensembles,

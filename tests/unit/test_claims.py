@@ -110,3 +110,17 @@ def test_the_report_names_run_banner_and_every_claim(tmp_path):
     assert text.count("| holds |") == 8
     assert "rank correlation between mean ‖J_F‖² and mean UAP accuracy over 20 models" in text
     assert pd.read_csv(tmp_path / "c.csv")["claim"].tolist() == [f"C{i}" for i in range(1, 9)]
+
+
+def test_a_run_without_comparable_models_tests_nothing():
+    """As the models of Table 1: single networks of one method, ensembles of another, few lambdas each."""
+    metrics, summary, jacobian = tables(paper_clean, as_claimed)
+    alone = [("bagging", 3, 0.5), ("voting", 1, 0.0), ("voting", 1, 0.05)]
+
+    def only(table):
+        keys = zip(table["ensemble"], table["members"], table["lambda"], strict=True)
+        return table[[key in alone for key in keys]]
+
+    rows = {row.claim: row for row in check_claims(only(metrics), only(summary), only(jacobian))}
+    assert {c for c, row in rows.items() if row.verdict == "not tested"} == {"C1", "C3", "C4", "C5", "C6", "C7", "C8"}
+    assert rows["C2"].evidence.startswith("Best λ in (0, 0.1] against 0")

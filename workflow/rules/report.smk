@@ -1,13 +1,19 @@
 # The run as one page: results/<run>/report.html.
 
 
+extra_figures = ["worst_of_k", *(["ablation"] if cfg.ablation else [])]
+
+
 rule write_report:
     input:
         summary=paths.summary,
         comparison=f"{comparison}.csv",
         claims=f"{claims_table}.csv",
         theory=supplement.format(figure="theory", kind="png"),
-        figures=expand(f"{figure}.png", figure=FIGURES),
+        figures=[
+            *expand(f"{figure}.png", figure=FIGURES),
+            *expand(supplement, figure=extra_figures, kind="png"),
+        ],
         clean=of_every_model(paths.clean),
         uaps=of_every_model(
             paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
