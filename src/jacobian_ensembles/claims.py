@@ -197,12 +197,14 @@ def _jacobian_ensembles_win(models: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _jacobian_norms_fall(jacobian: pd.DataFrame | None) -> tuple[str, str, str]:
+    if jacobian is None:
+        return "This run has no Jacobian norms.", "", OPEN
     shares, ratios = [], []
-    for column in ("ensemble_mean", "ensemble_variance") if jacobian is not None else ():
+    for column in ("ensemble_mean", "ensemble_variance"):
         pairs = _against(jacobian, ["dataset", "ensemble", "lambda"], column, "members", 1)
         shares.append((pairs[column] < pairs[f"{column}_base"]).mean())
         ratios.append((pairs[column] / pairs[f"{column}_base"]).median())
-    if jacobian is None or np.isnan(ratios[0]):
+    if np.isnan(ratios[0]):
         return "This run has no Jacobian norms of the same method and λ at several M.", "", OPEN
     own = jacobian[jacobian["members"] > 1]
     within = (own["ensemble_mean"] < own["learner_mean"]).mean()

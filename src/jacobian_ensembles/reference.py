@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,9 +12,11 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from jacobian_ensembles.artifacts import ArtifactError, read_json, write_json, write_text
-from jacobian_ensembles.checksums import read_record
+from jacobian_ensembles.artifacts import ArtifactError, read_json, write_bytes, write_json, write_text
+from jacobian_ensembles.checksums import read_record, verify_checksum, write_checksums
 from jacobian_ensembles.claims import write_claims
 from jacobian_ensembles.config import Config, load_config
 from jacobian_ensembles.figures import FIGURES, plot_figure
@@ -22,6 +26,7 @@ from jacobian_ensembles.supplement import plot_supplement
 from jacobian_ensembles.tables import write_comparison, write_table1
 
 _FOLDERS = ("metrics", "tables", "figures")
+_ORIGIN = ("run", "seed", "config_sha256", "commit")  # columns of every shipped CSV
 
 
 def _summarize_provenance(root: Path) -> dict[str, Any]:
@@ -51,36 +56,59 @@ def _summarize_provenance(root: Path) -> dict[str, Any]:
     }
 
 
+def _copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None:
+    """Copy a result, and write into the copy where it is from: as columns, as a line, or as metadata of a picture."""
+    line = ", ".join(f"{name} {value}" for name, value in origin.items())
+    if source.suffix == ".csv":
+        text = pd.read_csv(source, dtype=str, keep_default_na=False).assign(**origin).to_csv(index=False)
+        write_text(target, text)
+    elif source.suffix == ".md":
+        write_text(target, f"{source.read_text().rstrip()}\n\n*From {line}.*\n")
+    elif source.suffix == ".tex":
+        write_text(target, f"% {line}\n{source.read_text()}")
+    elif source.suffix == ".png":
+        buffer, info = io.BytesIO(), PngInfo()
+        info.add_text("Description", line)
+        with Image.open(source) as image:
+            image.save(buffer, "PNG", pnginfo=info, dpi=image.info["dpi"], optimize=True)
+        write_bytes(target, buffer.getvalue())
+    elif source.suffix == ".pdf":
+        # a comment after the end, where PDF allows one
+        write_bytes(target, source.read_bytes() + f"% {line}\n".encode())
+
+
 def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) -> None:
     """Copy the small outputs of a finished run to where the repository keeps them.
 
     Args:
         root: The run's folder.
         target: Folder to write: ``config.yaml`` (resolved), ``provenance.json`` (jobs, hours, commits, versions),
-            ``attack_seeds.csv`` (the accuracy under every attack seed) and the metrics, tables and figures.
+            ``attack_seeds.csv`` (the accuracy under every attack seed) and the metrics, tables and figures. Each of
+            these names the run, its base seed, the commits that made it and the start of ``config.yaml``'s SHA-256.
         config: The run's resolved configuration.
 
     Raises:
         ArtifactError: If the run has no results.
     """
     root, target = Path(root), Path(target)
-    summary = _summarize_provenance(root)
-    for folder in _FOLDERS:
-        if (root / folder).is_dir():
-            (target / folder).mkdir(parents=True, exist_ok=True)
-            for path in sorted((root / folder).iterdir()):
-                if path.suffix != ".json":  # one provenance record for the whole run is kept instead
-                    shutil.copyfile(path, target / folder / path.name)
+    summary, settings = _summarize_provenance(root), yaml.safe_dump(dict(config), sort_keys=False)
+    sha, commits = hashlib.sha256(settings.encode()).hexdigest(), (c[:12] for c in summary["commit"])
+    values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(commits))
+    origin = dict(zip(_ORIGIN, values, strict=True))
+    for path in sorted(p for folder in _FOLDERS for p in (root / folder).glob("*")):
+        (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+        _copy_stamped(path, target / path.relative_to(root), origin)
     rows = [
         {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
         for record in map(read_record, sorted((root / "worst").rglob("worst.json")))
         for seed, accuracy in enumerate(record["accuracies"])
     ]
     if rows:
-        table = pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "attack_seed"])
+        write_checksums(sorted((target / "metrics").glob("*.csv")))
+        table = pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "attack_seed"]).assign(**origin)
         write_text(target / "attack_seeds.csv", table.to_csv(index=False, float_format="%.6g"))
     write_json(target / "provenance.json", summary)
-    write_text(target / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    write_text(target / "config.yaml", settings)
 
 
 def rebuild_run(shipped: str | Path, target: str | Path) -> None:
@@ -88,7 +116,7 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
 
     Args:
         shipped: A folder of :func:`ship_run`.
-        target: Folder to write ``figures/`` and ``tables/`` to.
+        target: Folder to write ``figures/``, ``tables/`` and ``metrics/`` to.
 
     Raises:
         ArtifactError: If the folder has no metrics.
@@ -96,13 +124,18 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
     shipped, target = Path(shipped), Path(target)
     config = load_config(yaml.safe_load((shipped / "config.yaml").read_text()))
     (target / "figures").mkdir(parents=True, exist_ok=True)
+    (target / "metrics").mkdir(exist_ok=True)
+    for path in sorted((shipped / "metrics").glob("*.csv")):
+        verify_checksum(path)
+        plain = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=list(_ORIGIN), errors="ignore")
+        write_text(target / "metrics" / path.name, plain.to_csv(index=False))
     if (shipped / "metrics" / "metrics.csv").exists():
-        _rebuild_tables_and_figures(shipped / "metrics", target, config)
+        _rebuild_tables_and_figures(target / "metrics", target, config)
     elif not (shipped / "tables" / "recipe.csv").exists():
         raise ArtifactError(f"{shipped}: neither metrics/metrics.csv nor tables/recipe.csv. Was it shipped completely?")
     for name, table in (
-        ("theory", shipped / "metrics" / "jacobian.csv"),
-        ("worst_of_k", shipped / "metrics" / "worst_of_k.csv"),
+        ("theory", target / "metrics" / "jacobian.csv"),
+        ("worst_of_k", target / "metrics" / "worst_of_k.csv"),
         ("ablation", shipped / "tables" / "ablation.csv"),
     ):
         if table.exists():

@@ -63,7 +63,7 @@ CAPTIONS = {
     "worst_of_k": (
         "The expected worst case of K attack seeds, against K.",
         "Line plots of how far the expected accuracy under the worst of K attack seeds falls below that under one, "
-        "against K: a row of panels per data set, a column per eps, a grey line per model and a black one for their mean.",
+        "against K: a row of panels per data set, a column per eps, a grey line per model, a black one for their mean.",
     ),
     "ablation": (
         "Variants of the attack on the same models.",

@@ -1,9 +1,12 @@
+import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from jacobian_ensembles.artifacts import ArtifactError, read_json, write_json
 from jacobian_ensembles.checksums import write_record
@@ -34,6 +37,9 @@ def run(tmp_path):
     summarize(metrics, 0.5, 0.95).to_csv(root / "metrics/summary.csv", index=False)
     (root / "tables/table1.md").write_text("old")
     (root / "tables/notes.md").write_text("a table that is not made from metrics")
+    (root / "tables/table1.tex").write_text("\\begin{table}\n")
+    (root / "figures/figure1.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
+    Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(root / "figures/figure1.png", dpi=(200, 200))
     for i, (rule, seconds) in enumerate((("train_learner", 3600), ("train_learner", 1800), ("craft_uaps", 360))):
         write_json(
             root / f"x/{i}.provenance.json",
@@ -61,6 +67,22 @@ def test_a_shipped_run_says_what_made_it_and_keeps_every_attack_seed(run, tmp_pa
     assert not list((tmp_path / "shipped").rglob("*.safetensors"))
 
 
+def test_every_shipped_file_names_its_run_seed_configuration_and_commit(run, tmp_path):
+    root, config = run
+    ship_run(root, shipped := tmp_path / "shipped", config)
+    sha = hashlib.sha256((shipped / "config.yaml").read_bytes()).hexdigest()[:12]
+    line = f"run mine, seed 0, config_sha256 {sha}, commit abc"
+    for path in (*shipped.rglob("*.csv"),):
+        assert {"run", "seed", "config_sha256", "commit"} <= set(pd.read_csv(path).columns), path
+    assert line in (shipped / "tables/table1.md").read_text()
+    assert (shipped / "tables/table1.tex").read_text() == f"% {line}\n\\begin{{table}}\n"
+    assert (shipped / "figures/figure1.pdf").read_bytes() == f"%PDF-1.4\n%%EOF\n% {line}\n".encode()
+    with Image.open(shipped / "figures/figure1.png") as image, Image.open(root / "figures/figure1.png") as before:
+        assert image.info["Description"] == line
+        assert image.info["dpi"] == before.info["dpi"]
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(before))
+
+
 def test_a_shipped_run_is_redrawn_from_its_metrics(run, tmp_path):
     root, config = run
     ship_run(root, tmp_path / "shipped", config)
@@ -70,7 +92,9 @@ def test_a_shipped_run_is_redrawn_from_its_metrics(run, tmp_path):
     table = (tmp_path / "new/tables/table1.md").read_text()
     assert "run 'mine', worst of 3 attack seeds" in table
     assert "| 90.0 | 25.0 | 57.5 |" in table
-    assert (tmp_path / "new/tables/notes.md").read_text() == "a table that is not made from metrics"
+    assert (tmp_path / "new/tables/notes.md").read_text().startswith("a table that is not made from metrics")
+    for name in ("metrics", "summary"):  # as they were, without where they are from
+        pd.testing.assert_frame_equal(*(pd.read_csv(r / f"metrics/{name}.csv") for r in (tmp_path / "new", root)))
 
 
 def test_an_unfinished_run_is_not_shipped(tmp_path):
