@@ -198,18 +198,23 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
     Returns:
         A frame with ``clean_accuracy``, ``mean_uap_accuracy`` and ``weighted_accuracy`` of every model, averaged
         over its repetitions (see :func:`average_repetitions`), and the number of eps values, attack seeds and
-        test images behind them.
+        test images behind them. The intervals of a single training are over test images: Wilson's for clean accuracy;
+        for the means, the means of their parts' bounds, as if the parts erred on the same images (so rather too wide).
     """
     cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
         clean_accuracy=("clean_accuracy", "first"),
         clean_low=("clean_low", "first"),
         clean_high=("clean_high", "first"),
         mean_uap_accuracy=("worst_accuracy", "mean"),
+        mean_uap_low=("worst_low", "mean"),
+        mean_uap_high=("worst_high", "mean"),
         eps_values=("eps", "count"),
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
-    cells["weighted_accuracy"] = weighted_accuracy(cells["clean_accuracy"], cells["mean_uap_accuracy"], clean_weight)
+    for value in ("accuracy", "low", "high"):
+        clean, uap = cells[f"clean_{value}"], cells[f"mean_uap_{value}"]
+        cells[f"weighted_{value}"] = weighted_accuracy(clean, uap, clean_weight)
     return average_repetitions(cells, confidence)
 
 

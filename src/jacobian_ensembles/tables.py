@@ -204,19 +204,24 @@ def compare_with_paper(summary: pd.DataFrame) -> pd.DataFrame:
         summary: ``summary.csv``.
 
     Returns:
-        One row per row of the paper's table: its cell, the paper's numbers, ours and the differences (all in %;
-        missing where the run has no such model), and whether the paper's row adds up.
+        One row per row of the paper's table: its cell, the paper's numbers, ours with their intervals (see
+        :func:`~jacobian_ensembles.metrics.summarize`) and the differences (all in %; missing where the run has no such
+        model), and whether the paper's row adds up.
     """
     paper = paper_table1()
     keys = {"ensemble": paper["ensemble"].replace("none", "voting"), "members": paper["learners"]}
     left = paper.assign(**keys).rename(columns={"lambda_jr": "lambda"})
-    ours = summary[["dataset", "ensemble", "members", "lambda", *_ACCURACIES]]
+    bounds = [f"{column.removesuffix('accuracy')}{end}" for column in _ACCURACIES for end in ("low", "high")]
+    ours = summary[["dataset", "ensemble", "members", "lambda", *_ACCURACIES, *bounds]]
     joined = left.merge(ours, on=["dataset", "ensemble", "members", "lambda"], how="left", validate="1:1")
     pairs = zip(("clean", "avg_uap", "weighted"), _ACCURACIES, strict=True)
     out = joined[["dataset", "group", "ensemble", "members", "lambda", "adds_up"]].copy()
     for paper_column, our_column in pairs:
         out[f"paper_{paper_column}"] = joined[paper_column]
         out[f"our_{paper_column}"] = (100 * joined[our_column]).round(2)
+        for end in ("low", "high"):
+            bound = joined[f"{our_column.removesuffix('accuracy')}{end}"]
+            out[f"our_{paper_column}_{end}"] = (100 * bound).round(2)
         out[f"difference_{paper_column}"] = (100 * joined[our_column] - joined[paper_column]).round(2)
     return out
 
@@ -249,7 +254,10 @@ def write_comparison(
         shown[f"{title}: paper"] = table[f"paper_{column}"].map("{:.1f}".format)
         if column == "weighted":
             shown[f"{title}: paper"] += table["adds_up"].map({True: "", False: " †"})
-        shown["ours"] = _signed(table[f"our_{column}"], "{:.1f}")
+        shown["ours"] = [
+            "–" if pd.isna(value) else f"{value:.1f} [{low:.1f}, {high:.1f}]"
+            for value, low, high in table[[f"our_{column}{end}" for end in ("", "_low", "_high")]].to_numpy()
+        ]
         shown["difference"] = _signed(table[f"difference_{column}"], "{:+.1f}")
         shown = shown.rename(columns={"ours": f"{title}: ours", "difference": f"{title}: difference"})
     odd = paper_table1().query("not adds_up")
@@ -261,7 +269,9 @@ def write_comparison(
     text = (
         f"Our models beside the paper's Table 1 (in %). {run_note(summary, run, banner)}\n"
         "Rows without an ensemble are our M=1 voting models; – marks a model this run does not have. "
-        "Avg. UAP is a mean over four eps (0.10 to 0.25) in the paper, and over this run's eps here.\n\n"
+        "Avg. UAP is a mean over four eps (0.10 to 0.25) in the paper, and over this run's eps here. "
+        "Intervals are over "
+        f"{'training repetitions' if summary['repetitions'].min() > 1 else 'test images'}.\n\n"
     )
     write_text(markdown_path, text + to_markdown(shown) + "\n" + "\n".join(notes) + "\n")
 

@@ -115,6 +115,12 @@ def test_tables_hold_the_hand_computed_numbers(run):
     ]
     assert summary["mean_uap_accuracy"].tolist() == [0.25, 0.25]
     assert summary["weighted_accuracy"].tolist() == [0.5, 0.375]
+    # bounds are means of the parts' bounds
+    single = metrics[metrics["members"] == 1].mean(numeric_only=True)
+    for end in ("low", "high"):
+        assert summary.loc[0, f"mean_uap_{end}"] == pytest.approx(single[f"worst_{end}"], abs=1e-6)
+        weighted = (single[f"clean_{end}"] + single[f"worst_{end}"]) / 2
+        assert summary.loc[0, f"weighted_{end}"] == pytest.approx(weighted, abs=1e-6)
     assert summary["eps_values"].tolist() == [2, 2]
     assert summary["repetitions"].tolist() == [1, 1]
     assert summarize(metrics, clean_weight=1.0, confidence=0.95)["weighted_accuracy"].tolist() == [0.75, 0.5]

@@ -22,6 +22,9 @@ def summary(*models):
              "mean_uap_accuracy": uap, "weighted_accuracy": (clean + uap) / 2, "eps_values": 4, "seeds": 50,
              "images": 10_000, "repetitions": 1}
         )  # fmt: skip
+        for stem in ("clean", "mean_uap", "weighted"):
+            middle = rows[-1][f"{stem}_accuracy"]
+            rows[-1] |= {f"{stem}_low": middle - 0.01, f"{stem}_high": middle + 0.02}
     return pd.DataFrame(rows)
 
 
@@ -91,6 +94,7 @@ def test_comparison_sets_our_model_beside_each_row():
     assert len(table) == 12
     ours = table.loc["mnist", "snapshot", 3, 0.5]
     assert (ours["paper_clean"], ours["our_clean"], ours["difference_clean"]) == (97.8, 97.8, 0)
+    assert (ours["our_avg_uap_low"], ours["our_avg_uap_high"]) == (81.8, 84.8)
     single = table.loc["mnist", "voting", 1, 0.0]  # the paper's standard model
     assert (single["paper_avg_uap"], single["our_avg_uap"], single["difference_avg_uap"]) == (31.9, 31.0, -0.9)
     assert table.loc["fashion_mnist"]["our_clean"].isna().all()
@@ -120,6 +124,7 @@ def test_files_name_the_run_and_its_banner(tmp_path):
         widths = {line.count("|") for line in (tmp_path / name).read_text().splitlines() if line.startswith("|")}
         assert len(widths) == 1
     assert "(91.2 + 12.7)/2 = 51.95, printed 51.2" in (tmp_path / "c.md").read_text()
+    assert "| 82.8 | 82.8 [81.8, 84.8] | +0.0 |" in (tmp_path / "c.md").read_text()
     assert pd.read_csv(tmp_path / "t.csv")["clean_accuracy"].max() <= 1
 
 
