@@ -19,10 +19,12 @@ from jacobian_ensembles.metrics import (
     read_table,
     weighted_accuracy,
 )
-from jacobian_ensembles.tables import DATASET_TITLES, run_note, short_number, to_markdown
+from jacobian_ensembles.tables import DATASET_TITLES, paper_models, run_note, short_number, to_markdown
 
 #: The numbers of attack seeds at which the expected worst case is tabulated, where there are as many seeds.
 COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
+#: The radii of the paper's perturbations.
+PAPER_EPS = {0.10, 0.15, 0.20, 0.25}
 
 
 def expected_worst(accuracies: Sequence[float], count: int) -> float:
@@ -97,6 +99,25 @@ def model_name(row: Mapping[Any, Any]) -> str:
     return f"{row['ensemble']} M={row['members']} λ={short_number(float(row['lambda']))}"
 
 
+def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
+    """Average the accuracies of every (variant, model) over eps.
+
+    Args:
+        ablation: What :func:`aggregate_ablation` wrote: one row per (variant, model, eps).
+
+    Returns:
+        One row per (variant, model) in the order met: clean_accuracy; worst_accuracy, mean_accuracy and
+        best_accuracy, of the attack seeds; and ``published``, the paper's mean accuracy under UAP, where Table 1 has
+        the model and eps are the paper's four.
+    """
+    accuracies = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
+    keys = ["variant", *MODEL_KEYS]
+    means = ablation.groupby(keys, as_index=False, sort=False)[accuracies].mean()
+    paper = paper_models()
+    paper["published"] = paper["avg_uap"] / 100 if set(ablation["eps"]) == PAPER_EPS else np.nan
+    return means.merge(paper[[*MODEL_KEYS, "published"]], on=MODEL_KEYS, how="left", validate="many_to_one")
+
+
 def aggregate_ablation(
     metrics_path: str | Path,
     records: Sequence[str | Path],
@@ -111,7 +132,8 @@ def aggregate_ablation(
         records: Worst-case records: all models and eps of the first variant, then of the second, and so on.
         variants: The variants' names, in that order.
         csv_path: CSV to write: one row per (variant, model, eps).
-        markdown_path: Markdown to write: worst (and mean) accuracy, a row per variant, a column per model.
+        markdown_path: Markdown to write: accuracy under the worst (and the mean) of the attack seeds, averaged over
+            eps: a row per variant, a column per model, their mean, and the mean distance from the paper's numbers.
     """
     each = len(records) // len(variants)
     rows = [read_record(path) | {"variant": variants[i // each]} for i, path in enumerate(records)]
@@ -122,18 +144,29 @@ def aggregate_ablation(
     table = table[leading + [c for c in table.columns if c not in leading]]
     write_text(csv_path, table.to_csv(index=False, float_format="%.6g"))
 
-    cells = table.assign(
-        model=[f"{DATASET_TITLES[r['dataset']]} {model_name(r)}" for r in table.to_dict("records")],
-        shown=[
-            f"{100 * w:.1f} ({100 * m:.1f})" for w, m in zip(table.worst_accuracy, table.mean_accuracy, strict=True)
-        ],
+    means = ablation_means(table)
+    means["model"] = [f"{DATASET_TITLES[r['dataset']]} {model_name(r)}" for r in means.to_dict("records")]
+    pairs = zip(means["worst_accuracy"], means["mean_accuracy"], strict=True)
+    means["shown"] = [f"{100 * worst:.1f} ({100 * mean:.1f})" for worst, mean in pairs]
+    means["distance"] = (means["worst_accuracy"] - means["published"]).abs()
+    order = list(dict.fromkeys(means["model"]))
+    wide = means.pivot_table("shown", "variant", "model", aggfunc="first", sort=False)[order]
+    sums = means.groupby("variant", sort=False)[["worst_accuracy", "mean_accuracy", "distance"]].mean()
+    wide["all"] = [f"{100 * worst:.1f} ({100 * mean:.1f})" for worst, mean, _ in sums.to_numpy()]
+    wide["from the paper"] = sums["distance"].map(_percent)
+    first = means.drop_duplicates("model").set_index("model")["published"].map(_percent)
+    paper = pd.DataFrame([{**first, "all": "–", "from the paper": "–"}], index=["*the paper, worst of 50*"])
+    seeds, eps = int(table["seeds"].min()), ", ".join(short_number(e) for e in sorted(set(table["eps"])))
+    note = (
+        f"Accuracy (in %) under the worst of {seeds} attack seeds, and in brackets their mean; averaged over "
+        f"ε = {eps}. Lower is stronger. The last column is the mean absolute difference from the paper's numbers, in points."
     )
-    order = list(dict.fromkeys(cells["model"]))
-    wide = cells.pivot_table("shown", ["variant", "eps"], "model", aggfunc="first", sort=False)[order].reset_index()
-    wide["eps"] = wide["eps"].map(short_number)
-    seeds = int(table["seeds"].min())
-    note = f"Accuracy (in %) under the worst of {seeds} attack seeds, and in brackets their mean. Lower is stronger."
-    write_text(markdown_path, f"{note}\n\n{to_markdown(wide)}")
+    shown = pd.concat([wide, paper]).rename_axis("variant").reset_index()
+    write_text(markdown_path, f"{note}\n\n{to_markdown(shown)}")
+
+
+def _percent(value: float) -> str:
+    return "–" if pd.isna(value) else f"{100 * value:.1f}"
 
 
 def tabulate_spread(
@@ -185,7 +218,7 @@ def tabulate_spread(
             + (f" [{100 * row[f'{stem}_low']:.1f}, {100 * row[f'{stem}_high']:.1f}]" if several else "")
             for row in table.to_dict("records")
         ]
-    shown["SD over attack seeds"] = table["attack_seed_sd"].map(lambda v: "–" if pd.isna(v) else f"{100 * v:.1f}")
+    shown["SD over attack seeds"] = table["attack_seed_sd"].map(_percent)
     note = (
         f"{run_note(table, run, banner)} In %, with Student's t intervals ({confidence:.0%}) over training "
         "repetitions; the last column is the spread of accuracy over attack seeds within one training, a mean over eps."

@@ -12,7 +12,7 @@ import seaborn as sns
 
 from jacobian_ensembles.figures import ENSEMBLES, save_figure
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
-from jacobian_ensembles.sensitivity import model_name
+from jacobian_ensembles.sensitivity import ablation_means, model_name
 from jacobian_ensembles.tables import DATASET_TITLES, in_order, short_number
 
 from matplotlib import pyplot as plt  # isort: skip - after figures, which chooses the backend
@@ -66,16 +66,16 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 
 
 def plot_ablation(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack: the attack seeds' mean and worst, a panel per model.
+    """Accuracy under every variant of the attack, averaged over eps, a panel per model: the seeds' mean and worst.
 
     Args:
         ablation: ``ablation.csv``.
 
     Returns:
-        The figure.
+        The figure; where the paper has the model, its number is a dashed line.
     """
-    table = ablation[ablation["repetition"] == ablation["repetition"].min()]
-    panels = list(table.groupby([*MODEL_KEYS, "eps"], sort=False))
+    table = ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()])
+    panels = list(table.groupby(MODEL_KEYS, sort=False))
     variants = list(dict.fromkeys(table["variant"]))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -86,16 +86,19 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     places = {variant: -i for i, variant in enumerate(variants)}
+    eps = ", ".join(short_number(e) for e in sorted(set(ablation["eps"])))
     for ax, (key, panel) in zip(axes.flat, panels, strict=False):
         y = panel["variant"].map(places)
         ax.hlines(y, 100 * panel["worst_accuracy"], 100 * panel["best_accuracy"], color="0.75", linewidth=3)
         ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
         ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
         ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
+        ax.axvline(100 * panel["published"].iloc[0], color="royalblue", linewidth=0.9, linestyle="--", label="paper")
         ax.set_yticks(list(places.values()), variants)
-        model = dict(zip(MODEL_KEYS, key, strict=False))
-        ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model_name(model)}, ε = {short_number(key[-1])}", fontsize="medium")
-        ax.set_xlabel("Accuracy (%)")
+        ax.set_title(
+            f"{DATASET_TITLES[key[0]]}\n{model_name(dict(zip(MODEL_KEYS, key, strict=True)))}", fontsize="medium"
+        )
+        ax.set_xlabel(f"Accuracy (%), mean of ε = {eps}", fontsize="small")
     axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
     return fig
 

@@ -194,6 +194,17 @@ def paper_table1() -> pd.DataFrame:
     return paper
 
 
+def paper_models() -> pd.DataFrame:
+    """The paper's Table 1 by our names: a network without an ensemble is M = 1 soft voting.
+
+    Returns:
+        :func:`paper_table1` with columns dataset, ensemble, members and lambda that name models as a run does.
+    """
+    paper = paper_table1()
+    keys = {"ensemble": paper["ensemble"].replace("none", "voting"), "members": paper["learners"]}
+    return paper.assign(**keys).rename(columns={"lambda_jr": "lambda"})
+
+
 def compare_with_paper(summary: pd.DataFrame) -> pd.DataFrame:
     """Set our models beside the rows of the paper's Table 1, cell by cell.
 
@@ -208,12 +219,10 @@ def compare_with_paper(summary: pd.DataFrame) -> pd.DataFrame:
         :func:`~jacobian_ensembles.metrics.summarize`) and the differences (all in %; missing where the run has no such
         model), and whether the paper's row adds up.
     """
-    paper = paper_table1()
-    keys = {"ensemble": paper["ensemble"].replace("none", "voting"), "members": paper["learners"]}
-    left = paper.assign(**keys).rename(columns={"lambda_jr": "lambda"})
+    paper = paper_models()
     bounds = [f"{column.removesuffix('accuracy')}{end}" for column in _ACCURACIES for end in ("low", "high")]
     ours = summary[["dataset", "ensemble", "members", "lambda", *_ACCURACIES, *bounds]]
-    joined = left.merge(ours, on=["dataset", "ensemble", "members", "lambda"], how="left", validate="1:1")
+    joined = paper.merge(ours, on=["dataset", "ensemble", "members", "lambda"], how="left", validate="1:1")
     pairs = zip(("clean", "avg_uap", "weighted"), _ACCURACIES, strict=True)
     out = joined[["dataset", "group", "ensemble", "members", "lambda", "adds_up"]].copy()
     for paper_column, our_column in pairs:

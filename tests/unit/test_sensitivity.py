@@ -7,6 +7,7 @@ import pytest
 from jacobian_ensembles.checksums import write_record
 from jacobian_ensembles.metrics import student_interval
 from jacobian_ensembles.sensitivity import (
+    ablation_means,
     aggregate_ablation,
     expected_worst,
     tabulate_spread,
@@ -75,7 +76,31 @@ def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
         ["y", "mnist", 0.2, 0.9],
         ["y", "fashion_mnist", 0.2, 0.8],
     ]
-    assert "| y | 0.15 | 20.0 (30.0) | 20.0 (30.0) |" in (tmp_path / "a.md").read_text()
+    text = (tmp_path / "a.md").read_text()
+    # one eps: not comparable with the paper's four
+    assert "| y | 20.0 (30.0) | 20.0 (30.0) | 20.0 (30.0) | – |" in text
+    assert "averaged over ε = 0.15" in text
+
+
+def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_path):
+    standard = {**CELL, "members": 1, "lambda": 0.0, "variant": "x"}
+    rows = [
+        {**standard, "eps": eps, "clean_accuracy": 0.9, "worst_accuracy": worst, "mean_accuracy": 0.5,
+         "best_accuracy": 0.7}
+        for eps, worst in zip((0.1, 0.15, 0.2, 0.25), (0.4, 0.3, 0.2, 0.1), strict=True)
+    ]  # fmt: skip
+    means = ablation_means(pd.DataFrame(rows)).iloc[0]
+    assert (means["worst_accuracy"], means["published"]) == pytest.approx((0.25, 0.319))
+    metrics = pd.DataFrame(rows)[[*CELL, "eps", "clean_accuracy"]]
+    metrics.to_csv(tmp_path / "m.csv", index=False)
+    records = [
+        record(tmp_path / f"{row['eps']}", [row["worst_accuracy"], 0.6], members=1, eps=row["eps"], **{"lambda": 0.0})
+        for row in rows
+    ]
+    aggregate_ablation(tmp_path / "m.csv", records, ["x"], tmp_path / "a.csv", tmp_path / "a.md")
+    text = (tmp_path / "a.md").read_text()
+    assert "| x | 25.0 (42.5) | 25.0 (42.5) | 6.9 |" in text
+    assert "| *the paper, worst of 50* | 31.9 | – | – |" in text
 
 
 def test_spread_over_trainings_and_over_attack_seeds_are_kept_apart(tmp_path):

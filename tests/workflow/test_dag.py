@@ -112,10 +112,11 @@ def test_bad_configuration_is_one_clear_message_before_any_job(repository, overr
 
 def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
     planned = repository.planned("ablation", "--configfile", "workflow/presets/ablation.yaml")
-    # six models, one eps: once for clean numbers beside them, once per variant
-    assert planned["craft_uaps"] == planned["evaluate_ensemble"] == 6
-    assert planned["craft_variant"] == planned["select_variant"] == 6 * 15
-    assert planned["train_learner"] == 2 * (1 + 1 + 3)
+    # five models, four eps: once for clean numbers beside them, once per variant
+    assert planned["evaluate_ensemble"] == 5
+    assert planned["craft_uaps"] == 5 * 4
+    assert planned["craft_variant"] == planned["select_variant"] == 5 * 4 * 14
+    assert (planned["train_learner"], planned["train_snapshots"]) == (4, 1)
 
 
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):
