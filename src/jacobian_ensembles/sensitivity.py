@@ -159,7 +159,7 @@ def aggregate_ablation(
     seeds, eps = int(table["seeds"].min()), ", ".join(short_number(e) for e in sorted(set(table["eps"])))
     note = (
         f"Accuracy (in %) under the worst of {seeds} attack seeds, and in brackets their mean; averaged over "
-        f"ε = {eps}. Lower is stronger. The last column is the mean absolute difference from the paper's numbers, in points."
+        f"ε = {eps}. Lower is stronger. The last column is the mean absolute difference from the paper's numbers."
     )
     shown = pd.concat([wide, paper]).rename_axis("variant").reset_index()
     write_text(markdown_path, f"{note}\n\n{to_markdown(shown)}")
