@@ -4,9 +4,11 @@ import os
 import re
 from pathlib import Path
 
+from mkdocs.structure.files import File
+
 os.environ["COLUMNS"] = "100"  # the width argparse wraps its help to
 ROOT = Path(__file__).resolve().parents[1]
-_LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(!?)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_nav(nav, config, files):
@@ -21,15 +23,21 @@ def on_nav(nav, config, files):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Links to files of the repository outside docs/ become plain text; one to a file that is not there is an error."""
+    """Pictures outside docs/ are taken into the site; other links out of it become plain text. All must exist."""
 
     def plain(link):
-        target = (Path(page.file.abs_src_path).parent / link[2]).resolve()
+        picture, text, path, _ = link.groups()
+        target = (Path(page.file.abs_src_path).parent / path).resolve()
         if target.is_relative_to(ROOT / "docs"):
             return link[0]
         if not target.exists():
-            raise FileNotFoundError(f"{page.file.src_uri}: {link[2]} is not in the repository.")
-        return link[1] if link[1].startswith("`") else f"{link[1]} (`{target.relative_to(ROOT)}`)"
+            raise FileNotFoundError(f"{page.file.src_uri}: {path} is not in the repository.")
+        name = str(target.relative_to(ROOT))
+        if picture:
+            if files.get_file_from_path(name) is None:
+                files.append(File.generated(config, name, abs_src_path=str(target)))
+            return f"![{text}]({'../' * page.file.src_uri.count('/')}{name})"
+        return text if text.startswith("`") else f"{text} (`{name}`)"
 
     return _LINK.sub(plain, markdown).replace("<!-- help -->", _help() if "<!-- help -->" in markdown else "")
 

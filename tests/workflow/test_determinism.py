@@ -39,12 +39,13 @@ def test_one_thread_or_two_agree_to_rounding(again, tiny, tmp_path):
     rules = ("train_learner", "train_snapshots", "evaluate_ensemble", "craft_uaps")
     again("--set-threads", *(f"{rule}=2" for rule in rules))
     one, two = tiny.path / "results/tiny", tmp_path / "repository/results/tiny"
-    # two threads add up in another order, and training magnifies it: 1e-5 was seen after 100 steps
+    # Two threads add up in another order, and a hundred steps of Adam, which divides gradients by their size, magnify
+    # that: single weights were seen to differ by 1e-5 to 1e-4, differently each time.
     for path in one.glob("ensembles/**/ensemble.safetensors"):
         expected, _ = load_learners(path)
         found, _ = load_learners(two / path.relative_to(one))
         for name, array in expected.items():
-            np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-4, err_msg=name)
+            assert np.linalg.norm(found[name] - array) <= 1e-3 * np.linalg.norm(array), name
     tables = [pd.read_csv(root / "metrics/metrics.csv") for root in (one, two)]
     difference = (tables[0]["mean_accuracy"] - tables[1]["mean_accuracy"]).abs()
     assert difference.max() <= 0.02  # 4 of 200 images, where a perturbation's pixel went the other way

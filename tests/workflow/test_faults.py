@@ -63,7 +63,7 @@ def test_a_killed_job_leaves_no_half_file_and_is_made_again_the_same(copy, tiny,
 def test_snakemake_is_interrupted_and_started_again(copy, tiny, tmp_path):
     targets = [UAPS, UAPS.replace("seeds0-1", "seeds2-2")]
     remove(copy, *targets)
-    copy.run(*targets, env=fault(tmp_path, "1/2 perturbations", "INT", "snakemake"), cores=1, check=False)
+    copy.run(*targets, env=fault(tmp_path, "1/[12] perturbations", "INT", "snakemake"), cores=1, check=False)
     assert (tmp_path / "struck").exists()
     copy.run(*targets)
     assert copy.stored() == tiny.stored()
@@ -212,9 +212,17 @@ def test_a_read_only_results_folder_is_said_and_nothing_is_lost(on_small_disk, t
     (repo.path / "results").symlink_to(disk.path / "results")
     remove(repo, UAPS)
     remount("ro")
+    # Snakemake sees that it could not replace the other output, which is still there
+    output = repo.run(UAPS, check=False)
+    assert "Write-protected output files" in output
+    assert UAPS.replace(".safetensors", ".provenance.json") in output
+    # a file that is not there cannot be made
+    remount("rw")
+    remove(repo, UAPS.replace(".safetensors", ".provenance.json"))
+    remount("ro")
     output = repo.run(UAPS, check=False)
     assert "Read-only file system" in output
-    assert "uaps" in output
+    assert "results/tiny" in output
     remount("rw")
     repo.run(UAPS)
     assert repo.stored() == tiny.stored()
@@ -226,6 +234,7 @@ def test_a_configuration_edited_while_running_is_not_mixed_in(tiny, tmp_path):
     repo = tiny.copy(tmp_path / "copy")
     repo.configfile = str(overlay)
     shutil.rmtree(repo.path / "results/tiny/uaps")
+    remove(repo, WORST)
     process = repo.start(
         WORST, "--configfile", repo.configfile, env=fault(tmp_path, "1/2 perturbations", "STOP", "job"), cores=1
     )
@@ -244,6 +253,7 @@ def test_a_configuration_edited_while_running_is_not_mixed_in(tiny, tmp_path):
 
 def test_code_edited_while_running_is_refused_instead_of_mixed_in(copy, tmp_path):
     shutil.rmtree(copy.path / "results/tiny/uaps")
+    remove(copy, WORST)
     process = copy.start(
         WORST, "--configfile", copy.configfile, env=fault(tmp_path, "1/2 perturbations", "STOP", "job"), cores=1
     )
