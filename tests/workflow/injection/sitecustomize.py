@@ -27,6 +27,8 @@ def strike(moment):
 
 if fault:
     os.environ.setdefault("TEST_SNAKEMAKE_PID", str(os.getpid()))  # the first process is Snakemake's own
+    # what a shell starts in the background, a whole test run say, ignores SIGINT, and so would everything below it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def emit(self, record, original=logging.FileHandler.emit):
         original(self, record)
