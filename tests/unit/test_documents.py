@@ -15,9 +15,17 @@ PAGES = [str(page.relative_to(ROOT)) for page in fill.pages()]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_tables_are_those_of_the_shipped_files(page):
+def test_quoted_tables_and_code_are_those_of_their_files(page):
     text = (ROOT / page).read_text()
     assert fill.filled(text) == text, "run: python docs/fill.py"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_marker_is_misspelt(page):
+    text = (ROOT / page).read_text()
+    assert text.count("<!-- end -->") == len(re.findall(r"<!-- (?:table|code) \S+(?: columns [\d ]+)? -->\n", text))
+    included = re.findall(r"^.*\b8 ?<.*$", text, re.MULTILINE)  # mkdocs' own inclusion, where a page uses it
+    assert all(re.fullmatch(r'--8<-- "[\w./-]+(:\d+)?"', line) for line in included)
 
 
 @pytest.mark.parametrize("page", PAGES)
