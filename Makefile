@@ -19,9 +19,10 @@ quick: $(READY)
 test: $(READY)
 	$(BIN)/pytest -m "not faults and not slurm"
 
-# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
+# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md); two files at a time,
+# because both mostly wait
 test-faults: $(READY)
-	$(BIN)/pytest -m "faults or slurm"
+	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadfile
 
 test-all: test test-faults
 
