@@ -3,15 +3,22 @@
     python docs/fill.py
 
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
-a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table. A test fails
-where a page is not up to date.
+a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table.
+``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
+model, in %. A test fails where a page is not up to date.
 """
 
 import re
 from pathlib import Path
 
+import pandas as pd
+
+from jacobian_ensembles.metrics import MODEL_KEYS
+from jacobian_ensembles.sensitivity import model_name
+from jacobian_ensembles.tables import DATASET_TITLES, to_markdown
+
 ROOT = Path(__file__).resolve().parents[1]
-_PIECE = re.compile(r"(<!-- (table|code) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PIECE = re.compile(r"(<!-- (table|code|runs) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -19,12 +26,27 @@ def filled(text: str) -> str:
 
     def piece(match: re.Match[str]) -> str:
         opening, kind, path, columns, closing = match.groups()
-        content = (ROOT / path).read_text()
-        language = {".py": "python"}.get(Path(path).suffix, "yaml")
-        shown = f"```{language}\n{content}```" if kind == "code" else _table(content, columns)
+        if kind == "runs":
+            shown = _side_by_side(path.split(","))
+        elif kind == "code":
+            language = {".py": "python"}.get(Path(path).suffix, "yaml")
+            shown = f"```{language}\n{(ROOT / path).read_text()}```"
+        else:
+            shown = _table((ROOT / path).read_text(), columns)
         return f"{opening}\n{shown}\n\n{closing}"
 
-    return _PIECE.sub(piece, text)
+    return PIECE.sub(piece, text)
+
+
+def _side_by_side(runs: list[str]) -> str:
+    columns = []
+    for run in runs:
+        summary = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "summary.csv").set_index(MODEL_KEYS)
+        both = zip(summary["clean_accuracy"], summary["mean_uap_accuracy"], strict=True)
+        columns.append(pd.Series([f"{100 * c:.1f} / {100 * u:.1f}" for c, u in both], summary.index, name=run))
+    table = pd.concat(columns, axis=1).fillna("–").sort_index(level="dataset", ascending=False, sort_remaining=False)
+    models = [f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}" for r in table.index.to_frame().to_dict("records")]
+    return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs]]).rstrip()
 
 
 def _table(content: str, columns: str | None) -> str:

@@ -23,7 +23,7 @@ def test_quoted_tables_and_code_are_those_of_their_files(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_no_marker_is_misspelt(page):
     text = (ROOT / page).read_text()
-    assert text.count("<!-- end -->") == len(re.findall(r"<!-- (?:table|code) \S+(?: columns [\d ]+)? -->\n", text))
+    assert text.count("<!-- end -->") == len(fill.PIECE.findall(text))
     included = re.findall(r"^.*\b8 ?<.*$", text, re.MULTILINE)  # mkdocs' own inclusion, where a page uses it
     assert all(re.fullmatch(r'--8<-- "[\w./-]+(:\d+)?"', line) for line in included)
 
@@ -43,3 +43,23 @@ def test_columns_are_chosen_and_what_was_there_is_replaced(tmp_path, monkeypatch
     expected = "| a | c |\n| --- | --- |\n| 1 | 3 |"
     assert fill.filled(page) == f"before\n<!-- table t.md columns 0 2 -->\n\n{expected}\n\n<!-- end -->\nafter\n"
     assert fill.filled(fill.filled(page)) == fill.filled(page)
+
+
+def test_runs_stand_side_by_side_and_a_model_that_one_lacks_is_a_dash(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "ROOT", tmp_path)
+    header = "dataset,ensemble,members,lambda,clean_accuracy,mean_uap_accuracy\n"
+    for run, rows in {
+        "a": "fashion_mnist,voting,1,0.5,0.8,0.5\nmnist,voting,1,0,0.99,0.2\nmnist,voting,1,0.05,0.98,0.7\n",
+        "b": "mnist,voting,1,0,0.97,0.1\nfashion_mnist,voting,1,0.5,0.75,0.45\n",
+    }.items():
+        metrics = tmp_path / "results" / "reference" / run / "metrics"
+        metrics.mkdir(parents=True)
+        (metrics / "summary.csv").write_text(header + rows)
+    expected = """
+| model | a | b |
+| --- | --- | --- |
+| MNIST, voting M=1 λ=0.00 | 99.0 / 20.0 | 97.0 / 10.0 |
+| MNIST, voting M=1 λ=0.05 | 98.0 / 70.0 | – |
+| Fashion-MNIST, voting M=1 λ=0.50 | 80.0 / 50.0 | 75.0 / 45.0 |
+"""
+    assert fill.filled("<!-- runs a,b -->\nold\n<!-- end -->") == f"<!-- runs a,b -->\n{expected}\n<!-- end -->"
