@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -15,15 +13,15 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import yaml
-from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from jacobian_ensembles.artifacts import ArtifactError, load_tensors, read_json, write_text
 from jacobian_ensembles.config import ENSEMBLES, Config
 from jacobian_ensembles.extensions import short_name
+from jacobian_ensembles.gallery import accuracy_per_class, class_names, data_uri, gallery, load_worst_uap, model_key
 from jacobian_ensembles.layout import number_token
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
-from jacobian_ensembles.records import load_clean, unpack_bits
+from jacobian_ensembles.records import load_clean
 from jacobian_ensembles.sensitivity import model_name
 from jacobian_ensembles.tables import (
     DATASET_TITLES,
@@ -35,9 +33,7 @@ from jacobian_ensembles.tables import (
     short_number,
 )
 
-_FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star", "hexagon")
-_SHOWN_IMAGES = 5  # per gallery row
 #: Each figure's caption, and what it shows for those who cannot see it, by the stem of its file.
 CAPTIONS = {
     "figure1_clean_accuracy": (
@@ -75,28 +71,6 @@ CAPTIONS = {
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
-
-
-def class_names(dataset: str, classes: int) -> list[str]:
-    """What the classes of a dataset are called; numbers where nobody has named them."""
-    return list(_FASHION) if dataset == "fashion_mnist" else [str(c) for c in range(classes)]
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Bytes as a URI that needs no file."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def image_uri(pixels: np.ndarray) -> str:
-    """An image (height, width) or (height, width, 3) in [0, 1] as the URI of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)).save(buffer, "PNG", optimize=True)
-    return data_uri(buffer.getvalue(), "image/png")
-
-
-def _picture(x: np.ndarray) -> np.ndarray:
-    """(channels, height, width) to what :func:`image_uri` takes."""
-    return x[0] if len(x) == 1 else np.moveaxis(x[:3], 0, -1)
 
 
 def stages(records: Iterable[str | Path]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
@@ -202,97 +176,6 @@ def _chosen(summary: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     return [{**row, "title": titles[row["group"]], "name": model_name(row)} for row in _records(rows)]
 
 
-def _key(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    return spec["dataset"], spec["ensemble"], int(spec["members"]), float(spec["lambda"])
-
-
-def _percents(values: Iterable[float]) -> list[float | None]:
-    return [None if np.isnan(v) else round(100 * float(v), 1) for v in values]
-
-
-def _per_class(model: Mapping[str, Any], clean: str | Path, uap: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Accuracy per true class, clean and under the model's worst perturbation."""
-    predicted, labels, _ = load_clean(clean)
-    rows = {"clean": predicted == labels, "UAP": uap["correct"]}
-    return [
-        {"model": model["name"], "under": under, "values": _percents(pd.Series(right).groupby(labels).mean())}
-        for under, right in rows.items()
-    ]
-
-
-def _examples(
-    ensemble: str | Path,
-    delta: np.ndarray,
-    images: np.ndarray,
-    labels: Sequence[int],
-    names: Sequence[str],
-    how: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Some test images, clean and perturbed, with what a model takes them for."""
-    import torch
-
-    from jacobian_ensembles.ensembles import load_ensemble
-
-    model = load_ensemble(ensemble, **how)
-    with torch.no_grad():
-        x = torch.from_numpy(images)
-        pairs = [model(z).argmax(1).tolist() for z in (x, x + torch.from_numpy(delta))]
-    return [
-        {
-            "clean": image_uri(_picture(image)),
-            "perturbed": image_uri(_picture(image + delta)),
-            "label": names[label],
-            "predicted": names[before],
-            "fooled": names[after],
-            "right": (before == label, after == label),
-        }
-        for image, label, before, after in zip(images, labels, *pairs, strict=True)
-    ]
-
-
-def _load_uap(path: str | Path) -> dict[str, Any]:
-    tensors, spec = load_tensors(path, kind="worst_uap")
-    bits = unpack_bits(tensors["correct"], spec["images"])[0]
-    return {"delta": tensors["delta"], "correct": bits, "accuracy": float(bits.mean()), **spec}
-
-
-def _gallery(
-    dataset: str,
-    models: Sequence[Mapping[str, Any]],
-    uaps: Mapping[tuple[Any, ...], dict[str, Any]],
-    ensembles: Mapping[tuple[Any, ...], str | Path],
-    test: tuple[np.ndarray, np.ndarray],
-    names: Sequence[str],
-    how: Mapping[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """The worst perturbations of a dataset: of chosen models with examples, of all models as small pictures."""
-    images, labels = test
-    # the first test image of each of some classes: the same for every model, chosen by nobody
-    first = [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)[:_SHOWN_IMAGES]]
-    rows = []
-    for model in models:
-        uap = uaps[_key(model)]
-        examples = _examples(
-            ensembles[_key(model)],
-            uap["delta"],
-            images[first],
-            labels[first].tolist(),
-            names,
-            how.get(model["ensemble"], {}),
-        )
-        rows.append({**model, **_thumbnail(uap), "examples": examples})
-    every = [{"name": model_name(uap), **_thumbnail(uap)} for key, uap in uaps.items() if key[0] == dataset]
-    return {"rows": rows, "every": every}
-
-
-def _thumbnail(uap: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "uri": image_uri(_picture(0.5 + uap["delta"] / (2 * uap["eps"]))),
-        "accuracy": f"{100 * uap['accuracy']:.1f}",
-        "seed": uap["seed"],
-    }
-
-
 def _table(frame: pd.DataFrame) -> str:
     return frame.to_html(index=False, border=0, na_rep="–", justify="left", classes="plain")
 
@@ -362,9 +245,9 @@ def write_report(
         ArtifactError: If a file is damaged or of another kind.
     """
     table = read_table(summary)
-    loaded = {_key(uap): uap for uap in map(_load_uap, uaps)}
+    loaded = {model_key(uap): uap for uap in map(load_worst_uap, uaps)}
     nets = dict(zip(loaded, ensembles, strict=True))
-    predictions = {_key(load_clean(p)[2]): p for p in clean}
+    predictions = {model_key(load_clean(p)[2]): p for p in clean}
     stored = {Path(p).stem: p for p in datasets}
     known = methods or {}
     how = {
@@ -400,10 +283,12 @@ def write_report(
                     }
                     for row in _records(ranked)
                 ],
-                "gallery": _gallery(dataset, models, loaded, nets, (images, labels), names, how),
+                "gallery": gallery(dataset, models, loaded, nets, (images, labels), names, how),
                 "classes": names,
                 "per_class": [
-                    row for m in models for row in _per_class(m, predictions[_key(m)], loaded[_key(m)])
+                    row
+                    for m in models
+                    for row in accuracy_per_class(m, predictions[model_key(m)], loaded[model_key(m)])
                 ],
             }
         )  # fmt: skip

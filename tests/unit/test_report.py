@@ -1,7 +1,5 @@
 """The page of a run, made from a small made-up run, and looked at in a real browser where there is one."""
 
-import base64
-import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -19,7 +17,7 @@ from jacobian_ensembles.metrics import aggregate_metrics, select_worst_uap
 from jacobian_ensembles.models import LeNet, parameter_arrays
 from jacobian_ensembles.provenance import provenance
 from jacobian_ensembles.records import save_clean, save_uaps
-from jacobian_ensembles.report import image_uri, pareto_front, stages, write_report
+from jacobian_ensembles.report import pareto_front, stages, write_report
 from jacobian_ensembles.tables import write_comparison
 
 IMAGES, LABELS = patch_dataset(120, seed=0)
@@ -177,12 +175,6 @@ def test_per_class_accuracy_counts_by_class(page, inputs):
 def test_the_pareto_front_leaves_out_what_is_beaten():
     points = pd.DataFrame({"mean_uap_accuracy": [1, 2, 3, 3, 0.5], "clean_accuracy": [9, 8, 5, 4, 9]})
     assert pareto_front(points).index.tolist() == [2, 1, 0]
-
-
-def test_an_image_survives_its_uri():
-    pixels = np.linspace(0, 1, 12).reshape(3, 4)
-    content = base64.b64decode(image_uri(pixels).partition(",")[2])
-    np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(content))) / 255, pixels, atol=1 / 500)
 
 
 def test_stages_add_up(tmp_path):
