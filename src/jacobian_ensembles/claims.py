@@ -106,7 +106,7 @@ def _small_lambda_is_free(models: pd.DataFrame) -> tuple[str, str, str]:
     )
     evidence = (
         f"Best λ in (0, 0.1] against 0, mean change in points: {by_set}; no significant loss in {free.sum()} of "
-        f"{len(best)} settings, a gain in {(change > 0).sum()}."
+        f"{len(best)} settings, any gain in {(change > 0).sum()}."
     )
     return (
         evidence,

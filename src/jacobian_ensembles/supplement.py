@@ -170,7 +170,7 @@ def plot_supplement(
         sns.despine(fig)
         counts = {"theory": ("images", "test images"), "ablation": ("seeds", "attack seeds")}
         column, unit = counts.get(name, ("seeds", "attack seeds"))
-        note = f"{f'{banner}: ' if banner else ''}run '{run}', {int(table[column].min()):,} {unit}."
+        note = f"{f'{banner}: run' if banner else 'Run'} '{run}', {int(table[column].min()):,} {unit}."
         wrapped = textwrap.fill(note, int(15 * fig.get_figwidth()))
         fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")
         save_figure(fig, pdf_path, png_path)

@@ -146,12 +146,12 @@ def table1_latex(table: pd.DataFrame, note: str) -> str:
 def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     """One line that says which run this is and how much it rests on."""
     seeds, images, eps = (int(summary[c].min()) for c in ("seeds", "images", "eps_values"))
-    label = f"{banner}: " if banner else ""
+    label = f"{banner}: run" if banner else "Run"
     worst = f"worst of {seeds} attack seeds" if seeds > 1 else "one attack seed"
     least, most = int(summary["repetitions"].min()), int(summary["repetitions"].max())
     if most > 1:
         worst = f"mean of {least if least == most else f'{least} to {most}'} trainings, {worst}"
-    return f"{label}run '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
+    return f"{label} '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
 
 
 def write_table1(

@@ -90,7 +90,7 @@ def test_a_shipped_run_is_redrawn_from_its_metrics(run, tmp_path):
     figures = {p.name for p in (tmp_path / "new/figures").iterdir()}
     assert {"figure1_clean_accuracy.png", "figure2_robustness.pdf", "figure3_tradeoff.png"} <= figures
     table = (tmp_path / "new/tables/table1.md").read_text()
-    assert "run 'mine', worst of 3 attack seeds" in table
+    assert "Run 'mine', worst of 3 attack seeds" in table
     assert "| 90.0 | 25.0 | 57.5 |" in table
     assert (tmp_path / "new/tables/notes.md").read_text().startswith("a table that is not made from metrics")
     for name in ("metrics", "summary"):  # as they were, without where they are from

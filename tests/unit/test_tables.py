@@ -129,9 +129,9 @@ def test_files_name_the_run_and_its_banner(tmp_path):
 
 
 def test_the_note_counts_what_the_numbers_rest_on():
-    assert run_note(MNIST, "paper", "") == "run 'paper', worst of 50 attack seeds, 4 eps values, 10,000 test images."
+    assert run_note(MNIST, "paper", "") == "Run 'paper', worst of 50 attack seeds, 4 eps values, 10,000 test images."
     five = MNIST.assign(repetitions=5)
-    assert run_note(five, "x", "").startswith("run 'x', mean of 5 trainings, worst of 50 attack seeds")
+    assert run_note(five, "x", "").startswith("Run 'x', mean of 5 trainings, worst of 50 attack seeds")
     five.loc[0, "repetitions"] = 1
     assert "mean of 1 to 5 trainings" in run_note(five, "x", "")
     one = MNIST.assign(seeds=1, eps_values=1, images=500)
