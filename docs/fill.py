@@ -5,9 +5,10 @@
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
 a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table.
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
-model, in %. A test fails where a page is not up to date.
+model, in %. ``<!-- origins NAME,NAME -->`` says what made them. A test fails where a page is not up to date.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from jacobian_ensembles.sensitivity import model_name
 from jacobian_ensembles.tables import DATASET_TITLES, to_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PIECE = re.compile(r"(<!-- (table|code|runs) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PIECE = re.compile(r"(<!-- (table|code|runs|origins) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(text: str) -> str:
@@ -26,8 +27,8 @@ def filled(text: str) -> str:
 
     def piece(match: re.Match[str]) -> str:
         opening, kind, path, columns, closing = match.groups()
-        if kind == "runs":
-            shown = _side_by_side(path.split(","))
+        if kind in ("runs", "origins"):
+            shown = (_side_by_side if kind == "runs" else _origins)(path.split(","))
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text()}```"
@@ -38,10 +39,33 @@ def filled(text: str) -> str:
     return PIECE.sub(piece, text)
 
 
+def _summary(run: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "summary.csv")
+
+
+def _origins(runs: list[str]) -> str:
+    rows = []
+    for run in runs:
+        made = json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text())
+        summary = _summary(run)
+        row = {
+            "run": f"`{run}`",
+            "models": len(summary),
+            "trainings of each": summary["repetitions"].max(),
+            "attack seeds": summary["seeds"].max(),
+            "jobs": sum(made["jobs"].values()),
+            "core-hours": f"{sum(made['hours'].values()):.1f}",
+            "commits": ", ".join(f"`{commit[:7]}`" for commit in made["commit"]),
+            "finished": made["last_finished"][:10],
+        }
+        rows.append(row)
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
 def _side_by_side(runs: list[str]) -> str:
     columns = []
     for run in runs:
-        summary = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "summary.csv").set_index(MODEL_KEYS)
+        summary = _summary(run).set_index(MODEL_KEYS)
         both = zip(summary["clean_accuracy"], summary["mean_uap_accuracy"], strict=True)
         columns.append(pd.Series([f"{100 * c:.1f} / {100 * u:.1f}" for c, u in both], summary.index, name=run))
     table = pd.concat(columns, axis=1).fillna("–").sort_index(level="dataset", ascending=False, sort_remaining=False)

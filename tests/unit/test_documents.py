@@ -1,5 +1,6 @@
 """What the documents say of shipped results is what the shipped files say."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -63,3 +64,19 @@ def test_runs_stand_side_by_side_and_a_model_that_one_lacks_is_a_dash(tmp_path, 
 | Fashion-MNIST, voting M=1 λ=0.50 | 80.0 / 50.0 | 75.0 / 45.0 |
 """
     assert fill.filled("<!-- runs a,b -->\nold\n<!-- end -->") == f"<!-- runs a,b -->\n{expected}\n<!-- end -->"
+
+
+def test_what_made_a_run_is_read_from_its_provenance(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "ROOT", tmp_path)
+    run = tmp_path / "results" / "reference" / "a"
+    (run / "metrics").mkdir(parents=True)
+    (run / "metrics" / "summary.csv").write_text("repetitions,seeds\n5,50\n5,50\n")
+    made = {
+        "jobs": {"train_learner": 10, "craft_uaps": 40},
+        "hours": {"train_learner": 0.25, "craft_uaps": 2.0},
+        "commit": ["abcdef0123456789", "0123456789abcdef"],
+        "last_finished": "2026-01-02T03:04:05+00:00",
+    }
+    (run / "provenance.json").write_text(json.dumps(made))
+    text = fill.filled("<!-- origins a -->\n<!-- end -->")
+    assert "| `a` | 2 | 5 | 50 | 50 | 2.2 | `abcdef0`, `0123456` | 2026-01-02 |" in text
