@@ -16,8 +16,9 @@ quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
 	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
 
+# two tests at a time; those that share the smoke run stay together, and come first
 test: $(READY)
-	$(BIN)/pytest -m "not faults and not slurm"
+	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadgroup tests/workflow tests/unit
 
 # what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md); two files at a time,
 # because both mostly wait
