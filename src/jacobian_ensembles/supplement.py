@@ -98,7 +98,8 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
         ax.set_title(
             f"{DATASET_TITLES[key[0]]}\n{model_name(dict(zip(MODEL_KEYS, key, strict=True)))}", fontsize="medium"
         )
-        ax.set_xlabel(f"Accuracy (%), mean of ε = {eps}", fontsize="small")
+        ax.set_xlabel("Accuracy (%)", fontsize="small")
+    fig.suptitle(f"Mean over ε = {eps}", fontsize="medium")
     axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
     return fig
 
