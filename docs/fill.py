@@ -5,7 +5,8 @@
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
 a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table.
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
-model, in %. ``<!-- origins NAME,NAME -->`` says what made them. A test fails where a page is not up to date.
+model, in %, and the paper's. ``<!-- origins NAME,NAME -->`` says what made them. A test fails where a page is not up to
+date.
 """
 
 import json
@@ -16,7 +17,7 @@ import pandas as pd
 
 from jacobian_ensembles.metrics import MODEL_KEYS
 from jacobian_ensembles.sensitivity import model_name
-from jacobian_ensembles.tables import DATASET_TITLES, to_markdown
+from jacobian_ensembles.tables import DATASET_TITLES, paper_models, to_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(r"(<!-- (table|code|runs|origins) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -68,9 +69,12 @@ def _side_by_side(runs: list[str]) -> str:
         summary = _summary(run).set_index(MODEL_KEYS)
         both = zip(summary["clean_accuracy"], summary["mean_uap_accuracy"], strict=True)
         columns.append(pd.Series([f"{100 * c:.1f} / {100 * u:.1f}" for c, u in both], summary.index, name=run))
-    table = pd.concat(columns, axis=1).fillna("–").sort_index(level="dataset", ascending=False, sort_remaining=False)
+    table = pd.concat(columns, axis=1).sort_index(level="dataset", ascending=False, sort_remaining=False)
+    paper = paper_models().set_index(MODEL_KEYS).reindex(table.index)
+    table["*paper*"] = (paper["clean"].map(str) + " / " + paper["avg_uap"].map(str)).where(paper["clean"].notna())
+    table = table.fillna("–")
     models = [f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}" for r in table.index.to_frame().to_dict("records")]
-    return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs]]).rstrip()
+    return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs, "*paper*"]]).rstrip()
 
 
 def _table(content: str, columns: str | None) -> str:
