@@ -16,14 +16,13 @@ quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
 	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
 
-# two tests at a time; those that share the smoke run stay together, and come first
+# two tests at a time; those that share a run (marker xdist_group) stay together, and come first
 test: $(READY)
 	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadgroup tests/workflow tests/unit
 
-# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md); two files at a time,
-# because both mostly wait
+# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
 test-faults: $(READY)
-	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadgroup
 
 test-all: test test-faults
 
