@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -18,13 +19,15 @@ PARTS = ("Snakefile", "config.yaml", "environment.yml", "pyproject.toml", "src",
 
 
 class Repository:
-    """A copy of the repository in which Snakemake can be run and files can be edited."""
+    """A copy of the repository in which Snakemake can be run and files can be edited; one that exists is taken over."""
 
     def __init__(self, path: Path, configfile: str = "workflow/presets/smoke.yaml"):
         self.path = path
         self.configfile = configfile
         path.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
+            if (path / part).exists():
+                continue
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, path / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -135,18 +138,28 @@ def repository(tmp_path) -> Repository:
     return Repository(tmp_path / "repository")
 
 
+def finished(tmp_path_factory, configfile: str, data: Repository | None = None) -> Repository:
+    """A repository in which a configuration has run: once for all of pytest's processes, the others wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    name = Path(configfile).stem
+    with FileLock(root / f"{name}.lock"):
+        repo, log = Repository(root / name / "repository", configfile), root / f"{name}.log"
+        if not log.exists():
+            if data:
+                repo.share_data(data)
+            log.write_text(repo.run())
+    return repo
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Repository:
     """A copy of the repository in which the smoke preset has run from the download to the figures."""
-    repo = Repository(tmp_path_factory.mktemp("smoke") / "repository")
-    repo.log = repo.preset("smoke")
-    return repo
+    return finished(tmp_path_factory, "workflow/presets/smoke.yaml")
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, smoke) -> Repository:
     """A copy of the repository in which ``tiny.yaml``, two models, has run undisturbed. Not to be changed."""
-    repo = Repository(tmp_path_factory.mktemp("tiny") / "repository", str(HERE / "tiny.yaml"))
-    repo.share_data(smoke)
-    repo.run()
-    return repo
+    return finished(tmp_path_factory, str(HERE / "tiny.yaml"), smoke)
