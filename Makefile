@@ -16,13 +16,13 @@ quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
 	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
 
-# two tests at a time; those that share a run (marker xdist_group) stay together, and come first
+# two files at a time, those that run workflows first
 test: $(READY)
-	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadgroup tests/workflow tests/unit
+	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadfile tests/workflow tests/unit
 
 # what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
 test-faults: $(READY)
-	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadfile
 
 test-all: test test-faults
 

@@ -139,18 +139,17 @@ def repository(tmp_path) -> Repository:
 
 
 def finished(tmp_path_factory, configfile: str, data: Repository | None = None) -> Repository:
-    """A repository in which a configuration has run: once for all of pytest's processes, the others wait for it."""
-    root = tmp_path_factory.getbasetemp()
+    """A repository in which a configuration has run: once for all of pytest's processes, and a copy for each."""
+    name, root = Path(configfile).stem, tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    name = Path(configfile).stem
     with FileLock(root / f"{name}.lock"):
-        repo, log = Repository(root / name / "repository", configfile), root / f"{name}.log"
+        original, log = Repository(root / name / "repository", configfile), root / f"{name}.log"
         if not log.exists():
             if data:
-                repo.share_data(data)
-            log.write_text(repo.run())
-    return repo
+                original.share_data(data)
+            log.write_text(original.run())
+    return original.copy(tmp_path_factory.mktemp(name) / "repository")
 
 
 @pytest.fixture(scope="session")

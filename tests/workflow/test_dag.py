@@ -58,7 +58,7 @@ SMOKE = PAPER | {
 UP_TO_METRICS = {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "evaluate_ensemble"}
 UP_TO_METRICS |= {"craft_uaps", "select_worst_uap", "aggregate_metrics"}
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 
 def test_the_default_configuration_plans_the_papers_whole_grid(repository):

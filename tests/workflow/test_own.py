@@ -10,7 +10,7 @@ from test_reruns import GATHER
 
 from jacobian_ensembles.artifacts import load_tensors
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("own")]
+pytestmark = pytest.mark.workflow
 
 OVERLAY = {
     "run": {"name": "own"},

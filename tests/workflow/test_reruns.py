@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "check_claims": 1}
 GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "write_report": 1, "all": 1}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 
 def test_smoke_run_makes_every_figure_and_table(smoke):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import Repository
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0}
 SMALL = {

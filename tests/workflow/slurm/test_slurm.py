@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import HERE, Repository
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 
 SCRIPTS = Path(__file__).resolve().parent
 # a cluster without accounting, looked at more often than a real one should be
