@@ -33,6 +33,7 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles attack model.safetensors --eps 0.15 --seeds 5 -o uaps.safetensors
   jacobian-ensembles evaluate model.safetensors --uaps uaps.safetensors
   jacobian-ensembles report results/quick -o report.html
+  jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
   jacobian-ensembles info model.safetensors
 """
 _EPILOG = """\
@@ -255,6 +256,13 @@ def _report(args: argparse.Namespace) -> None:
     print(path)
 
 
+def _join(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.reference import join_runs
+
+    join_runs(args.parts, args.output)
+    print(args.output)
+
+
 def _info(args: argparse.Namespace) -> None:
     record = provenance({}, ", ".join(visible_gpus()) or "none", 1, 0)
     facts = {"jacobian-ensembles": record["package"], "commit": record["commit"], "python": record["python"]}
@@ -340,6 +348,9 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", _report, "Write the page of a finished run.", [settings])
     report.add_argument("folder", help="results/<run>")
     report.add_argument("-o", "--output", help="default: <folder>/report.html")
+    join = add("join", _join, "Put shipped runs together that computed different models of one grid.", [])
+    join.add_argument("parts", nargs="+", help="results/reference/<run>, two or more, with the same settings")
+    join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
     info = add("info", _info, "Versions and devices, and what a stored file is.", [])
     info.add_argument("files", nargs="*", help="files of the workflow or of these commands")
     return top

@@ -1,12 +1,13 @@
-"""Shipped results: what a reader needs of a finished run, small enough for the repository, and how to redraw it."""
+"""Shipped results: what a reader needs of a finished run, small enough for the repository; redrawn and joined."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import shutil
+import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from jacobian_ensembles.artifacts import ArtifactError, read_json, write_bytes, write_json, write_text
 from jacobian_ensembles.checksums import read_record, verify_checksum, write_checksums
 from jacobian_ensembles.claims import write_claims
-from jacobian_ensembles.config import Config, load_config
+from jacobian_ensembles.config import DATASETS, ENSEMBLES, Config, ConfigError, load_config
 from jacobian_ensembles.figures import FIGURES, plot_figure
 from jacobian_ensembles.metrics import CELL_KEYS
 from jacobian_ensembles.sensitivity import tabulate_spread
@@ -77,6 +78,14 @@ def _copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None
         write_bytes(target, source.read_bytes() + f"% {line}\n".encode())
 
 
+def _origin(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """The text of ``config.yaml``, and what a shipped file says of where it is from."""
+    settings = yaml.safe_dump(dict(config), sort_keys=False)
+    sha = hashlib.sha256(settings.encode()).hexdigest()
+    values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(commit[:12] for commit in commits))
+    return settings, dict(zip(_ORIGIN, values, strict=True))
+
+
 def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) -> None:
     """Copy the small outputs of a finished run to where the repository keeps them.
 
@@ -91,10 +100,8 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
         ArtifactError: If the run has no results.
     """
     root, target = Path(root), Path(target)
-    summary, settings = _summarize_provenance(root), yaml.safe_dump(dict(config), sort_keys=False)
-    sha, commits = hashlib.sha256(settings.encode()).hexdigest(), (c[:12] for c in summary["commit"])
-    values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(commits))
-    origin = dict(zip(_ORIGIN, values, strict=True))
+    summary = _summarize_provenance(root)
+    settings, origin = _origin(config, summary["commit"])
     for path in sorted(p for folder in _FOLDERS for p in (root / folder).glob("*")):
         (target / path.parent.name).mkdir(parents=True, exist_ok=True)
         _copy_stamped(path, target / path.relative_to(root), origin)
@@ -163,3 +170,112 @@ def _rebuild_tables_and_figures(source: Path, target: Path, config: Config) -> N
     if config.grid.repetitions > 1:
         weight = config.metrics.clean_weight
         tabulate_spread(metrics, tables / "spread.csv", tables / "spread.md", weight, confidence, run, banner)
+
+
+_MODELS = {"datasets", "ensembles", "members", "lambdas", "cells"}  # what may differ between the parts of a grid
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """What the parts of one run must have in common, by dotted key."""
+    shared = config.model_dump(mode="json", by_alias=True, exclude={"compute": True, "run": {"name"}, "grid": _MODELS})
+    flat = {"seed": shared.pop("seed")}
+    return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}
+
+
+def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
+    """The configuration of one run of all the models of its parts."""
+    first, *others = configs
+    for path in others:
+        ours, theirs = _settings(configs[first]), _settings(configs[path])
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise ConfigError(
+                    f"{path}: {key} is {theirs.get(key)!r}, in {first} it is {ours.get(key)!r}. Parts of one run "
+                    "differ in their models only."
+                )
+    owner: dict[Any, Path] = {}
+    for path, config in configs.items():
+        if config.trials or config.ablation:
+            raise ConfigError(f"{path}: runs with trials or an ablation cannot be joined.")
+        for cell in config.cells:
+            if owner.setdefault(cell, path) != path:
+                model = f"{cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}"
+                raise ConfigError(f"{path}: {model} is in {owner[cell]}, too. Each model may be in one part only.")
+    raw = configs[first].model_dump(mode="json", by_alias=True, exclude={"compute"})
+    grids = [config.grid for config in configs.values()]
+    for axis, known in (("datasets", DATASETS), ("ensembles", ENSEMBLES), ("members", ()), ("lambdas", ())):
+        values = dict.fromkeys(value for grid in grids for value in getattr(grid, axis))
+        raw["grid"][axis] = sorted(values, key=known.index if set(values) <= set(known) else None)
+    models = [cell for cell in owner if cell.repetition == 0]
+    raw["grid"]["cells"] = [cell.model_dump(mode="json", by_alias=True, exclude={"repetition"}) for cell in models]
+    raw["run"]["name"] = name
+    joined = load_config(raw)
+    if set(joined.grid.cells or ()) == set(joined.grid.product()):
+        raw["grid"]["cells"] = None
+    return raw
+
+
+def _joined_table(paths: Sequence[Path]) -> str:
+    """The rows of several tables, each still saying where it is from, in the order in which one run has them."""
+    table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
+    keys = [key for key in (*CELL_KEYS, "eps", "count", "attack_seed") if key in table.columns]
+    names = {"dataset", "ensemble"}
+    table = table.sort_values(keys, key=lambda column: column if column.name in names else column.astype(float))
+    return table.to_csv(index=False)
+
+
+def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
+    """Put shipped runs together that each computed some of the models of one grid, on several machines or days.
+
+    Args:
+        parts: Folders of :func:`ship_run` or of this function: different models, otherwise the same settings.
+        target: Folder to write, as :func:`ship_run` writes it; its name becomes the run's. It may be one of the parts,
+            which is then replaced. Rows of metrics keep the part and the commits they are from.
+
+    Raises:
+        ArtifactError: If a part was not shipped completely, or is damaged.
+        ConfigError: If settings differ, or a model is in two parts.
+    """
+    target = Path(target)
+    configs: dict[Path, Config] = {}
+    for part in map(Path, parts):
+        if not (part / "attack_seeds.csv").is_file():
+            raise ArtifactError(f"{part}: no attack_seeds.csv, so not a shipped run of models.")
+        configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text()))
+    if len(configs) < 2:
+        raise ArtifactError(f"Two shipped runs or more are needed to join. Got {len(configs)}.")
+    config = _joined_config(configs, target.name)
+    records = [read_json(part / "provenance.json") for part in configs]
+    record: dict[str, Any] = {}
+    for key in ("jobs", "hours"):
+        total: dict[str, float] = defaultdict(int)
+        for rule, value in (item for r in records for item in r[key].items()):
+            total[rule] = round(total[rule] + value, 3)
+        record[key] = dict(total)
+    record |= {"first_finished": min(r["first_finished"] for r in records)}
+    record |= {"last_finished": max(r["last_finished"] for r in records)}
+    sets = dict.fromkeys(key for r in records for key in r if key not in record)
+    record |= {key: sorted({value for r in records for value in r.get(key, [])}) for key in sets}
+    settings, origin = _origin(config, record["commit"])
+
+    with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
+        joined, drawn = Path(folder) / target.name, Path(folder) / "drawn"
+        (joined / "metrics").mkdir(parents=True)
+        (joined / "tables").mkdir()
+        for name in sorted({path.name for part in configs for path in (part / "metrics").glob("*.csv")}):
+            paths = [part / "metrics" / name for part in configs]
+            for path in paths:
+                if not path.is_file():
+                    raise ArtifactError(f"{path}: missing, while other parts have it. Was it shipped completely?")
+                verify_checksum(path)
+            write_text(joined / "metrics" / name, _joined_table(paths))
+        write_checksums(sorted((joined / "metrics").glob("*.csv")))
+        write_text(joined / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in configs]))
+        write_json(joined / "provenance.json", record)
+        write_text(joined / "config.yaml", settings)
+        rebuild_run(joined, drawn)
+        for path in sorted(p for kind in ("tables", "figures") for p in (drawn / kind).iterdir()):
+            _copy_stamped(path, joined / path.relative_to(drawn), origin)
+        if target.exists():
+            shutil.rmtree(target)
+        joined.rename(target)

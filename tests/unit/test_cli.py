@@ -93,6 +93,7 @@ def test_a_model_of_ones_own_is_attacked_and_evaluated(folder, capsys):
         (["evaluate", "own.py:wrong", "--dataset", "own.py:patches"], 2, "returned 3, where an nn.Module is needed"),
         (["attack", "own.py:mine", "--dataset", "own.py:patches", "--eps", "2"], 1, "eps must lie in (0, 1]"),
         (["report", "."], 1, "no finished run"),
+        (["join", ".", "more", "-o", "whole"], 1, "no attack_seeds.csv, so not a shipped run of models"),
     ],
 )
 def test_failures_are_one_clear_message_and_an_exit_code(folder, capsys, arguments, code, message):
@@ -114,14 +115,14 @@ def test_a_wrong_command_line_is_code_2(arguments, capsys):
     assert "usage: jacobian-ensembles" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "train", "attack", "evaluate", "report", "info"])
+@pytest.mark.parametrize("command", ["", "train", "attack", "evaluate", "report", "join", "info"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as error:
         main([*command.split(), "--help"])
     assert error.value.code == 0
     text = capsys.readouterr().out
     assert "Exit codes: 0 done" in text
-    assert command or all(name in text for name in ("train", "attack", "evaluate", "report", "info"))
+    assert command or all(name in text for name in ("train", "attack", "evaluate", "report", "join", "info"))
 
 
 def test_configurations_are_merged_as_snakemake_does_it(tmp_path):
