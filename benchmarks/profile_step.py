@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jacobian_ensembles.config import Training
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.training import apply_gradients, make_optimizer
 
 

@@ -24,7 +24,7 @@ from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.evaluation import correct
 from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.training import apply_gradients, make_optimizer
 from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.checkpoints import load_learners
 from jacobian_ensembles.extensions import resolve
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.methods import METHODS, Method
-from jacobian_ensembles.models import ARCHITECTURES, Builder, LeNet, build_nets
+from jacobian_ensembles.models import ARCHITECTURES, Builder, build_nets
 
 
 class Ensemble(nn.Module):

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jacobian_ensembles.models import LeNet, evaluating
+from jacobian_ensembles.lenet import LeNet
+from jacobian_ensembles.models import evaluating
 
 
 def unit_vectors(batch: int, classes: int, generator: torch.Generator) -> Tensor:
@@ -135,7 +136,7 @@ def loss_and_gradients(
     """The training loss of one learner, cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1), and its gradient.
 
     A :class:`LeNet` needs no automatic differentiation (see
-    :meth:`~jacobian_ensembles.models.Linearization.gradients`); any other module is differentiated twice.
+    :meth:`~jacobian_ensembles.lenet.Linearization.gradients`); any other module is differentiated twice.
 
     Args:
         model: A classifier from (B, ...) to logits (B, C).

@@ -22,8 +22,9 @@ from jacobian_ensembles.data import CLASSES, NORMALIZATION, class_count, load_sp
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.extensions import resolve, short_name
 from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.methods import METHODS, Method
-from jacobian_ensembles.models import ARCHITECTURES, Builder, LeNet, build_net, parameter_arrays
+from jacobian_ensembles.models import ARCHITECTURES, Builder, build_net, parameter_arrays
 from jacobian_ensembles.seeding import derive_seed
 
 log = logging.getLogger(__name__)

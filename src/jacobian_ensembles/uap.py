@@ -17,7 +17,8 @@ from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble, load_ensemble
 from jacobian_ensembles.evaluation import check_images, correct, perturb
 from jacobian_ensembles.extensions import resolve
-from jacobian_ensembles.models import LeNet, evaluating
+from jacobian_ensembles.lenet import LeNet
+from jacobian_ensembles.models import evaluating
 from jacobian_ensembles.records import save_uaps
 from jacobian_ensembles.seeding import derive_seed
 

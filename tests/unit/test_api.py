@@ -12,8 +12,8 @@ from torch import nn
 
 import jacobian_ensembles as je
 from jacobian_ensembles.config import Attack, Training
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.methods import Method
-from jacobian_ensembles.models import LeNet
 
 IMAGES, LABELS = patch_dataset(300, seed=0)
 QUICK = Attack(iterations=10, batch_size=50)

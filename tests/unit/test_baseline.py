@@ -10,7 +10,7 @@ from jacobian_ensembles.config import Attack
 from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.evaluation import correct, perturb
 from jacobian_ensembles.jacobian import loss_and_gradients
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.uap import craft_uaps, loss_gradient
 
 FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-13}, {"rtol": 1e-4, "atol": 1e-7}

@@ -8,7 +8,8 @@ from torch import nn
 from jacobian_ensembles.artifacts import ArtifactError
 from jacobian_ensembles.checkpoints import save_learners
 from jacobian_ensembles.ensembles import Ensemble, load_ensemble
-from jacobian_ensembles.models import LeNet, parameter_arrays
+from jacobian_ensembles.lenet import LeNet
+from jacobian_ensembles.models import parameter_arrays
 
 
 class Fixed(nn.Module):

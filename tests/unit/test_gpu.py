@@ -8,7 +8,7 @@ from jacobian_ensembles.config import Attack, Training
 from jacobian_ensembles.devices import prepare_device
 from jacobian_ensembles.ensembles import Ensemble
 from jacobian_ensembles.evaluation import correct
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.training import accuracy, train_learners
 from jacobian_ensembles.uap import craft_uaps, loss_gradient
 

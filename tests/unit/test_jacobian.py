@@ -20,7 +20,7 @@ from helpers_science import (
 from torch import nn
 
 from jacobian_ensembles.jacobian import exact_jacobian, loss_and_gradients, penalty_by_double_backward, unit_vectors
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 
 
 def lenet(activation="tanh", scaling=(0.0, 1.0), dropout=0.0):

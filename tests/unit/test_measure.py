@@ -4,8 +4,8 @@ from scipy import stats
 from torch import nn
 
 from jacobian_ensembles.jacobian import exact_jacobian, logit_jacobian
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.measure import jacobian_statistics
-from jacobian_ensembles.models import LeNet
 
 
 def nets(count):

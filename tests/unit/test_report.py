@@ -13,8 +13,9 @@ from PIL import Image
 
 from jacobian_ensembles.artifacts import ArtifactError, save_tensors, write_json
 from jacobian_ensembles.checkpoints import save_learners
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.metrics import aggregate_metrics, select_worst_uap
-from jacobian_ensembles.models import LeNet, parameter_arrays
+from jacobian_ensembles.models import parameter_arrays
 from jacobian_ensembles.provenance import provenance
 from jacobian_ensembles.records import save_clean, save_uaps
 from jacobian_ensembles.report import pareto_front, stages, write_report

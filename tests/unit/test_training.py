@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from helpers_science import give_biases, jacobians, patch_dataset, plain_lenet
 
 from jacobian_ensembles.config import Training
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.methods import bootstrap_indices
-from jacobian_ensembles.models import LeNet
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.training import (
     DivergedError,

@@ -15,7 +15,7 @@ from torch import nn
 from jacobian_ensembles import uap
 from jacobian_ensembles.config import Attack
 from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.models import LeNet
+from jacobian_ensembles.lenet import LeNet
 from jacobian_ensembles.uap import (
     _ascend,
     batches,
