@@ -54,7 +54,7 @@ CAPTIONS = {
     "theory": (
         "Theorem 3.1: how the norm of the Jacobian falls with M, measured.",
         "Measured expectation and variance of the squared Frobenius norm of the Jacobian against the number of "
-        "learners M, beside the bounds of Theorem 3.1.",
+        "learners M, beside the bounds of Theorem 3.1, for independent learners (dashed) and correlated ones (dotted).",
     ),
     "worst_of_k": (
         "The expected worst case of K attack seeds, against K.",

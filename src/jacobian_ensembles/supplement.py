@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,22 @@ from jacobian_ensembles.figures import ENSEMBLES, save_figure
 from jacobian_ensembles.metrics import MODEL_KEYS, read_table
 from jacobian_ensembles.sensitivity import ablation_means, model_name
 from jacobian_ensembles.tables import DATASET_TITLES, in_order, short_number
+from jacobian_ensembles.theory import frobenius_moments
 
 from matplotlib import pyplot as plt  # isort: skip - after figures, which chooses the backend
 from matplotlib.figure import Figure  # isort: skip
+
+
+def _correlated(row: Mapping[Any, Any], moment: str) -> float:
+    """A moment of ||J_F||_F^2 over a learner's own, for M learners as correlated as they were measured to be."""
+
+    def theorem(members: int, correlation: float) -> float:
+        weights = np.full(members, 1 / members)
+        moments = frobenius_moments(1, 1, row["mu"], row["sigma"], weights, correlation)
+        return float(getattr(moments, moment))
+
+    members = row["members"]
+    return theorem(members, row["cosine"] if members > 1 else 0.0) / theorem(1, 0.0)
 
 
 def plot_theory(jacobian: pd.DataFrame) -> Figure:
@@ -27,7 +41,8 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 
     Returns:
         A figure with two rows per dataset, a column per ensemble method, a line per lambda; the theorem's lower
-        bound, with mu and sigma estimated from the learners, is dashed.
+        bound, with mu and sigma estimated from the learners, is dashed. Dotted is the same for learners that are as
+        correlated as these were measured to be.
     """
     keys = [*MODEL_KEYS]
     numeric = [c for c in jacobian.columns if c not in (*keys, "repetition")]
@@ -49,8 +64,10 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
                 line = line.sort_values("members")
                 measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
                 bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
-                ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
+                correlated = [_correlated(row, moment) for row in line.to_dict("records")]
+                ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4)
                 ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.8)
+                ax.plot(line["members"], correlated, ":", color=colours[lam], linewidth=1.2)
             ax.set_xticks(sorted(table["members"].unique()))
             ax.set_ylim(0, 1.05)
             if row == 0:
@@ -59,9 +76,12 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
                 ax.set_xlabel("Learners M")
             if col == 0:
                 ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{symbol} ‖J_F‖² / {symbol} ‖J_i‖²")
-            if row == 0 and col == len(ensembles) - 1:
-                ax.plot([], [], "k--", linewidth=0.8, label="theorem, averaging")
-                ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    last = axes[0, -1]  # its legend is everyone's
+    for lam in lambdas:
+        last.plot([], [], "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
+    last.plot([], [], "k--", linewidth=0.8, label="theorem: independent\nlearners")
+    last.plot([], [], "k:", linewidth=1.2, label="as correlated as\nmeasured")
+    last.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
     return fig
 
 

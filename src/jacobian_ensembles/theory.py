@@ -40,11 +40,15 @@ def weight_bounds(weights: np.ndarray) -> tuple[float, float, float]:
     return 1 / len(weights), float(np.sum(weights**2)), 1.0
 
 
-def frobenius_moments(classes: int, inputs: int, mu: float, sigma: float, weights: np.ndarray) -> Moments:
+def frobenius_moments(
+    classes: int, inputs: int, mu: float, sigma: float, weights: np.ndarray, correlation: float = 0.0
+) -> Moments:
     """Moments of ||J_F||_F^2 when the entries of every J_i are independent N(mu, sigma^2).
 
     The entries of J_F = sum_i c_i J_i are then N(mu, t) with t = sigma^2 sum c_i^2, so each square has mean
-    t + mu^2 and variance 4 mu^2 t + 2 t^2, and CD of them add up (the proof of Theorem 3.1).
+    t + mu^2 and variance 4 mu^2 t + 2 t^2, and CD of them add up (the proof of Theorem 3.1). Where the same entry of
+    two learners is correlated, t = sigma^2 (sum c_i^2 + correlation (1 - sum c_i^2)): the theorem without one of its
+    assumptions, that learners are independent of each other.
 
     Args:
         classes: C.
@@ -52,11 +56,19 @@ def frobenius_moments(classes: int, inputs: int, mu: float, sigma: float, weight
         mu: Mean of the entries.
         sigma: Standard deviation of the entries, >= 0.
         weights: (M,) positive weights of sum 1.
+        correlation: Between the same entry of any two learners, in [-1/(M-1), 1]; 0 in the paper.
 
     Returns:
         Expectation and variance.
+
+    Raises:
+        ValueError: If the weights are no convex combination, or no M variables can be so correlated.
     """
-    t = sigma**2 * float(np.sum(check_weights(weights) ** 2))
+    squares = float(np.sum(check_weights(weights) ** 2))
+    lowest = -1 / (len(weights) - 1) if len(weights) > 1 else -1.0
+    if not lowest <= correlation <= 1:
+        raise ValueError(f"correlation must lie in [{lowest:g}, 1] for {len(weights)} learners. Got {correlation:g}.")
+    t = sigma**2 * (squares + correlation * (1 - squares))
     n = classes * inputs
     return Moments(n * (t + mu**2), n * (4 * mu**2 * t + 2 * t**2))
 

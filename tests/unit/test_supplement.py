@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pandas as pd
 import pytest
@@ -23,7 +24,8 @@ def jacobian():
     for source, power in (("ensemble", 0.5), ("lower", 1)):
         for moment, factor in (("mean", 1), ("variance", 2)):
             table[f"{source}_{moment}"] = table["members"].astype(float) ** (-power * factor)
-    return table.assign(learner_mean=1.0, learner_variance=1.0, upper_mean=1.0, upper_variance=1.0, images=50)
+    table = table.assign(learner_mean=1.0, learner_variance=1.0, upper_mean=1.0, upper_variance=1.0, images=50)
+    return table.assign(mu=0.0, sigma=0.5, cosine=[0.4 if m > 1 else math.nan for m in table["members"]])
 
 
 def ablation():
@@ -55,6 +57,16 @@ def test_theory_shows_measured_ratios_and_the_bound():
     assert measured.get_ydata().tolist() == pytest.approx([1, 3**-0.5])
     assert bound.get_ydata().tolist() == pytest.approx([1, 1 / 3])
     assert axes[2].lines[1].get_ydata().tolist() == pytest.approx([1, 1 / 9])
+    correlated = (1 + 2 * 0.4) / 3  # the variance of a mean of three with correlation 0.4
+    assert axes[0].lines[2].get_ydata().tolist() == pytest.approx([1, correlated])
+    assert axes[2].lines[2].get_ydata().tolist() == pytest.approx([1, correlated**2])
+
+
+def test_the_legend_of_theory_names_every_lambda_wherever_it_occurs():
+    table = jacobian()
+    table = table[(table["ensemble"] == "bagging") | (table["lambda"] == 0)]
+    (legend,) = [ax.get_legend() for ax in plot_theory(table).axes if ax.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["λ = 0", "λ = 0.1"]
 
 
 def test_ablation_has_a_panel_per_model_and_a_row_per_variant():

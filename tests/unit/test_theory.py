@@ -54,6 +54,22 @@ def test_moments_agree_with_monte_carlo(mu, sigma, weights):
     assert_moments_of(norms, got.mean, got.variance)
 
 
+@pytest.mark.parametrize("correlation", [-0.2, 0.4, 1.0])
+@pytest.mark.parametrize("weights", [[0.25] * 4, [0.7, 0.2, 0.1]])
+def test_moments_of_correlated_learners_agree_with_monte_carlo(weights, correlation):
+    members, rng = len(weights), np.random.default_rng(4)
+    covariance = 1.5**2 * (correlation + (1 - correlation) * np.eye(members))
+    entries = rng.multivariate_normal(np.full(members, 0.5), covariance, (40_000, 3 * 5))
+    got = frobenius_moments(3, 5, 0.5, 1.5, np.array(weights), correlation)
+    assert_moments_of(((entries @ weights) ** 2).sum(1), got.mean, got.variance)
+
+
+@pytest.mark.parametrize(("members", "correlation"), [(3, -0.6), (1, 1.1), (2, -1.01)])
+def test_a_correlation_that_no_learners_can_have_is_refused(members, correlation):
+    with pytest.raises(ValueError, match=r"correlation must lie in \["):
+        frobenius_moments(1, 1, 0.0, 1.0, np.full(members, 1 / members), correlation)
+
+
 @pytest.mark.parametrize("members", [2, 3, 9])
 def test_drawn_averages_reach_the_lower_bounds_and_single_learners_the_upper(members):
     lower, upper = theorem_bounds(3, 5, 0.5, 1.2, members)
