@@ -20,6 +20,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 ENSEMBLES = ("bagging", "snapshot", "voting")
@@ -139,6 +140,7 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
                 ax.annotate(
                     f"λ = {lam:g}", tuple(central), xytext=(5, -9),
                     textcoords="offset points", fontsize=7.5, color="0.15",
+                    path_effects=[withStroke(linewidth=1.8, foreground="white")],
                 )  # fmt: skip
             ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
             ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
