@@ -1,6 +1,7 @@
 """The package against straightforward PyTorch, as ratios measured side by side in one process.
 
     python benchmarks/speed.py --json benchmarks/speed.json
+    python benchmarks/speed.py --only M=1 training
 
 Each row times both sides alternately, so that whatever else the machine does falls on both, and prints the median
 of each and of their ratio with the range of the ratio over the repeats.
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import baseline
 import torch
@@ -31,6 +33,15 @@ from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
 CONV1, CONV2, LINEAR = 2 * 28 * 28 * 25 * 6, 2 * 10 * 10 * 150 * 16, 2 * (400 * 120 + 120 * 84 + 84 * 10)
 FORWARD = CONV1 + CONV2 + LINEAR
+
+
+class Row(NamedTuple):
+    """What is timed: both sides, how often, and the floating-point operations of one call."""
+
+    ours: Callable[[], object]
+    plain: Callable[[], object]
+    repeats: int
+    flops: int
 
 
 def alternate(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> dict[str, float]:
@@ -67,8 +78,8 @@ def our_step(
     return loss_gradient(model, perturb(x, delta, clip), labels, cap)
 
 
-def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
-    """UAP steps, whole UAPs and evaluation; each with its floating-point operations."""
+def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, Row]:
+    """UAP steps, whole UAPs and evaluation."""
     rows = {}
     x, y, delta = images[:200], labels[:200], 0.1 * torch.randn(1, 28, 28)
     for members in (1, 3, 9):
@@ -85,14 +96,14 @@ def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dic
                 partial(baseline.craft_uap, plain, images, labels, 0.15, 100, 12.0, clip),
             )
             flops = 2 * FORWARD * members * 200
-            rows[f"UAP step, {name}"] = alternate(*step, repeats), flops
-            rows[f"UAP of 100 steps, {name}"] = alternate(*whole, max(3, repeats // 5)), 100 * flops
+            rows[f"UAP step, {name}"] = Row(*step, repeats, flops)
+            rows[f"UAP of 100 steps, {name}"] = Row(*whole, max(3, repeats // 5), 100 * flops)
         evaluation = (
             partial(correct, ours, images, labels, delta[None], clip=False),
             partial(baseline.accuracy_under, plain, images, labels, delta),
         )
         name = f"evaluation, 10,000 images, M={members}"
-        rows[name] = alternate(*evaluation, max(3, repeats // 3)), FORWARD * members * 10_000
+        rows[name] = Row(*evaluation, max(3, repeats // 3), FORWARD * members * 10_000)
     return rows
 
 
@@ -119,7 +130,7 @@ def plain_tenth_of_an_epoch(
         baseline.training_step(net, optimizer, x, y, lambda_jr)
 
 
-def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, tuple[dict, float]]:
+def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dict[str, Row]:
     """A tenth of an epoch, 55 steps of 100 images, with and without the Jacobian term."""
     rows = {}
     for lambda_jr in (0.0, 0.1):
@@ -131,7 +142,7 @@ def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> d
         # forward, parameter and input gradients (none into the first layer); the regulariser's v^T J and J u besides
         flops = 3 * FORWARD - CONV1 + (4 * FORWARD if lambda_jr else 0)
         name = f"training, 1/10 epoch, {'with' if lambda_jr else 'without'} Jacobian term"
-        rows[name] = alternate(*sides, max(3, repeats // 3)), flops * 5500
+        rows[name] = Row(*sides, max(3, repeats // 3), flops * 5500)
     return rows
 
 
@@ -178,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="store the run here")
     parser.add_argument("--repeats", type=int, default=15, help="repeats of the shortest rows (default 15)")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="only the rows with one of these in their name")
     parser.add_argument("--threads", type=int, default=1, help="threads of this process (default 1)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -187,12 +199,16 @@ def main() -> None:
 
     peak = matrix_product_rate()
     rows = attack_rows(images, labels, args.repeats) | training_rows(images, labels, args.repeats)
-    print(f"float32 matrix product: {peak:.0f} GFLOP/s with {args.threads} thread(s)\n")
+    capability = torch.backends.cpu.get_cpu_capability()
+    print(f"{capability}, float32 matrix product: {peak:.0f} GFLOP/s with {args.threads} thread(s)\n")
     print("| operation | plain | ours | ratio (range) | GFLOP/s | of matrix product |")
     print("|---|---:|---:|---:|---:|---:|")
     record = {}
-    for name, (row, flops) in rows.items():
-        rate = flops / row["ours_s"] / 1e9
+    for name, timed in rows.items():
+        if args.only and not any(text in name for text in args.only):
+            continue
+        row = alternate(timed.ours, timed.plain, timed.repeats)
+        rate = timed.flops / row["ours_s"] / 1e9
         record[name] = {**row, "gflops": rate, "fraction_of_matrix_product": rate / peak}
         span = f"{row['ratio_low']:.1f}–{row['ratio_high']:.1f}"
         print(
@@ -209,6 +225,7 @@ def main() -> None:
             "platform": platform.platform(),
             "python": platform.python_version(),
             "torch": torch.__version__,
+            "capability": capability,
             "threads": args.threads,
             "matrix_product_gflops": peak,
         }
