@@ -200,7 +200,7 @@ class Attack(_Frozen):
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
-    iterations: PositiveInt = 100
+    iterations: Annotated[int, Field(ge=0), BeforeValidator(_whole)] = 100
     batch_size: PositiveInt = 200
     init: Literal["zero", "uniform", "sign"] = "zero"
     step: Annotated[float, Field(gt=0)] = 0.8

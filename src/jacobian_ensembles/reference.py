@@ -144,6 +144,7 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
         ("theory", target / "metrics" / "jacobian.csv"),
         ("worst_of_k", target / "metrics" / "worst_of_k.csv"),
         ("ablation", shipped / "tables" / "ablation.csv"),
+        ("budget", shipped / "tables" / "ablation.csv"),
     ):
         if table.exists():
             pdf, png = (target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png"))

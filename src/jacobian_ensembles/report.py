@@ -66,6 +66,11 @@ CAPTIONS = {
         "Dot plots of the accuracy under every variant of the attack, a panel per model: the worst and the mean of "
         "the attack seeds, beside clean accuracy.",
     ),
+    "budget": (
+        "Variants of the attack, against ε.",
+        "Line plots of the accuracy under the worst seed of every variant of the attack against eps, from clean "
+        "accuracy at 0, a panel per model.",
+    ),
 }
 
 

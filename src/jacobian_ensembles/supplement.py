@@ -124,6 +124,47 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
     return fig
 
 
+def plot_budget(ablation: pd.DataFrame) -> Figure:
+    """Accuracy under every variant of the attack against eps, a panel per model.
+
+    An attack that works comes down to chance as eps grows, is stronger with more steps, and far stronger than noise.
+
+    Args:
+        ablation: ``ablation.csv``.
+
+    Returns:
+        The figure: a line per variant for the worst of its seeds, from clean accuracy at eps = 0, and a band up to the
+        best of them.
+    """
+    table = ablation[ablation["repetition"] == ablation["repetition"].min()]
+    panels = list(table.groupby(MODEL_KEYS, sort=False))
+    variants = list(dict.fromkeys(table["variant"]))
+    styles = dict(zip(variants, sns.color_palette("viridis", len(variants)), strict=True))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(2.9 * columns + 1.4, 2.6 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+        clean = panel["clean_accuracy"].iloc[0]
+        for variant in variants:
+            line = panel[panel["variant"] == variant].sort_values("eps")
+            eps, worst, best = ([0.0, *line["eps"]], [clean, *line["worst_accuracy"]], [clean, *line["best_accuracy"]])
+            ax.plot(eps, 100 * np.array(worst), "o-", color=styles[variant], markersize=3.5, label=variant)
+            ax.fill_between(eps, 100 * np.array(worst), 100 * np.array(best), color=styles[variant], alpha=0.2, lw=0)
+        model = model_name(dict(zip(MODEL_KEYS, key, strict=True)))
+        ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model}", fontsize="medium")
+        ax.set_ylim(0, 102)
+        ax.set_xlabel("ε")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Accuracy, worst seed (%)")
+    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
 def plot_worst_of_k(table: pd.DataFrame) -> Figure:
     """How the expected worst case falls as attack seeds are added, a panel per dataset and eps.
 
@@ -168,6 +209,7 @@ def plot_worst_of_k(table: pd.DataFrame) -> Figure:
 SUPPLEMENT: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "theory": plot_theory,
     "ablation": plot_ablation,
+    "budget": plot_budget,
     "worst_of_k": plot_worst_of_k,
 }
 

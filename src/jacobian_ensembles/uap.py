@@ -141,7 +141,8 @@ def craft_uaps(
         images: (N, ...), in [0, 1], on the model's device.
         labels: (N,).
         eps: Radius, in (0, 1].
-        settings: Steps, batch, initialisation, cap, clip; None for the defaults of ``config.yaml``.
+        settings: Steps (with none, the start is returned: random noise, by which an attack is to be judged), batch,
+            initialisation, cap, clip; None for the defaults of ``config.yaml``.
         seeds: K generator seeds, one per perturbation.
         side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
             which more would slow down.
@@ -188,6 +189,8 @@ def _ascend(
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
     delta = delta.to(images.device)
+    if not settings.iterations:
+        return delta
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
     # to the device once, not once per step: the loop never waits for it
     plan = torch.stack([torch.cat(indices) for indices in zip(*streams, strict=True)]).to(images.device)

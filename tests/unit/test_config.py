@@ -266,6 +266,7 @@ def test_the_documented_values_are_the_defaults():
         ("table1", 12),
         ("grid", 2 * 3 * 4 * 5),
         ("ablation", 5),
+        ("sanity", 5),
         ("lambdas", 2 * 5),
         ("repetitions", 8 * 5),
         ("recipe", 2 * 3 * 4 * 3),

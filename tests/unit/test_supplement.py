@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from jacobian_ensembles.supplement import SUPPLEMENT, plot_ablation, plot_supplement, plot_theory, plot_worst_of_k
+from jacobian_ensembles.supplement import (
+    SUPPLEMENT,
+    plot_ablation,
+    plot_budget,
+    plot_supplement,
+    plot_theory,
+    plot_worst_of_k,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +53,7 @@ def worst_of_k():
     return pd.concat(parts)
 
 
-TABLES = {"theory": jacobian, "ablation": ablation, "worst_of_k": worst_of_k}
+TABLES = {"theory": jacobian, "ablation": ablation, "budget": ablation, "worst_of_k": worst_of_k}
 
 
 def test_theory_shows_measured_ratios_and_the_bound():
@@ -76,6 +83,17 @@ def test_ablation_has_a_panel_per_model_and_a_row_per_variant():
     assert [t.get_text() for t in panels[0].get_yticklabels()] == ["default", "clip"]
     worst = next(line for line in panels[0].lines if line.get_marker() == "o")
     assert worst.get_xdata().tolist() == pytest.approx([30, 50])
+
+
+def test_budget_has_a_panel_per_model_and_a_line_per_variant_from_clean_accuracy():
+    table = pd.concat([ablation(), ablation().assign(eps=0.1, worst_accuracy=0.6)])
+    fig = plot_budget(table)
+    panels = [ax for ax in fig.axes if ax.get_visible()]
+    assert len(panels) == 8
+    default, clip = panels[0].lines
+    assert default.get_xdata().tolist() == [0, 0.1, 0.15]
+    assert default.get_ydata().tolist() == pytest.approx([90, 60, 30])
+    assert clip.get_ydata().tolist() == pytest.approx([90, 60, 50])
 
 
 def test_worst_of_k_falls_from_zero():

@@ -242,6 +242,13 @@ def test_steps_add_up_as_their_rule_says(rule, iterations, reached):
     torch.testing.assert_close(delta, expected)
 
 
+def test_without_steps_the_start_is_returned_and_no_gradient_taken():
+    deltas, model = craft_linear(seeds=(0, 1), init="sign", iterations=0)
+    assert deltas.abs().unique().tolist() == pytest.approx([0.1])
+    assert not torch.equal(*deltas)
+    assert not model.seen
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("init", INITS)
 def test_clipping_does_not_stop_the_gradient_of_pixels_at_their_bound(value, init):

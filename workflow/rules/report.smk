@@ -1,7 +1,7 @@
 # The run as one page: results/<run>/report.html.
 
 
-extra_figures = ["worst_of_k", *(["ablation"] if cfg.ablation else [])]
+extra_figures = ["worst_of_k", *(["ablation", "budget"] if cfg.ablation else [])]
 
 
 rule write_report:

@@ -6,6 +6,7 @@ supplement = f"{paths.figures}/{{figure}}.{{kind}}"
 supplement_tables = {
     "theory": paths.jacobian_table,
     "ablation": f"{ablation_table}.csv",
+    "budget": f"{ablation_table}.csv",
     "worst_of_k": paths.worst_of_k,
 }
 
@@ -176,7 +177,7 @@ rule plot_supplement:
 rule ablation:
     input:
         expand(f"{ablation_table}.{{kind}}", kind=["csv", "md"]),
-        expand(supplement, figure="ablation", kind=["pdf", "png"]),
+        expand(supplement, figure=["ablation", "budget"], kind=["pdf", "png"]),
 
 
 rule spread:
