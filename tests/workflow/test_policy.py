@@ -2,11 +2,15 @@
 
 import ast
 import re
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", "theory", "claims", "ablation"}
@@ -73,6 +77,19 @@ def test_each_rule_runs_the_script_of_its_own_name(rules):
         name: f"{INHERITED.get(name, name)}.py" for name in jobs(rules)
     }
     assert {path.stem for path in SCRIPTS} == set(jobs(rules)) - set(INHERITED)
+
+
+def test_snakemake_looks_for_jobs_once_per_interval_however_often_it_is_told_to(rules):
+    scheduler = SimpleNamespace(_open_jobs=threading.Semaphore(0))
+    for looks in (1, 2):
+        for _ in range(20):
+            JobScheduler._schedule_reevalutation(scheduler, 0.1)
+        time.sleep(0.5)
+        assert scheduler._open_jobs._value == looks
+    JobScheduler._schedule_reevalutation(scheduler, 60)
+    JobScheduler._schedule_reevalutation(scheduler, 0.1)  # sooner than what is pending
+    time.sleep(0.5)
+    assert scheduler._open_jobs._value == 3
 
 
 def test_no_rule_runs_python_in_the_snakefile_or_a_shell(rules):

@@ -3,11 +3,14 @@ import base64
 import json
 import os
 import sys
+import threading
+import time
 import zlib
 from functools import cache
 
 import snakemake.jobs
 from snakemake.exceptions import WorkflowError
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -48,6 +51,24 @@ config["data"] = cfg.data.model_dump()
 # all behind it. It has no setting for this trigger that a workflow could make, so: no script is young. The parameter
 # `code` of each rule, see code(), takes its place.
 snakemake.jobs.get_script_mtime = lambda path: 0.0
+
+
+def look_again(scheduler, delay):
+    """Have Snakemake look for startable jobs in so many seconds, unless it is to look by then anyway.
+
+    Its own way sets a timer whenever it has looked, so that each finished job adds a chain of looks that never ends:
+    after 200 jobs it looked all the time, which took almost half a core.
+    """
+    now = time.monotonic()
+    if now < getattr(scheduler, "next_look", now) <= now + delay:
+        return
+    scheduler.next_look = now + delay
+    timer = threading.Timer(delay, scheduler._open_jobs.release)
+    timer.daemon = True
+    timer.start()
+
+
+JobScheduler._schedule_reevalutation = look_again
 
 paths = Layout(cfg.run.results, cfg.run.name)
 gpu_slot = int(wants_gpu(cfg.compute.device))
