@@ -349,7 +349,9 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("folder", help="results/<run>")
     report.add_argument("-o", "--output", help="default: <folder>/report.html")
     join = add("join", _join, "Put shipped runs together that computed different models of one grid.", [])
-    join.add_argument("parts", nargs="+", help="results/reference/<run>, two or more, with the same settings")
+    join.add_argument(
+        "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"
+    )
     join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
     info = add("info", _info, "Versions and devices, and what a stored file is.", [])
     info.add_argument("files", nargs="*", help="files of the workflow or of these commands")

@@ -22,6 +22,7 @@ from jacobian_ensembles.claims import write_claims
 from jacobian_ensembles.config import DATASETS, ENSEMBLES, Config, ConfigError, load_config
 from jacobian_ensembles.figures import FIGURES, plot_figure
 from jacobian_ensembles.metrics import CELL_KEYS
+from jacobian_ensembles.provenance import provenance
 from jacobian_ensembles.sensitivity import tabulate_spread
 from jacobian_ensembles.supplement import plot_supplement
 from jacobian_ensembles.tables import write_comparison, write_table1
@@ -228,10 +229,13 @@ def _joined_table(paths: Sequence[Path]) -> str:
 def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     """Put shipped runs together that each computed some of the models of one grid, on several machines or days.
 
+    A single run is drawn anew by the present code, in its place.
+
     Args:
         parts: Folders of :func:`ship_run` or of this function: different models, otherwise the same settings.
         target: Folder to write, as :func:`ship_run` writes it; its name becomes the run's. It may be one of the parts,
-            which is then replaced. Rows of metrics keep the part and the commits they are from.
+            which is then replaced. Rows of metrics keep the part and the commits they are from; tables and figures name
+            the commit that drew them, too.
 
     Raises:
         ArtifactError: If a part was not shipped completely, or is damaged.
@@ -243,8 +247,8 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
         if not (part / "attack_seeds.csv").is_file():
             raise ArtifactError(f"{part}: no attack_seeds.csv, so not a shipped run of models.")
         configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text()))
-    if len(configs) < 2:
-        raise ArtifactError(f"Two shipped runs or more are needed to join. Got {len(configs)}.")
+    if not configs:
+        raise ArtifactError("Shipped runs are needed to join. Got none.")
     config = _joined_config(configs, target.name)
     records = [read_json(part / "provenance.json") for part in configs]
     record: dict[str, Any] = {}
@@ -257,6 +261,8 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     record |= {"last_finished": max(r["last_finished"] for r in records)}
     sets = dict.fromkeys(key for r in records for key in r if key not in record)
     record |= {key: sorted({value for r in records for value in r.get(key, [])}) for key in sets}
+    drawn_by = provenance({}, "cpu", 1, 0.0)["commit"]
+    record["commit"] = sorted({*record["commit"], *([drawn_by] if drawn_by else [])})
     settings, origin = _origin(config, record["commit"])
 
     with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
