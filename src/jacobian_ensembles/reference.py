@@ -185,8 +185,11 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
-    """The configuration of one run of all the models of its parts."""
+    """The configuration of one run of all the models of its parts; of a single one, its own."""
     first, *others = configs
+    if not others and first.name == name:
+        own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text())
+        return own
     for path in others:
         ours, theirs = _settings(configs[first]), _settings(configs[path])
         for key in sorted(ours.keys() | theirs.keys()):
