@@ -5,8 +5,8 @@
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
 a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table.
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
-model, in %, and the paper's. ``<!-- origins NAME,NAME -->`` says what made them. A test fails where a page is not up to
-date.
+model, in %, and the paper's. ``<!-- origins NAME,NAME -->`` says what made them, ``<!-- theory NAME,NAME -->`` sets
+their Jacobians' moments beside Theorem 3.1. A test fails where a page is not up to date.
 """
 
 import json
@@ -17,10 +17,13 @@ import pandas as pd
 
 from jacobian_ensembles.metrics import MODEL_KEYS
 from jacobian_ensembles.sensitivity import model_name
+from jacobian_ensembles.supplement import correlated_ratio
 from jacobian_ensembles.tables import DATASET_TITLES, paper_models, to_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PIECE = re.compile(r"(<!-- (table|code|runs|origins) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PIECE = re.compile(
+    r"(<!-- (table|code|runs|origins|theory) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def filled(text: str) -> str:
@@ -28,8 +31,8 @@ def filled(text: str) -> str:
 
     def piece(match: re.Match[str]) -> str:
         opening, kind, path, columns, closing = match.groups()
-        if kind in ("runs", "origins"):
-            shown = (_side_by_side if kind == "runs" else _origins)(path.split(","))
+        if kind in ("runs", "origins", "theory"):
+            shown = {"runs": _side_by_side, "origins": _origins, "theory": _theory}[kind](path.split(","))
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text()}```"
@@ -75,6 +78,21 @@ def _side_by_side(runs: list[str]) -> str:
     table = table.fillna("–")
     models = [f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}" for r in table.index.to_frame().to_dict("records")]
     return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs, "*paper*"]]).rstrip()
+
+
+def _theory(runs: list[str]) -> str:
+    rows = []
+    for run in runs:
+        table = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv")
+        table = table[table["members"] > 1].groupby(MODEL_KEYS, as_index=False).mean(numeric_only=True)
+        for r in table.sort_values("dataset", ascending=False, kind="stable").to_dict("records"):
+            row = {"run": f"`{run}`", "model": f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}"}
+            for moment, symbol in (("mean", "E"), ("variance", "Var")):
+                row[f"{symbol}: measured"] = f"{r[f'ensemble_{moment}'] / r[f'learner_{moment}']:.3f}"
+                row[f"{symbol}: theorem"] = f"{r[f'lower_{moment}'] / r[f'upper_{moment}']:.3f}"
+                row[f"{symbol}: correlated"] = f"{correlated_ratio(r, moment):.3f}"
+            rows.append({**row, "correlation": f"{r['cosine']:.2f}", "excess kurtosis": f"{r['excess_kurtosis']:,.0f}"})
+    return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
 def _table(content: str, columns: str | None) -> str:

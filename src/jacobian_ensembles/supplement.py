@@ -21,8 +21,16 @@ from matplotlib import pyplot as plt  # isort: skip - after figures, which choos
 from matplotlib.figure import Figure  # isort: skip
 
 
-def _correlated(row: Mapping[Any, Any], moment: str) -> float:
-    """A moment of ||J_F||_F^2 over a learner's own, for M learners as correlated as they were measured to be."""
+def correlated_ratio(row: Mapping[Any, Any], moment: str) -> float:
+    """A moment of ||J_F||_F^2 over a learner's own, by Theorem 3.1 for learners as correlated as they were measured.
+
+    Args:
+        row: Of ``jacobian.csv``: ``members``, ``mu``, ``sigma`` and ``cosine``.
+        moment: ``mean`` or ``variance``.
+
+    Returns:
+        The ratio; 1 for a single learner.
+    """
 
     def theorem(members: int, correlation: float) -> float:
         weights = np.full(members, 1 / members)
@@ -64,7 +72,7 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
                 line = line.sort_values("members")
                 measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
                 bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
-                correlated = [_correlated(row, moment) for row in line.to_dict("records")]
+                correlated = [correlated_ratio(row, moment) for row in line.to_dict("records")]
                 ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4)
                 ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.8)
                 ax.plot(line["members"], correlated, ":", color=colours[lam], linewidth=1.2)
