@@ -167,6 +167,7 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
         ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model}", fontsize="medium")
         ax.set_ylim(0, 102)
         ax.set_xlabel("ε")
+        ax.tick_params(labelbottom=True)  # there may be no panel below it to bear them
     for ax in axes[:, 0]:
         ax.set_ylabel("Accuracy, worst seed (%)")
     axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
