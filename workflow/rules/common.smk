@@ -57,7 +57,7 @@ def look_again(scheduler, delay):
     """Have Snakemake look for startable jobs in so many seconds, unless it is to look by then anyway.
 
     Its own way sets a timer whenever it has looked, so that each finished job adds a chain of looks that never ends:
-    after 200 jobs it looked all the time, which took almost half a core.
+    after 300 jobs it looked all the time, which took almost half a core.
     """
     now = time.monotonic()
     if now < getattr(scheduler, "next_look", now) <= now + delay:
