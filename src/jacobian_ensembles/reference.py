@@ -187,6 +187,9 @@ def _settings(config: Config) -> dict[str, Any]:
 def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
     """The configuration of one run of all the models of its parts; of a single one, its own."""
     first, *others = configs
+    for path, config in configs.items():
+        if config.trials or config.ablation:  # their tables are not made from metrics
+            raise ConfigError(f"{path}: runs with trials or an ablation cannot be joined.")
     if not others and first.name == name:
         own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text())
         return own
@@ -200,8 +203,6 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
                 )
     owner: dict[Any, Path] = {}
     for path, config in configs.items():
-        if config.trials or config.ablation:
-            raise ConfigError(f"{path}: runs with trials or an ablation cannot be joined.")
         for cell in config.cells:
             if owner.setdefault(cell, path) != path:
                 model = f"{cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}"

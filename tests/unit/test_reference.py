@@ -217,6 +217,13 @@ def test_a_single_run_is_drawn_anew_in_its_place(parts, monkeypatch):
     assert "Run 'M3'" in (one / "tables/table1.md").read_text()
 
 
+def test_a_run_with_an_ablation_is_refused_even_alone(parts):
+    config = yaml.safe_load((parts[0] / "config.yaml").read_text()) | {"ablation": {"default": {}}}
+    (parts[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match="an ablation cannot be joined"):
+        join_runs(parts[:1], parts[0])
+
+
 def test_nothing_is_not_joined(tmp_path):
     with pytest.raises(ArtifactError, match="Got none"):
         join_runs([], tmp_path / "whole")
