@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+from snakemake.cli import parse_args
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -13,6 +15,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 import fill  # noqa: E402
 
 PAGES = [str(page.relative_to(ROOT)) for page in fill.pages()]
+PRESETS = [str(preset.relative_to(ROOT)) for preset in sorted((ROOT / "workflow" / "presets").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -35,6 +38,19 @@ def test_pictures_and_files_that_a_page_links_to_are_there(page):
     links = re.findall(r"\]\(([^)#\s]+)", text)
     missing = [link for link in links if "://" not in link and not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PRESETS, "config.yaml", "Snakefile"])
+def test_snakemake_commands_parse_and_name_rules_that_exist(page, monkeypatch):
+    monkeypatch.chdir(ROOT)  # profiles are read
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    files = [ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk")]
+    rules = {r for file in files for r in re.findall(r"^rule (\w+):", file.read_text(), re.M)}
+    text = (ROOT / page).read_text().replace("\\\n", "")
+    for command in re.findall(r"^(?:\$|#) .*?\bsnakemake ((?:-|[a-z_ ]+ --).*)", text, re.MULTILINE):
+        words = shlex.split(re.split(r" {3,}", command)[0])  # what the command does follows after a gap
+        _, options = parse_args(words)  # an option that takes several values swallows targets after it
+        assert all(target in rules or "/" in target for target in options.targets), command
 
 
 def test_columns_are_chosen_and_what_was_there_is_replaced(tmp_path, monkeypatch):
