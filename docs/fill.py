@@ -5,8 +5,9 @@
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
 a file of the repository. ``<!-- table PATH columns 0 2 -->`` takes some columns of a Markdown table.
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
-model, in %, and the paper's. ``<!-- origins NAME,NAME -->`` says what made them, ``<!-- theory NAME,NAME -->`` sets
-their Jacobians' moments beside Theorem 3.1. A test fails where a page is not up to date.
+model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
+``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
+beside Theorem 3.1. A test fails where a page is not up to date.
 """
 
 import json
@@ -22,7 +23,7 @@ from jacobian_ensembles.tables import DATASET_TITLES, paper_models, to_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|origins|theory) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- (table|code|runs|grid|origins|theory) (\S+)(?: columns ([\d ]+?))? -->\n).*?(<!-- end -->)", re.DOTALL
 )
 
 
@@ -31,8 +32,8 @@ def filled(text: str) -> str:
 
     def piece(match: re.Match[str]) -> str:
         opening, kind, path, columns, closing = match.groups()
-        if kind in ("runs", "origins", "theory"):
-            shown = {"runs": _side_by_side, "origins": _origins, "theory": _theory}[kind](path.split(","))
+        if kind in _OF_RUNS:
+            shown = _OF_RUNS[kind](path.split(","))
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text()}```"
@@ -66,18 +67,34 @@ def _origins(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
+def _accuracies(summary: pd.DataFrame) -> list[str]:
+    """Clean accuracy / mean accuracy under perturbation of every model, in %."""
+    both = zip(summary["clean_accuracy"], summary["mean_uap_accuracy"], strict=True)
+    return [f"{100 * clean:.1f} / {100 * uap:.1f}" for clean, uap in both]
+
+
 def _side_by_side(runs: list[str]) -> str:
     columns = []
     for run in runs:
         summary = _summary(run).set_index(MODEL_KEYS)
-        both = zip(summary["clean_accuracy"], summary["mean_uap_accuracy"], strict=True)
-        columns.append(pd.Series([f"{100 * c:.1f} / {100 * u:.1f}" for c, u in both], summary.index, name=run))
+        columns.append(pd.Series(_accuracies(summary), summary.index, name=run))
     table = pd.concat(columns, axis=1).sort_index(level="dataset", ascending=False, sort_remaining=False)
     paper = paper_models().set_index(MODEL_KEYS).reindex(table.index)
     table["*paper*"] = (paper["clean"].map(str) + " / " + paper["avg_uap"].map(str)).where(paper["clean"].notna())
     table = table.fillna("–")
     models = [f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}" for r in table.index.to_frame().to_dict("records")]
     return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs, "*paper*"]]).rstrip()
+
+
+def _grid(runs: list[str]) -> str:
+    summary = pd.concat([_summary(run) for run in runs])
+    lines = ["dataset", "ensemble", "members"]
+    table = summary.assign(shown=_accuracies(summary))
+    table = table.pivot_table(index=lines, columns="lambda", values="shown", aggfunc="first", fill_value="–")
+    table = table.sort_index(level="dataset", ascending=False, sort_remaining=False)
+    table.columns = [f"λ={value:.2f}" for value in table.columns]
+    models = [f"{DATASET_TITLES[dataset]}, {ensemble} M={members}" for dataset, ensemble, members in table.index]
+    return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *table.columns]]).rstrip()
 
 
 def _theory(runs: list[str]) -> str:
@@ -93,6 +110,9 @@ def _theory(runs: list[str]) -> str:
                 row[f"{symbol}: correlated"] = f"{correlated_ratio(r, moment):.3f}"
             rows.append({**row, "correlation": f"{r['cosine']:.2f}", "excess kurtosis": f"{r['excess_kurtosis']:,.0f}"})
     return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
+_OF_RUNS = {"runs": _side_by_side, "grid": _grid, "origins": _origins, "theory": _theory}
 
 
 def _table(content: str, columns: str | None) -> str:

@@ -82,6 +82,24 @@ def test_runs_stand_side_by_side_and_a_model_that_one_lacks_is_a_dash(tmp_path, 
     assert fill.filled("<!-- runs a,b -->\nold\n<!-- end -->") == f"<!-- runs a,b -->\n{expected}\n<!-- end -->"
 
 
+def test_a_grid_has_a_column_for_each_lambda(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "ROOT", tmp_path)
+    metrics = tmp_path / "results" / "reference" / "a" / "metrics"
+    metrics.mkdir(parents=True)
+    (metrics / "summary.csv").write_text(
+        "dataset,ensemble,members,lambda,clean_accuracy,mean_uap_accuracy\n"
+        "fashion_mnist,voting,1,0,0.9,0.2\nmnist,bagging,9,0.5,0.98,0.8\nmnist,voting,1,0,0.99,0.25\n"
+    )
+    expected = """
+| model | λ=0.00 | λ=0.50 |
+| --- | --- | --- |
+| MNIST, bagging M=9 | – | 98.0 / 80.0 |
+| MNIST, voting M=1 | 99.0 / 25.0 | – |
+| Fashion-MNIST, voting M=1 | 90.0 / 20.0 | – |
+"""
+    assert fill.filled("<!-- grid a -->\n<!-- end -->") == f"<!-- grid a -->\n{expected}\n<!-- end -->"
+
+
 def test_what_made_a_run_is_read_from_its_provenance(tmp_path, monkeypatch):
     monkeypatch.setattr(fill, "ROOT", tmp_path)
     run = tmp_path / "results" / "reference" / "a"
