@@ -268,7 +268,7 @@ def test_the_documented_values_are_the_defaults():
         ("ablation", 5),
         ("sanity", 5),
         ("lambdas", 2 * 5),
-        ("repetitions", 8 * 5),
+        ("repetitions", 9 * 5),
         ("recipe", 2 * 3 * 4 * 3),
     ],
 )
