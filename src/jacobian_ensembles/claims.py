@@ -60,7 +60,7 @@ def _difference_error(a: pd.Series, b: pd.Series, images: pd.Series | float) -> 
     """The standard error of the difference of two accuracies on ``images`` images, as if they were independent.
 
     Two models err on the same images, so the true error is smaller: what is called a significant difference is one
-    (C1), but claims that hold for want of a significant loss (C2, C5) have it the easier.
+    (C1), but claims that hold for want of a significant loss (C2, C5) pass the more easily.
     """
     return ((a * (1 - a) + b * (1 - b)) / images) ** 0.5
 

@@ -47,7 +47,7 @@ def test_snakemake_commands_parse_and_name_rules_that_exist(page, monkeypatch):
     files = [ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk")]
     rules = {r for file in files for r in re.findall(r"^rule (\w+):", file.read_text(), re.M)}
     text = (ROOT / page).read_text().replace("\\\n", "")
-    for command in re.findall(r"^(?:\$|#) .*?\bsnakemake ((?:-|[a-z_ ]+ --).*)", text, re.MULTILINE):
+    for command in re.findall(r"^(?:\$|#) .*?\bsnakemake ((?:-|[\w./ ]+ --).*)", text, re.MULTILINE):
         words = shlex.split(re.split(r" {3,}", command)[0])  # what the command does follows after a gap
         _, options = parse_args(words)  # an option that takes several values swallows targets after it
         assert all(target in rules or "/" in target for target in options.targets), command
