@@ -20,9 +20,9 @@ quick: $(READY)
 test: $(READY)
 	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadfile tests/workflow tests/unit
 
-# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md)
+# what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md): few, long tests
 test-faults: $(READY)
-	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "faults or slurm" --numprocesses 2 --dist worksteal
 
 test-all: test test-faults
 

@@ -139,9 +139,14 @@ def repository(tmp_path) -> Repository:
 
 
 def finished(tmp_path_factory, configfile: str, data: Repository | None = None) -> Repository:
-    """A repository in which a configuration has run: once for all of pytest's processes, and a copy for each."""
+    """A repository in which a configuration has run: once for all of pytest's processes, and a copy for each.
+
+    With FINISHED_RUNS, a folder, once for all calls of pytest: whoever sets it keeps the code as it is meanwhile.
+    """
     name, root = Path(configfile).stem, tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "FINISHED_RUNS" in os.environ:
+        root = Path(os.environ["FINISHED_RUNS"])
+    elif "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
     with FileLock(root / f"{name}.lock"):
         original, log = Repository(root / name / "repository", configfile), root / f"{name}.log"
