@@ -60,7 +60,7 @@ def _origins(runs: list[str]) -> str:
             "attack seeds": summary["seeds"].max(),
             "jobs": sum(made["jobs"].values()),
             "core-hours": f"{sum(made['hours'].values()):.1f}",
-            "commits": ", ".join(f"`{commit[:7]}`" for commit in made["commit"]),
+            "commits": ", ".join(f"`{commit[:7]}{commit[40:]}`" for commit in made["commit"]),
             "finished": made["last_finished"][:10],
         }
         rows.append(row)

@@ -83,7 +83,8 @@ def _origin(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dic
     """The text of ``config.yaml``, and what a shipped file says of where it is from."""
     settings = yaml.safe_dump(dict(config), sort_keys=False)
     sha = hashlib.sha256(settings.encode()).hexdigest()
-    values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(commit[:12] for commit in commits))
+    short = " ".join(commit[:12] + commit[40:] for commit in commits)  # 40 digits, and perhaps -dirty
+    values = (config["run"]["name"], str(config["seed"]), sha[:12], short)
     return settings, dict(zip(_ORIGIN, values, strict=True))
 
 
