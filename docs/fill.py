@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from jacobian_ensembles.metrics import MODEL_KEYS
+from jacobian_ensembles.reference import short_commit
 from jacobian_ensembles.sensitivity import model_name
 from jacobian_ensembles.supplement import correlated_ratio
 from jacobian_ensembles.tables import DATASET_TITLES, paper_models, to_markdown
@@ -60,7 +61,7 @@ def _origins(runs: list[str]) -> str:
             "attack seeds": summary["seeds"].max(),
             "jobs": sum(made["jobs"].values()),
             "core-hours": f"{sum(made['hours'].values()):.1f}",
-            "commits": ", ".join(f"`{commit[:7]}{commit[40:]}`" for commit in made["commit"]),
+            "commits": ", ".join(f"`{short_commit(commit, 7)}`" for commit in made["commit"]),
             "finished": made["last_finished"][:10],
         }
         rows.append(row)

@@ -79,12 +79,16 @@ def _copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None
         write_bytes(target, source.read_bytes() + f"% {line}\n".encode())
 
 
+def short_commit(commit: str, digits: int) -> str:
+    """The first digits of a commit's 40, and the ``-dirty`` that may follow them."""
+    return commit[:digits] + commit[40:]
+
+
 def _origin(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dict[str, str]]:
     """The text of ``config.yaml``, and what a shipped file says of where it is from."""
     settings = yaml.safe_dump(dict(config), sort_keys=False)
     sha = hashlib.sha256(settings.encode()).hexdigest()
-    short = " ".join(commit[:12] + commit[40:] for commit in commits)  # 40 digits, and perhaps -dirty
-    values = (config["run"]["name"], str(config["seed"]), sha[:12], short)
+    values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(short_commit(c, 12) for c in commits))
     return settings, dict(zip(_ORIGIN, values, strict=True))
 
 
