@@ -71,6 +71,14 @@ def _against(models: pd.DataFrame, keys: list[str], column: str, where: str, val
     return models[~base].merge(models.loc[base, [*keys, column]], on=keys, suffixes=("", "_base"), validate="m:1")
 
 
+def _mean_by(change: pd.Series, models: pd.DataFrame, *keys: str) -> str:
+    """The mean change in points of every dataset (and method): "MNIST bagging +0.2, ..."."""
+    return ", ".join(
+        " ".join([DATASET_TITLES[str(dataset)], *map(str, rest), _points(change[group.index].mean())])
+        for (dataset, *rest), group in models.groupby(list(keys))
+    )
+
+
 def _large_lambda_costs_clean_accuracy(models: pd.DataFrame) -> tuple[str, str, str]:
     keys = ["dataset", "ensemble", "members"]
     largest = models["lambda"].max()
@@ -82,10 +90,7 @@ def _large_lambda_costs_clean_accuracy(models: pd.DataFrame) -> tuple[str, str, 
     change = pairs["clean_accuracy"] - pairs["clean_accuracy_base"]
     error = _difference_error(pairs["clean_accuracy"], pairs["clean_accuracy_base"], pairs["images"])
     worse = change < -_Z * error
-    by_set = ", ".join(
-        f"{DATASET_TITLES[name]} {_points(change[group.index].mean())}" for name, group in pairs.groupby("dataset")
-    )
-    evidence = f"λ = {largest:g} against 0, mean change in points: {by_set}; "
+    evidence = f"λ = {largest:g} against 0, mean change in points: {_mean_by(change, pairs, 'dataset')}; "
     evidence += f"significantly worse in {worse.sum()} of {len(pairs)} settings."
     return evidence, "Difference of two proportions, 95 %, per (dataset, method, M).", _verdict(worse.mean())
 
@@ -102,13 +107,8 @@ def _small_lambda_is_free(models: pd.DataFrame) -> tuple[str, str, str]:
     change = best["clean_accuracy"] - best["clean_accuracy_base"]
     error = _difference_error(best["clean_accuracy"], best["clean_accuracy_base"], best["images"])
     free = change >= -_Z * error
-    by_set = ", ".join(
-        f"{DATASET_TITLES[name]} {_points(change[group.index].mean())}" for name, group in best.groupby("dataset")
-    )
-    evidence = (
-        f"Best λ in (0, 0.1] against 0, mean change in points: {by_set}; no significant loss in {free.sum()} of "
-        f"{len(best)} settings, any gain in {(change > 0).sum()}."
-    )
+    evidence = f"Best λ in (0, 0.1] against 0, mean change in points: {_mean_by(change, best, 'dataset')}; "
+    evidence += f"no significant loss in {free.sum()} of {len(best)} settings, any gain in {(change > 0).sum()}."
     return (
         evidence,
         "Difference of two proportions, 95 %, of the best small λ per (dataset, method, M).",
@@ -123,11 +123,8 @@ def _ensembles_beat_one(table: pd.DataFrame, keys: list[str], column: str, neede
     change = pairs[column] - pairs[f"{column}_base"]
     better = change > 0
     p = stats.wilcoxon(change).pvalue if len(change) > 5 and (change != 0).any() else np.nan
-    by_method = ", ".join(
-        f"{DATASET_TITLES[d]} {e} {_points(change[group.index].mean())}"
-        for (d, e), group in pairs.groupby(["dataset", "ensemble"])
-    )
-    evidence = f"Better in {better.sum()} of {len(pairs)} settings; mean change in points: {by_method}."
+    means = _mean_by(change, pairs, "dataset", "ensemble")
+    evidence = f"Better in {better.sum()} of {len(pairs)} settings; mean change in points: {means}."
     test = "Pairs (dataset, method, λ" + (", ε" if "eps" in keys else "") + "; M > 1 against M = 1)"
     # settings share learners, and images, so the p value is a guide, not a guarantee
     test += "" if np.isnan(p) else f"; Wilcoxon signed-rank p = {p:.2g}"
