@@ -133,15 +133,18 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
                 style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
                 legend="full" if last else False, ax=ax,
             )  # fmt: skip
-            # one label per lambda, at its most central point: a label on each of them could not be read
-            for lam, points in here.groupby("lambda"):
+            # one label per lambda, at its most central point: a label on each of them could not be read. Neighbours,
+            # which may lie close to each other, have theirs on different sides.
+            for i, (lam, points) in enumerate(here.groupby("lambda")):
                 xy = points[["x", "y"]]
                 central = xy.loc[(xy - xy.median()).pow(2).sum(axis=1).idxmin()]
+                shift, side = (-5, "right") if i % 2 else (5, "left")
                 ax.annotate(
-                    f"λ = {lam:g}", tuple(central), xytext=(5, -9),
+                    f"λ = {lam:g}", tuple(central), xytext=(shift, -9), ha=side,
                     textcoords="offset points", fontsize=7.5, color="0.15",
                     path_effects=[withStroke(linewidth=1.8, foreground="white")],
                 )  # fmt: skip
+            ax.margins(x=0.1)  # room for labels
             ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
             ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
             if row == 0:

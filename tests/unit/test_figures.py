@@ -56,6 +56,7 @@ def test_tradeoff_has_a_column_per_eps_and_a_label_per_lambda():
     for ax in fig.axes:
         assert [t.get_text() for t in ax.texts] == ["λ = 0", "λ = 0.1", "λ = 2"]
         assert len(ax.collections[0].get_offsets()) == 18
+        assert [t.get_horizontalalignment() for t in ax.texts] == ["left", "right", "left"]  # neighbours keep apart
     assert fig.axes[0].get_ylabel() == "MNIST\nClean accuracy (%)"
     assert fig.axes[2].get_xlabel() == "Accuracy under worst UAP (%)"
 
