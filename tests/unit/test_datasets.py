@@ -87,6 +87,16 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, published, name, kept):
         read_folder("mnist", tmp_path)
 
 
+def test_a_gzip_file_with_a_damaged_stream_is_refused(tmp_path, published):
+    write_folder(tmp_path, published["mnist"], gz=True)
+    path = tmp_path / f"{FILES['train_images']}.gz"
+    content = bytearray(path.read_bytes())
+    content[10] = 0xFF  # an invalid deflate block
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a whole gzip file"):
+        read_folder("mnist", tmp_path)
+
+
 def test_a_gzip_file_with_a_wrong_check_sum_is_refused(tmp_path, published):
     write_folder(tmp_path, published["mnist"], gz=True)
     path = tmp_path / f"{FILES['test_labels']}.gz"
@@ -143,6 +153,14 @@ def test_one_swapped_file_among_right_ones_is_recognised(tmp_path, published):
     write_folder(tmp_path, {**published["mnist"], "test_labels": published["fashion_mnist"]["test_labels"]})
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte is not .* it is a file of fashion_mnist"):
         read_folder("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_of_a_folder_with_both_datasets_the_right_files_are_read(tmp_path, published, dataset):
+    write_folder(tmp_path / "MNIST" / "raw", published["mnist"])
+    write_folder(tmp_path / "FashionMNIST" / "raw", published["fashion_mnist"])
+    arrays = read_folder(dataset, tmp_path)
+    assert np.array_equal(arrays["train_labels"], published[dataset]["train_labels"])
 
 
 def test_genuine_bytes_of_another_shape_than_the_code_expects_are_refused(tmp_path, published, monkeypatch):
@@ -354,24 +372,6 @@ def test_a_failed_download_leaves_no_file(tmp_path, published):
     with pytest.raises(DataError):
         download_dataset("mnist", tmp_path / "mnist.safetensors", tmp_path / "source")
     assert not (tmp_path / "mnist.safetensors").exists()
-
-
-def test_a_gzip_file_with_a_damaged_stream_is_refused(tmp_path, published):
-    write_folder(tmp_path, published["mnist"], gz=True)
-    path = tmp_path / f"{FILES['train_images']}.gz"
-    content = bytearray(path.read_bytes())
-    content[10] = 0xFF  # an invalid deflate block
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="not a whole gzip file"):
-        read_folder("mnist", tmp_path)
-
-
-@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_of_a_folder_with_both_datasets_the_right_files_are_read(tmp_path, published, dataset):
-    write_folder(tmp_path / "MNIST" / "raw", published["mnist"])
-    write_folder(tmp_path / "FashionMNIST" / "raw", published["fashion_mnist"])
-    arrays = read_folder(dataset, tmp_path)
-    assert np.array_equal(arrays["train_labels"], published[dataset]["train_labels"])
 
 
 @pytest.fixture
