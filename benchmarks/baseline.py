@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jacobian_ensembles.lenet import LeNet
+from jacobian_ensembles.models.lenet import LeNet
 
 
 class PlainLeNet(nn.Module):

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jacobian_ensembles.config import Training
-from jacobian_ensembles.devices import prepare_device
-from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
-from jacobian_ensembles.lenet import LeNet
-from jacobian_ensembles.training import apply_gradients, make_optimizer
+from jacobian_ensembles.experiment.config import Training
+from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.jacobian import unit_vectors
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.learner import apply_gradients, make_optimizer
+from jacobian_ensembles.training.objectives import loss_and_gradients
 
 
 class Stopwatch(TorchDispatchMode):

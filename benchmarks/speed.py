@@ -21,14 +21,16 @@ from typing import NamedTuple
 import baseline
 import torch
 
-from jacobian_ensembles.config import Attack, Training
-from jacobian_ensembles.devices import prepare_device
-from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.evaluation import correct
-from jacobian_ensembles.jacobian import loss_and_gradients, unit_vectors
-from jacobian_ensembles.lenet import LeNet
-from jacobian_ensembles.training import apply_gradients, make_optimizer
-from jacobian_ensembles.uap import craft_uaps, loss_gradient, perturb
+from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.sgd_uap import craft_uaps, perturb
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.evaluation.accuracy import correct
+from jacobian_ensembles.experiment.config import Attack, Training
+from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.jacobian import unit_vectors
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.learner import apply_gradients, make_optimizer
+from jacobian_ensembles.training.objectives import loss_and_gradients
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
 CONV1, CONV2, LINEAR = 2 * 28 * 28 * 25 * 6, 2 * 10 * 10 * 150 * 16, 2 * (400 * 120 + 120 * 84 + 84 * 10)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from jacobian_ensembles.metrics import MODEL_KEYS
-from jacobian_ensembles.reference import short_commit
-from jacobian_ensembles.sensitivity import model_name
-from jacobian_ensembles.supplement import correlated_ratio
-from jacobian_ensembles.tables import DATASET_TITLES, paper_models, to_markdown
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.paper.further_figures import correlated_ratio
+from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
+from jacobian_ensembles.paper.published import paper_models
+from jacobian_ensembles.shipping import short_commit
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jacobian_ensembles.datasets import read_image_folder
+from jacobian_ensembles.data.folders import read_image_folder
 
 
 def shapes(local_dir: str | Path | None) -> dict[str, np.ndarray]:

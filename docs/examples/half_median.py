@@ -6,7 +6,7 @@ grid: {ensembles: [voting, docs/examples/half_median.py:half_median]}
 import torch
 from torch import Tensor
 
-from jacobian_ensembles.methods import Method
+from jacobian_ensembles.ensembles.methods import Method
 
 
 def half(size: int, rng: torch.Generator) -> Tensor:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.config import Attack
-from jacobian_ensembles.evaluation import perturb
-from jacobian_ensembles.uap import batches, loss_gradient, project
+from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.sgd_uap import batches, project
+from jacobian_ensembles.evaluation.accuracy import perturb
+from jacobian_ensembles.experiment.config import Attack
 
 DECAY = 0.9
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.config import Attack
-from jacobian_ensembles.data import load_split
-from jacobian_ensembles.datasets import download_dataset
+from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.stages.download_dataset import download_dataset
+from jacobian_ensembles.stages.inputs import load_split
 
 DATA = Path("results/data/mnist.safetensors")
 

@@ -11,22 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jacobian_ensembles.api import Evaluation as Evaluation
-    from jacobian_ensembles.api import evaluate as evaluate
     from jacobian_ensembles.api import train_ensemble as train_ensemble
-    from jacobian_ensembles.ensembles import load_ensemble as load_ensemble
-    from jacobian_ensembles.jacobian import jacobian_norm as jacobian_norm
-    from jacobian_ensembles.uap import craft_uaps as craft_uaps
+    from jacobian_ensembles.attacks.sgd_uap import craft_uaps as craft_uaps
+    from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
+    from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
+    from jacobian_ensembles.evaluation.record import evaluate as evaluate
+    from jacobian_ensembles.stages.inputs import load_ensemble as load_ensemble
+    from jacobian_ensembles.stages.inputs import load_split as load_split
 
 __version__ = "0.1.0"
 
 #: The public interface: the module each name lives in.
 PUBLIC = {
-    "Evaluation": "api",
-    "craft_uaps": "uap",
-    "evaluate": "api",
-    "jacobian_norm": "jacobian",
-    "load_ensemble": "ensembles",
+    "Evaluation": "evaluation.record",
+    "craft_uaps": "attacks.sgd_uap",
+    "evaluate": "evaluation.record",
+    "jacobian_norm": "evaluation.jacobian_norms",
+    "load_ensemble": "stages.inputs",
+    "load_split": "stages.inputs",
     "train_ensemble": "api",
 }
 

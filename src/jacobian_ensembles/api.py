@@ -1,138 +1,21 @@
-"""The part of the public interface that the workflow has no use for: training in memory, evaluation as one record."""
+"""Training in memory, as the workflow trains its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.config import Training
-from jacobian_ensembles.data import validation_indices
-from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.evaluation import check_images, correct, predictions
-from jacobian_ensembles.extensions import resolve, short_name
-from jacobian_ensembles.methods import METHODS, Method
-from jacobian_ensembles.models import ARCHITECTURES, Builder, evaluating
-from jacobian_ensembles.training import train_learners
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model gets right, clean and under each of K perturbations.
-
-    Attributes:
-        labels: (N,) true classes.
-        predicted: (N,) predicted classes of the clean images.
-        correct: (K, N) booleans: whether each image is still classified rightly.
-        sizes: (K,) the L-infinity norm of each perturbation.
-    """
-
-    labels: np.ndarray
-    predicted: np.ndarray
-    correct: np.ndarray
-    sizes: np.ndarray
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Accuracy on the clean images, in [0, 1]."""
-        return float((self.predicted == self.labels).mean())
-
-    @property
-    def accuracies(self) -> np.ndarray:
-        """Accuracy under each perturbation: (K,), in [0, 1]."""
-        return np.asarray(self.correct.mean(axis=1))
-
-    @property
-    def worst(self) -> int:
-        """The index of the most harmful perturbation, the first of equals.
-
-        Raises:
-            ValueError: If no perturbation was evaluated.
-        """
-        if not len(self.correct):
-            raise ValueError("No perturbation was evaluated: pass deltas of shape (K, ...) to evaluate().")
-        return int(np.argmin(self.correct.sum(axis=1)))
-
-    @property
-    def worst_accuracy(self) -> float:
-        """Accuracy under the most harmful perturbation, in [0, 1]."""
-        return float(self.accuracies[self.worst])
-
-    def to_pandas(self, confidence: float = 0.95) -> pd.DataFrame:
-        """One row for the clean images and one per perturbation.
-
-        Args:
-            confidence: Level of the Wilson intervals over images.
-
-        Returns:
-            A frame indexed by ``clean``, 0, 1, ..., with columns ``size``, ``accuracy``, ``low`` and ``high``.
-        """
-        import pandas as pd
-
-        from jacobian_ensembles.metrics import wilson_interval
-
-        rows = np.vstack([(self.predicted == self.labels)[None], self.correct])
-        intervals = [wilson_interval(int(row.sum()), len(row), confidence) for row in rows]
-        return pd.DataFrame(
-            {"size": [0.0, *self.sizes], "accuracy": rows.mean(axis=1)},
-            index=pd.Index(["clean", *range(len(self.correct))], name="perturbation"),
-        ).assign(low=[low for low, _ in intervals], high=[high for _, high in intervals])
-
-    def per_class(self) -> pd.DataFrame:
-        """Accuracy per true class: a row per class, the columns of :meth:`to_pandas`'s index."""
-        import pandas as pd
-
-        rows = np.vstack([(self.predicted == self.labels)[None], self.correct])
-        table = pd.DataFrame(rows.T, columns=["clean", *range(len(self.correct))])
-        return table.groupby(pd.Series(self.labels, name="class")).mean()
-
-
-def evaluate(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    deltas: Tensor | None = None,
-    clip: bool = False,
-    batch: int | None = None,
-) -> Evaluation:
-    """Evaluate any classifier, clean and under perturbations.
-
-    Args:
-        model: Maps (B, ...) to scores (B, C); it is put in evaluation mode for the while.
-        images: (N, ...), float in [0, 1], on the model's device.
-        labels: (N,) integers.
-        deltas: (K, ...), K perturbations; None for the clean accuracy alone.
-        clip: Clip perturbed images to [0, 1].
-        batch: Images at a time; None for what suits the device.
-
-    Returns:
-        The record, as NumPy arrays.
-
-    Raises:
-        ValueError: If images are not in [0, 1], or shapes do not match.
-    """
-    check_images(images, labels)
-    if deltas is None:
-        deltas = images.new_zeros((0, *images.shape[1:]))
-    if deltas.shape[1:] != images.shape[1:]:
-        raise ValueError(
-            f"deltas must be (K, {tuple(images.shape[1:])}), one perturbation each. Got {tuple(deltas.shape)}."
-        )
-    deltas = deltas.to(images)
-    with evaluating(model):
-        return Evaluation(
-            labels=labels.cpu().numpy(),
-            predicted=predictions(model, images, batch).numpy(),
-            correct=correct(model, images, labels, deltas, clip, batch).numpy(),
-            sizes=deltas.abs().flatten(1).amax(1).cpu().numpy() if len(deltas) else np.zeros(0),
-        )
+from jacobian_ensembles.data.checks import check_images
+from jacobian_ensembles.data.splits import validation_indices
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.ensembles.methods import METHODS, Method
+from jacobian_ensembles.experiment.config import Training
+from jacobian_ensembles.experiment.extensions import resolve, short_name
+from jacobian_ensembles.models.registry import ARCHITECTURES, Builder
+from jacobian_ensembles.training.learner import train_learners
 
 
 def train_ensemble(
@@ -153,7 +36,8 @@ def train_ensemble(
     Args:
         images: (N, channels, height, width), float in [0, 1], on the device to train on.
         labels: (N,) integers in [0, C).
-        ensemble: ``bagging``, ``snapshot``, ``voting``, a reference, or a :class:`~jacobian_ensembles.methods.Method`.
+        ensemble: ``bagging``, ``snapshot``, ``voting``, a reference, or a
+            :class:`~jacobian_ensembles.ensembles.methods.Method`.
         members: M.
         lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0.
         architecture: ``lenet``, a reference, or a builder: called as ``builder(shape, classes, **options)``, it returns

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from tqdm import tqdm
 
-from jacobian_ensembles.artifacts import ArtifactError, load_tensors
-from jacobian_ensembles.config import Config, ConfigError, load_config
-from jacobian_ensembles.devices import NoFreeSlotError, claim_gpu, visible_gpus, wants_gpu
-from jacobian_ensembles.extensions import ExtensionError, resolve, short_name, source_file
-from jacobian_ensembles.layout import Layout
-from jacobian_ensembles.provenance import provenance
+from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+from jacobian_ensembles.experiment.devices import NoFreeSlotError, claim_gpu, visible_gpus, wants_gpu
+from jacobian_ensembles.experiment.extensions import ExtensionError, resolve, short_name, source_file
+from jacobian_ensembles.experiment.layout import Layout
+from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.storage.files import ArtifactError, load_tensors
 
 if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger("jacobian_ensembles")
-
 _DESCRIPTION = """\
 Train, attack and evaluate single models outside the workflow, with the same code and the same configuration.
 
@@ -143,7 +142,7 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
 
 def _data(cfg: Config, dataset: str) -> Path:
     """The stored dataset, obtained first where it is not there."""
-    from jacobian_ensembles.datasets import download_dataset
+    from jacobian_ensembles.stages.download_dataset import download_dataset
 
     path = Path(Layout(cfg.run.results, cfg.run.name).dataset.format(dataset=short_name(dataset)))
     if not path.is_file():
@@ -154,8 +153,8 @@ def _data(cfg: Config, dataset: str) -> Path:
 def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
-        from jacobian_ensembles.checkpoints import assemble_ensemble
-        from jacobian_ensembles.training import train_to_file
+        from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
+        from jacobian_ensembles.stages.train_learner import train_to_file
 
         data = _data(cfg, args.dataset)
         snapshots = args.members if args.ensemble == "snapshot" else None
@@ -180,7 +179,7 @@ def _is_stored(model: str) -> bool:
 def _load(args: argparse.Namespace, cfg: Config) -> nn.Module:
     from torch import nn
 
-    from jacobian_ensembles.ensembles import load_ensemble
+    from jacobian_ensembles.stages.inputs import load_ensemble
 
     if _is_stored(args.model):
         return load_ensemble(args.model, architecture=cfg.model.architecture, method=args.method)
@@ -215,14 +214,14 @@ def _attack(args: argparse.Namespace) -> None:
     dataset, cell = _spec(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
     with _device(cfg, args.threads) as device:
-        from jacobian_ensembles.uap import craft_to_file
+        from jacobian_ensembles.stages.craft_uaps import craft_to_file
 
         craft_to_file(
             _load(args, cfg), _data(cfg, dataset), args.output, cell=cell, eps=args.eps, first=0, last=args.seeds - 1,
             settings=cfg.attack, seed=cfg.seed, validation_images=cfg.data.validation_images,
             train_images=cfg.data.train_images, test_images=cfg.data.test_images, device=device,
         )  # fmt: skip
-    from jacobian_ensembles.records import load_uaps
+    from jacobian_ensembles.storage.predictions import load_uaps
 
     accuracies = load_uaps([args.output])[1].mean(axis=1)
     print(f"{args.output}: {args.seeds} perturbations, eps {args.eps:g}, worst accuracy {accuracies.min():.2%}")
@@ -234,9 +233,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     with _device(cfg, args.threads) as device:
         import torch
 
-        from jacobian_ensembles.api import evaluate
-        from jacobian_ensembles.data import load_split
-        from jacobian_ensembles.records import load_uaps
+        from jacobian_ensembles.evaluation.record import evaluate
+        from jacobian_ensembles.stages.inputs import load_split
+        from jacobian_ensembles.storage.predictions import load_uaps
 
         deltas = None if args.uaps is None else torch.from_numpy(load_uaps([args.uaps])[0]).to(device)
         x, y = load_split(_data(cfg, dataset), "test", cfg.data.validation_images, cfg.data.test_images)
@@ -249,7 +248,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set)
-    from jacobian_ensembles.report import report_of_folder
+    from jacobian_ensembles.stages.write_report import report_of_folder
 
     path = args.output or Path(args.folder) / "report.html"
     report_of_folder(args.folder, path, cfg)
@@ -257,7 +256,7 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _join(args: argparse.Namespace) -> None:
-    from jacobian_ensembles.reference import join_runs
+    from jacobian_ensembles.shipping import join_runs
 
     join_runs(args.parts, args.output)
     print(args.output)

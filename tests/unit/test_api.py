@@ -11,9 +11,9 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.config import Attack, Training
-from jacobian_ensembles.lenet import LeNet
-from jacobian_ensembles.methods import Method
+from jacobian_ensembles.ensembles.methods import Method
+from jacobian_ensembles.experiment.config import Attack, Training
+from jacobian_ensembles.models.lenet import LeNet
 
 IMAGES, LABELS = patch_dataset(300, seed=0)
 QUICK = Attack(iterations=10, batch_size=50)

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from helpers_science import ACTIVATIONS, SCALINGS, dyadic, give_biases, single_tap, textured, with_blank_background
 
-from jacobian_ensembles.config import Attack
-from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.evaluation import correct, perturb
-from jacobian_ensembles.jacobian import loss_and_gradients
-from jacobian_ensembles.lenet import LeNet
-from jacobian_ensembles.uap import craft_uaps, loss_gradient
+from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.sgd_uap import craft_uaps
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.evaluation.accuracy import correct, perturb
+from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.objectives import loss_and_gradients
 
 FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-13}, {"rtol": 1e-4, "atol": 1e-7}
 

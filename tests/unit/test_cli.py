@@ -12,8 +12,8 @@ from helpers_science import patch_dataset
 
 from jacobian_ensembles import cli
 from jacobian_ensembles.cli import main, merge, read_config
-from jacobian_ensembles.config import ConfigError
-from jacobian_ensembles.records import load_uaps
+from jacobian_ensembles.experiment.config import ConfigError
+from jacobian_ensembles.storage.predictions import load_uaps
 
 OWN_DATA = """
 import numpy as np

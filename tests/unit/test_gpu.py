@@ -4,13 +4,14 @@ import pytest
 import torch
 from helpers_science import give_biases, textured
 
-from jacobian_ensembles.config import Attack, Training
-from jacobian_ensembles.devices import prepare_device
-from jacobian_ensembles.ensembles import Ensemble
-from jacobian_ensembles.evaluation import correct
-from jacobian_ensembles.lenet import LeNet
-from jacobian_ensembles.training import accuracy, train_learners
-from jacobian_ensembles.uap import craft_uaps, loss_gradient
+from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.sgd_uap import craft_uaps
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.evaluation.accuracy import correct
+from jacobian_ensembles.experiment.config import Attack, Training
+from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.learner import accuracy, train_learners
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,8 +6,8 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.config import Attack, Training
-from jacobian_ensembles.uap import project
+from jacobian_ensembles.attacks.sgd_uap import project
+from jacobian_ensembles.experiment.config import Attack, Training
 
 pytestmark = pytest.mark.peers
 
@@ -45,7 +45,7 @@ def test_the_toolbox_finds_the_same_accuracy_for_our_perturbations(model, peer):
 
 def test_the_toolbox_takes_the_same_gradient(model, peer):
     """Its loss gradient, by automatic differentiation, against our explicit one."""
-    from jacobian_ensembles.uap import loss_gradient
+    from jacobian_ensembles.attacks.losses import loss_gradient
 
     x, y = TEST[0][:50], TEST[1][:50]
     theirs = torch.from_numpy(peer.loss_gradient(x.numpy(), nn.functional.one_hot(y, 10).numpy())).sum(0)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import Repository
 
-from jacobian_ensembles.checkpoints import load_learners
+from jacobian_ensembles.storage.learners import load_learners
 
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 

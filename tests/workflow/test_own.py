@@ -8,7 +8,7 @@ import yaml
 from conftest import ROOT
 from test_reruns import GATHER
 
-from jacobian_ensembles.artifacts import load_tensors
+from jacobian_ensembles.storage.files import load_tensors
 
 pytestmark = pytest.mark.workflow
 

@@ -14,10 +14,10 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from jacobian_ensembles.config import DATASETS, ConfigError, load_config
-from jacobian_ensembles.devices import wants_gpu
-from jacobian_ensembles.layout import WILDCARDS, Layout, cell_wildcards, number_token
-from jacobian_ensembles.source import extension_digest, script_digest
+from jacobian_ensembles.experiment.config import ConfigError, DATASETS, load_config
+from jacobian_ensembles.experiment.devices import wants_gpu
+from jacobian_ensembles.experiment.layout import Layout, WILDCARDS, cell_wildcards, number_token
+from jacobian_ensembles.experiment.code_digest import extension_digest, script_digest
 
 scripts = Path(workflow.basedir) / "workflow" / "scripts"
 

@@ -13,10 +13,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from jacobian_ensembles.artifacts import write_json
-from jacobian_ensembles.devices import claim_gpu
-from jacobian_ensembles.provenance import provenance
-from jacobian_ensembles.source import script_digest
+from jacobian_ensembles.experiment.code_digest import script_digest
+from jacobian_ensembles.experiment.devices import claim_gpu
+from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.storage.files import write_json
 
 
 @contextmanager

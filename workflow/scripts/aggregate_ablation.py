@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.sensitivity import aggregate_ablation
+    from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 
     aggregate_ablation(
         snakemake.input.metrics,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.metrics import aggregate_jacobian
+    from jacobian_ensembles.stages.aggregate_jacobian import aggregate_jacobian
 
     aggregate_jacobian(
         snakemake.input.statistics,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.metrics import aggregate_metrics
+    from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 
     aggregate_metrics(
         snakemake.input.clean,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.claims import write_claims
+    from jacobian_ensembles.stages.check_claims import write_claims
 
     write_claims(
         snakemake.input.metrics,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.tables import write_comparison
+    from jacobian_ensembles.stages.compare_with_paper import write_comparison
 
     write_comparison(
         snakemake.input.summary,

@@ -3,8 +3,8 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.config import Attack
-    from jacobian_ensembles.uap import craft_to_file
+    from jacobian_ensembles.experiment.config import Attack
+    from jacobian_ensembles.stages.craft_uaps import craft_to_file
 
     craft_to_file(
         snakemake.input.ensemble,

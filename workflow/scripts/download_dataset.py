@@ -3,6 +3,6 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.datasets import download_dataset
+    from jacobian_ensembles.stages.download_dataset import download_dataset
 
     download_dataset(snakemake.wildcards.dataset, snakemake.output.dataset, snakemake.config["data"]["local_dir"])

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.evaluation import evaluate_to_file
+    from jacobian_ensembles.stages.evaluate_ensemble import evaluate_to_file
 
     evaluate_to_file(
         snakemake.input.ensemble,

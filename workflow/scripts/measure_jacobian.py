@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.measure import measure_to_file
+    from jacobian_ensembles.stages.measure_jacobian import measure_to_file
 
     measure_to_file(
         snakemake.input.ensemble,

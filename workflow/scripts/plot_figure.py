@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.figures import plot_figure
+    from jacobian_ensembles.stages.plot_figure import plot_figure
 
     plot_figure(
         snakemake.wildcards.figure,

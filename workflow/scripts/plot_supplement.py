@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.supplement import plot_supplement
+    from jacobian_ensembles.stages.plot_supplement import plot_supplement
 
     plot_supplement(
         snakemake.wildcards.figure,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.sensitivity import tabulate_spread
+    from jacobian_ensembles.stages.tabulate_spread import tabulate_spread
 
     tabulate_spread(
         snakemake.input.metrics,

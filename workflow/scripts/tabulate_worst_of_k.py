@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.sensitivity import tabulate_worst_of_k
+    from jacobian_ensembles.stages.tabulate_worst_of_k import tabulate_worst_of_k
 
     tabulate_worst_of_k(
         snakemake.input.records,

@@ -3,8 +3,8 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.config import Model, Training
-    from jacobian_ensembles.training import train_to_file
+    from jacobian_ensembles.experiment.config import Model, Training
+    from jacobian_ensembles.stages.train_learner import train_to_file
 
     train_to_file(
         snakemake.input.dataset,

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.report import write_report
+    from jacobian_ensembles.stages.write_report import write_report
 
     settings = dict(snakemake.params.items())
     del settings["code"]

@@ -3,7 +3,7 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.tables import write_table1
+    from jacobian_ensembles.stages.write_table import write_table1
 
     write_table1(
         snakemake.input.summary,

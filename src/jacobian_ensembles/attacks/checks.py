@@ -1,0 +1,13 @@
+"""Checks on what an attack returns."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def _check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
+    if tuple(deltas.shape) != shape:
+        raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {tuple(deltas.shape)}.")
+    largest = deltas.abs().max().item()
+    if not largest <= eps * (1 + 1e-6):
+        raise ValueError(f"{method}: it returned a perturbation of size {largest:g}, where eps is {eps:g}.")

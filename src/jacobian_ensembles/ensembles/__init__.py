@@ -1,0 +1,1 @@
+"""Ensembles: convex combinations of learners, and the methods that make them."""

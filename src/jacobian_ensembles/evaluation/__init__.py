@@ -1,0 +1,1 @@
+"""Evaluation: accuracy under perturbations, worst cases, intervals, Jacobian norms, the theorem."""

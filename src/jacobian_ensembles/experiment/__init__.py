@@ -1,0 +1,1 @@
+"""What a run is: its configuration, paths, code, devices, and what users bring."""

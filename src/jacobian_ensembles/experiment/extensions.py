@@ -1,0 +1,137 @@
+"""What a user brings: a dataset, architecture, ensemble method or attack, found by a name or a reference.
+
+Each kind has a plain dictionary of what is built in. A *reference* names an object that is not:
+``path/to/file.py:object``, or ``package.module:object`` for an installed module. Its short name, the part after the
+colon, is how results' paths, tables and figures call it. Nothing here runs the user's code but :func:`resolve`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ExtensionError(ValueError):
+    """A reference does not lead to an object of the kind wanted; the message says where it broke off."""
+
+
+def short_name(reference: str) -> str:
+    """The name that paths, tables and figures use: what follows the colon, or the whole of a built-in's name."""
+    return reference.rpartition(":")[2]
+
+
+def source_file(reference: str) -> Path | None:
+    """The file a reference leads into; None for a name without a colon, which is built in.
+
+    Raises:
+        ExtensionError: If there is no such file or module.
+    """
+    where, colon, _ = reference.rpartition(":")
+    if not colon:
+        return None
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise ExtensionError(f"no file {where} in {Path.cwd()}")
+        return Path(where)
+    try:
+        spec = importlib.util.find_spec(where)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ExtensionError(f"no module {where} is installed; a file's reference is path/to/file.py:object")
+    return Path(spec.origin)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names a module defines at its top level."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {t.id for t in targets if isinstance(t, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def check_reference(reference: str, builtin: Iterable[str]) -> str:
+    """Check a name or reference without running the file it leads to.
+
+    Args:
+        reference: A name of ``builtin``, or a reference.
+        builtin: The names that are built in.
+
+    Returns:
+        ``reference``.
+
+    Raises:
+        ExtensionError: If it is neither; the message says what is allowed.
+    """
+    known = ", ".join(builtin)
+    name = short_name(reference)
+    try:
+        path = source_file(reference)
+        if path is None:
+            if name not in builtin:
+                raise ExtensionError(f"give one of {known}, or path/to/file.py:object for one of your own")
+            return reference
+        if name in builtin or not name.isidentifier():
+            raise ExtensionError(f"the part after the colon must be a Python name other than {known}")
+        try:
+            defined = _defined(ast.parse(path.read_text()))
+        except SyntaxError as error:
+            raise ExtensionError(f"{path} is not valid Python: {error}") from error
+        if name not in defined:
+            raise ExtensionError(f"{path} defines no {name}")
+    except ExtensionError as error:
+        raise ExtensionError(f"got {reference!r}; {error}") from None
+    return reference
+
+
+@cache
+def _module(path: Path) -> ModuleType:
+    """Run a file, once per process, as a module of its own."""
+    name = f"{__package__}_extension_{path.stem}_{abs(hash(path))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def resolve(reference: str, builtin: Mapping[str, T], kind: type | None = None) -> T:
+    """The object behind a name or a reference. A reference's file is run.
+
+    Args:
+        reference: A key of ``builtin``, or a reference.
+        builtin: What is built in, by name.
+        kind: The type the object must have; None for anything that can be called.
+
+    Returns:
+        The object.
+
+    Raises:
+        ExtensionError: If there is no such object, or it is of another kind.
+    """
+    check_reference(reference, builtin)
+    if reference in builtin:
+        return builtin[reference]
+    where, _, name = reference.rpartition(":")
+    module = _module(Path(where).resolve()) if where.endswith(".py") else importlib.import_module(where)
+    found: Any = getattr(module, name)
+    if not (callable(found) if kind is None else isinstance(found, kind)):
+        wanted = "something to call" if kind is None else f"a {kind.__name__}"
+        raise ExtensionError(f"{reference} is {found!r}, where {wanted} is needed")
+    return found  # type: ignore[no-any-return]

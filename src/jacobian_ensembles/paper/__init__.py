@@ -1,0 +1,1 @@
+"""The paper's own: published numbers, Table 1, claims, figures."""

@@ -1,0 +1,220 @@
+"""Figures beyond the paper's: its theorem against trained nets, attack variants, and the worst of K attack seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.evaluation.theorem import frobenius_moments
+from jacobian_ensembles.paper.ablation import ablation_means
+from jacobian_ensembles.paper.figures import ENSEMBLES
+from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order, model_name, short_number
+
+
+def correlated_ratio(row: Mapping[Any, Any], moment: str) -> float:
+    """A moment of ||J_F||_F^2 over a learner's own, by Theorem 3.1 for learners as correlated as they were measured.
+
+    Args:
+        row: Of ``jacobian.csv``: ``members``, ``mu``, ``sigma`` and ``cosine``.
+        moment: ``mean`` or ``variance``.
+
+    Returns:
+        The ratio; 1 for a single learner.
+    """
+
+    def theorem(members: int, correlation: float) -> float:
+        weights = np.full(members, 1 / members)
+        moments = frobenius_moments(1, 1, row["mu"], row["sigma"], weights, correlation)
+        return float(getattr(moments, moment))
+
+    members = row["members"]
+    return theorem(members, row["cosine"] if members > 1 else 0.0) / theorem(1, 0.0)
+
+
+def plot_theory(jacobian: pd.DataFrame) -> Figure:
+    """Mean and variance of ||J_F||_F^2 against M, each relative to the ensemble's own learners.
+
+    Args:
+        jacobian: ``jacobian.csv``.
+
+    Returns:
+        A figure with two rows per dataset, a column per ensemble method, a line per lambda; the theorem's lower
+        bound, with mu and sigma estimated from the learners, is dashed. Dotted is the same for learners that are as
+        correlated as these were measured to be.
+    """
+    keys = [*MODEL_KEYS]
+    numeric = [c for c in jacobian.columns if c not in (*keys, "repetition")]
+    table = jacobian.groupby(keys, as_index=False)[numeric].mean()
+    datasets = in_order(table["dataset"], DATASET_TITLES)
+    ensembles = in_order(table["ensemble"], ENSEMBLES)
+    lambdas = sorted(table["lambda"].unique())
+    colours = dict(zip(lambdas, sns.color_palette("viridis", len(lambdas)), strict=True))
+    moments = (("mean", "E"), ("variance", "Var"))
+    fig, axes = plt.subplots(
+        2 * len(datasets), len(ensembles), figsize=(3.1 * len(ensembles) + 1.2, 4.4 * len(datasets) + 0.6),
+        sharex=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, (dataset, (moment, symbol)) in enumerate((d, m) for d in datasets for m in moments):
+        for col, ensemble in enumerate(ensembles):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["ensemble"] == ensemble)]
+            for lam, line in here.groupby("lambda"):
+                line = line.sort_values("members")
+                measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
+                bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
+                correlated = [correlated_ratio(row, moment) for row in line.to_dict("records")]
+                ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4)
+                ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.8)
+                ax.plot(line["members"], correlated, ":", color=colours[lam], linewidth=1.2)
+            ax.set_xticks(sorted(table["members"].unique()))
+            ax.set_ylim(0, 1.05)
+            if row == 0:
+                ax.set_title(ensemble.capitalize())
+            if row == len(axes) - 1:
+                ax.set_xlabel("Learners M")
+            if col == 0:
+                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{symbol} ‖J_F‖² / {symbol} ‖J_i‖²")
+    last = axes[0, -1]  # its legend is everyone's
+    for lam in lambdas:
+        last.plot([], [], "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
+    last.plot([], [], "k--", linewidth=0.8, label="theorem: independent\nlearners")
+    last.plot([], [], "k:", linewidth=1.2, label="as correlated as\nmeasured")
+    last.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def plot_ablation(ablation: pd.DataFrame) -> Figure:
+    """Accuracy under every variant of the attack, averaged over eps, a panel per model: the seeds' mean and worst.
+
+    Args:
+        ablation: ``ablation.csv``.
+
+    Returns:
+        The figure; where the paper has the model, its number is a dashed line.
+    """
+    table = ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()])
+    panels = list(table.groupby(MODEL_KEYS, sort=False))
+    variants = list(dict.fromkeys(table["variant"]))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(2.9 * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
+        sharey=True, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    places = {variant: -i for i, variant in enumerate(variants)}
+    eps = ", ".join(short_number(e) for e in sorted(set(ablation["eps"])))
+    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+        y = panel["variant"].map(places)
+        ax.hlines(y, 100 * panel["worst_accuracy"], 100 * panel["best_accuracy"], color="0.75", linewidth=3)
+        ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
+        ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
+        ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
+        ax.axvline(100 * panel["published"].iloc[0], color="royalblue", linewidth=0.9, linestyle="--", label="paper")
+        ax.set_yticks(list(places.values()), variants)
+        ax.set_title(
+            f"{DATASET_TITLES[key[0]]}\n{model_name(dict(zip(MODEL_KEYS, key, strict=True)))}", fontsize="medium"
+        )
+        ax.set_xlabel("Accuracy (%)", fontsize="small")
+    fig.suptitle(f"Mean over ε = {eps}", fontsize="medium")
+    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def plot_budget(ablation: pd.DataFrame) -> Figure:
+    """Accuracy under every variant of the attack against eps, a panel per model.
+
+    An attack that works comes down to chance as eps grows, is stronger with more steps, and far stronger than noise.
+
+    Args:
+        ablation: ``ablation.csv``.
+
+    Returns:
+        The figure: a line per variant for the worst of its seeds, from clean accuracy at eps = 0, and a band up to the
+        best of them.
+    """
+    table = ablation[ablation["repetition"] == ablation["repetition"].min()]
+    panels = list(table.groupby(MODEL_KEYS, sort=False))
+    variants = list(dict.fromkeys(table["variant"]))
+    styles = dict(zip(variants, sns.color_palette("viridis", len(variants)), strict=True))
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(2.9 * columns + 1.4, 2.6 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+        clean = panel["clean_accuracy"].iloc[0]
+        for variant in variants:
+            line = panel[panel["variant"] == variant].sort_values("eps")
+            eps, worst, best = ([0.0, *line["eps"]], [clean, *line["worst_accuracy"]], [clean, *line["best_accuracy"]])
+            ax.plot(eps, 100 * np.array(worst), "o-", color=styles[variant], markersize=3.5, label=variant)
+            ax.fill_between(eps, 100 * np.array(worst), 100 * np.array(best), color=styles[variant], alpha=0.2, lw=0)
+        model = model_name(dict(zip(MODEL_KEYS, key, strict=True)))
+        ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model}", fontsize="medium")
+        ax.set_ylim(0, 102)
+        ax.set_xlabel("ε")
+        ax.tick_params(labelbottom=True)  # there may be no panel below it to bear them
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Accuracy, worst seed (%)")
+    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    return fig
+
+
+def plot_worst_of_k(table: pd.DataFrame) -> Figure:
+    """How the expected worst case falls as attack seeds are added, a panel per dataset and eps.
+
+    Args:
+        table: ``worst_of_k.csv``.
+
+    Returns:
+        The figure: a line per model in grey, their mean in black.
+    """
+    datasets = in_order(table["dataset"], DATASET_TITLES)
+    all_eps = sorted(table["eps"].unique())
+    fig, axes = plt.subplots(
+        len(datasets), len(all_eps), figsize=(2.7 * len(all_eps) + 0.8, 2.5 * len(datasets) + 0.5),
+        sharex=True, sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, eps in enumerate(all_eps):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["eps"] == eps)]
+            first = here["count"].eq(1)
+            keys = [*MODEL_KEYS, "repetition"]
+            one = here[first].set_index(keys)["expected_worst"].rename("one")
+            here = here.join(one, on=keys).assign(fall=lambda t: 100 * (t["expected_worst"] - t["one"]))
+            for _, line in here.groupby(keys):
+                ax.plot(line["count"], line["fall"], color="0.75", linewidth=0.8)
+            mean = here.groupby("count")["fall"].mean()
+            ax.plot(mean.index, mean, "ko-", markersize=3.5)
+            ax.set_xscale("log")
+            counts = np.array(sorted(here["count"].unique()))
+            ax.set_xticks(counts, [str(c) for c in counts])
+            ax.minorticks_off()
+            if row == 0:
+                ax.set_title(f"ε = {short_number(eps)}")
+            if row == len(datasets) - 1:
+                ax.set_xlabel("Attack seeds K")
+            if col == 0:
+                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nWorst of K, change\nfrom one seed (points)")
+    return fig
+
+
+#: Each supplementary figure, and what draws it from its table.
+SUPPLEMENT: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "theory": plot_theory,
+    "ablation": plot_ablation,
+    "budget": plot_budget,
+    "worst_of_k": plot_worst_of_k,
+}

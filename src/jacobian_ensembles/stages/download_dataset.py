@@ -1,0 +1,29 @@
+"""Stages download_dataset and import_dataset: a dataset as one checked file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jacobian_ensembles.data.checks import check_arrays
+from jacobian_ensembles.data.fetching import DATASETS
+from jacobian_ensembles.experiment.extensions import resolve, short_name
+from jacobian_ensembles.storage.files import save_tensors
+
+
+def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
+    """Obtain a dataset and store it as one checked file.
+
+    Args:
+        dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.experiment.extensions`) to a
+            function from ``local_dir`` to the arrays of :func:`check_arrays`.
+        path: The file to write.
+        local_dir: See :func:`fetch_dataset`.
+
+    Raises:
+        DataError: If a user's arrays are not a dataset, or a built-in one could not be fetched.
+    """
+    name = short_name(dataset)
+    arrays = resolve(dataset, DATASETS)(local_dir)
+    if dataset not in DATASETS:
+        arrays = check_arrays(name, arrays)
+    save_tensors(path, arrays, kind="dataset", spec={"dataset": name})

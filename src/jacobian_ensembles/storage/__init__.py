@@ -1,0 +1,1 @@
+"""Files: atomic, checked, never pickled."""

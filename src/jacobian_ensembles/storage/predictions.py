@@ -1,0 +1,119 @@
+"""Stored evaluations: one bit per test image and attack seed, from which every number follows. NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
+
+
+def pack_bits(correct: np.ndarray) -> np.ndarray:
+    """Pack (K, N) booleans into (K, ceil(N/8)) bytes."""
+    return np.packbits(np.asarray(correct, bool), axis=1)
+
+
+def unpack_bits(packed: np.ndarray, images: int) -> np.ndarray:
+    """Undo :func:`pack_bits`: (K, ceil(N/8)) bytes -> (K, N) booleans."""
+    return np.unpackbits(packed, axis=1, count=images).astype(bool)
+
+
+def save_clean(path: str | Path, predicted: np.ndarray, labels: np.ndarray, spec: dict[str, Any]) -> None:
+    """Store a model's clean test predictions.
+
+    Args:
+        path: The file to write.
+        predicted: (N,) predicted classes.
+        labels: (N,) true classes.
+        spec: The cell: ``dataset``, ``ensemble``, ``members``, ``lambda``, ``repetition``.
+    """
+    tensors = {"predicted": predicted.astype(np.uint8), "labels": labels.astype(np.uint8)}
+    save_tensors(path, tensors, kind="clean", spec=spec)
+
+
+def load_clean(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Load what :func:`save_clean` wrote.
+
+    Returns:
+        Predicted and true classes, both (N,), and the cell.
+
+    Raises:
+        ArtifactError: If the file is damaged or of another kind.
+    """
+    tensors, spec = load_tensors(path, kind="clean")
+    size = len(tensors.get("labels", ()))
+    check_tensors(path, tensors, {"predicted": ((size,), "uint8"), "labels": ((size,), "uint8")})
+    return tensors["predicted"], tensors["labels"], spec
+
+
+def save_uaps(path: str | Path, deltas: np.ndarray, correct: np.ndarray, first_seed: int, spec: dict[str, Any]) -> None:
+    """Store a block of perturbations and what the model got right under each.
+
+    Args:
+        path: The file to write.
+        deltas: (K, 1, 28, 28) float32.
+        correct: (K, N) booleans.
+        first_seed: The attack seed of the first; the others follow on.
+        spec: The cell and ``eps``.
+    """
+    tensors = {"delta": deltas.astype(np.float32), "correct": pack_bits(correct)}
+    save_tensors(path, tensors, "uaps", {**spec, "first_seed": first_seed, "images": correct.shape[1]})
+
+
+def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Load consecutive blocks of perturbations of one (model, eps).
+
+    Args:
+        paths: The blocks, in seed order.
+
+    Returns:
+        Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks.
+
+    Raises:
+        ArtifactError: If a block is damaged, missing from the sequence, or of another model or eps.
+    """
+    deltas, bits, shared, expected = [], [], None, 0
+    for path in paths:
+        tensors, spec = load_tensors(path, kind="uaps")
+        first = spec.pop("first_seed")
+        shared = shared or spec
+        if spec != shared:
+            raise ArtifactError(f"{path}: a block of {spec}, but {paths[0]} is one of {shared}.")
+        if first != expected:
+            raise ArtifactError(f"{path}: starts at attack seed {first}; seed {expected} was to come next.")
+        count = len(tensors.get("delta", ()))
+        check_tensors(
+            path,
+            tensors,
+            {
+                "delta": (tensors["delta"].shape if "delta" in tensors else (), "float32"),
+                "correct": ((count, -(-spec["images"] // 8)), "uint8"),
+            },
+        )
+        deltas.append(tensors["delta"])
+        bits.append(unpack_bits(tensors["correct"], spec["images"]))
+        expected += count
+    if shared is None:
+        raise ArtifactError("No blocks of perturbations were given.")
+    return np.concatenate(deltas), np.concatenate(bits), shared
+
+
+def load_worst_uap(path: str | Path) -> dict[str, Any]:
+    """Read the worst perturbation of one (model, eps).
+
+    Args:
+        path: What :func:`~jacobian_ensembles.stages.select_worst_uap.select_worst_uap` wrote.
+
+    Returns:
+        Its spec (the model, eps, seed), with ``delta`` (channels, height, width), ``correct`` (N,) bool, the test
+        images still classified correctly, and their share, ``accuracy``.
+
+    Raises:
+        ArtifactError: If the file is damaged or of another kind.
+    """
+    tensors, spec = load_tensors(path, kind="worst_uap")
+    bits = unpack_bits(tensors["correct"], spec["images"])[0]
+    return {"delta": tensors["delta"], "correct": bits, "accuracy": float(bits.mean()), **spec}

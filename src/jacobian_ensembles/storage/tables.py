@@ -1,0 +1,28 @@
+"""Stored tables: CSV files with a list of checksums beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.storage.checksums import verify_checksum
+from jacobian_ensembles.storage.files import ArtifactError
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read ``metrics.csv`` or ``summary.csv``.
+
+    Raises:
+        ArtifactError: If the file is missing, altered, not CSV, or lacks the columns that name a model.
+    """
+    verify_checksum(path)
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read as CSV ({error}). Delete it to have it made again.") from error
+    missing = [key for key in MODEL_KEYS if key not in table.columns]
+    if missing:
+        raise ArtifactError(f"{path}: no column {', '.join(missing)}. Delete it to have it made again.")
+    return table

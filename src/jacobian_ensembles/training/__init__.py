@@ -1,0 +1,1 @@
+"""Training of learners: objectives, optimisers, schedules."""

@@ -1,0 +1,241 @@
+"""Training of base learners: whole data in memory, every draw seeded."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from jacobian_ensembles.data.cards import CLASSES
+from jacobian_ensembles.experiment.config import Training
+from jacobian_ensembles.models.jacobian import unit_vectors
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models.registry import Builder, build_net
+from jacobian_ensembles.seeding import derive_seed
+from jacobian_ensembles.training.objectives import loss_and_gradients
+
+log = logging.getLogger(__name__)
+_LOG_EVERY = 10.0  # seconds between progress lines inside an epoch
+
+
+class DivergedError(RuntimeError):
+    """Training did not produce a usable learner; the message says what happened and what to try."""
+
+
+@dataclass
+class TrainedLearners:
+    """What a training run hands on.
+
+    Attributes:
+        nets: One learner, or the M snapshots of a snapshot run, for evaluation.
+        validation_accuracy: Of each net, in [0, 1].
+        history: One record per epoch: epoch, loss, seconds.
+    """
+
+    nets: list[nn.Module]
+    validation_accuracy: list[float]
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def generator(role: str, *identity: str | int | float) -> torch.Generator:
+    """A CPU generator for one purpose; see :func:`~jacobian_ensembles.seeding.derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(role, *identity))
+
+
+def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> float:
+    """The learning rate of a cyclic cosine schedule, restarted ``cycles`` times.
+
+    Args:
+        iteration: 0-based, in [0, total).
+        total: Iterations in all; a multiple of ``cycles``.
+        cycles: How many equal cycles; 1 is plain cosine annealing.
+        initial: Learning rate at the start of each cycle.
+
+    Returns:
+        The learning rate of that iteration, in (0, initial].
+
+    References:
+        Huang et al.: Snapshot Ensembles, ICLR 2017, Eq. (2).
+    """
+    length = total // cycles
+    return initial / 2 * (math.cos(math.pi * (iteration % length) / length) + 1)
+
+
+@torch.no_grad()
+def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
+    """The share of images classified rightly.
+
+    Args:
+        net: Maps (B, ...) to scores (B, C).
+        images: (B, ...).
+        labels: (B,).
+        batch: Images at a time.
+
+    Returns:
+        A number in [0, 1].
+    """
+    parts = zip(images.split(batch), labels.split(batch), strict=True)
+    right = sum((net(x).argmax(1) == y).sum().item() for x, y in parts)
+    return float(right / len(labels))
+
+
+def make_optimizer(net: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """The optimiser a learner is trained with.
+
+    It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
+    """
+    trained = [p for p in net.parameters() if p.requires_grad]
+    vector = nn.Parameter(parameters_to_vector(trained).detach())
+    vector_to_parameters(vector.data, trained)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam([vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.SGD(
+        [vector],
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def apply_gradients(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> None:
+    """Take a step of an optimiser of :func:`make_optimizer`, on one gradient per trained parameter of the net."""
+    (vector,) = optimizer.param_groups[0]["params"]
+    vector.grad = torch.cat([g.flatten() for g in gradients])
+    optimizer.step()
+
+
+def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
+    """The validation accuracy of a net that may be handed on."""
+    if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
+        what = "its parameters are no longer finite" if math.isfinite(loss) else f"the loss became {loss}"
+        raise DivergedError(f"{where}: the learner diverged, {what}. Lower training.learning_rate or lambda.")
+    images, labels = validation
+    score = accuracy(net.eval(), images, labels)
+    chance = torch.bincount(labels).max().item() / len(labels)
+    # what a constant guess reaches, plus three standard errors
+    bound = chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
+    if score <= bound:
+        raise DivergedError(
+            f"{where}: validation accuracy is {score:.1%}, no better than guessing one class ({bound:.1%} with "
+            "three standard errors). The learner collapsed; lower training.learning_rate or lambda, or train longer."
+        )
+    return score
+
+
+def train_learners(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    architecture: Mapping[str, Any],
+    settings: Training,
+    lambda_jr: float,
+    identity: tuple[str | int | float, ...],
+    sample: Callable[[int, torch.Generator], Tensor] | None = None,
+    snapshots: int | None = None,
+    builder: Builder | None = None,
+) -> TrainedLearners:
+    """Train one learner, or one run of M snapshots.
+
+    Args:
+        train: Images (B, ...) in [0, 1] and labels (B,), on the device to train on.
+        validation: The same, for the final check; never used to choose weights.
+        architecture: See :func:`~jacobian_ensembles.models.registry.build_net`.
+        settings: Optimiser, rate, batch, epochs.
+        lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0, for inputs in [0, 1].
+        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member).
+        sample: Which images of ``train`` to train on (see
+            :class:`~jacobian_ensembles.ensembles.methods.Method`); None for all.
+        snapshots: M: restart the learning rate M times over ``settings.snapshot_epochs`` and keep a
+            snapshot at the end of each cycle. None for one learner over ``settings.epochs``.
+        builder: Of an architecture that is not built in.
+
+    Returns:
+        The trained net or nets, with gradients switched off.
+
+    Raises:
+        DivergedError: If the loss is not finite, or a net is at chance on the validation split.
+        ValueError: If the snapshots do not divide the epochs.
+    """
+    with torch.random.fork_rng():  # a user's net may draw its dropout masks from torch's global generator
+        torch.manual_seed(derive_seed("global", *identity))
+        return _train(train, validation, architecture, settings, lambda_jr, identity, sample, snapshots, builder)
+
+
+def _train(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    architecture: Mapping[str, Any],
+    settings: Training,
+    lambda_jr: float,
+    identity: tuple[str | int | float, ...],
+    sample: Callable[[int, torch.Generator], Tensor] | None,
+    snapshots: int | None,
+    builder: Builder | None,
+) -> TrainedLearners:
+    images, labels = train
+    if sample is not None:
+        chosen = sample(len(labels), generator("bootstrap", *identity)).to(labels.device)
+        images, labels = images[chosen], labels[chosen]
+    epochs = settings.snapshot_epochs if snapshots else settings.epochs
+    cycles = snapshots or 1
+    if epochs % cycles:
+        raise ValueError(f"{epochs} snapshot epochs do not divide into {cycles} equal cycles.")
+
+    net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
+    order = generator("order", *identity)
+    projection = generator("projections", *identity)
+    dropout = generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None
+    optimizer = make_optimizer(net, settings)
+
+    classes = architecture.get("classes", CLASSES)
+    size, batch = len(labels), min(settings.batch_size, len(labels))
+    steps = size // batch  # the last, partial batch of an epoch is dropped; the order changes every epoch
+    result = TrainedLearners([], [])
+    started = reported = time.monotonic()
+    step = 0
+    for epoch in range(1, epochs + 1):
+        net.train()
+        permutation = torch.randperm(size, generator=order).to(labels.device)
+        total = images.new_zeros(())
+        for index in permutation[: steps * batch].split(batch):
+            rate = cyclic_cosine(step, epochs * steps, cycles, settings.learning_rate)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            directions = None
+            if lambda_jr:
+                draws = [unit_vectors(batch, classes, projection) for _ in range(settings.projections)]
+                directions = torch.stack(draws).to(images.device, non_blocking=True)
+            value, gradients = loss_and_gradients(net, images[index], labels[index], lambda_jr, directions, dropout)
+            apply_gradients(optimizer, gradients)
+            total += value
+            step += 1
+            log.debug("training", extra={"progress": (step, epochs * steps)})
+            if time.monotonic() - reported > _LOG_EVERY:
+                reported = time.monotonic()
+                _report(epoch, epochs, step, epochs * steps, batch, started, None)
+        loss = (total / steps).item()
+        result.history.append({"epoch": epoch, "loss": round(loss, 6), "seconds": round(time.monotonic() - started, 2)})
+        _report(epoch, epochs, step, epochs * steps, batch, started, loss)
+        if not math.isfinite(loss) or epoch % (epochs // cycles) == 0:
+            score = _check_usable(net, validation, loss, f"epoch {epoch} of {epochs}")
+            log.info("validation accuracy %.2f %%", 100 * score)
+            snapshot = copy.deepcopy(net)
+            snapshot.zero_grad(set_to_none=True)
+            result.nets.append(snapshot.requires_grad_(False))
+            result.validation_accuracy.append(score)
+    return result
+
+
+def _report(epoch: int, epochs: int, step: int, steps: int, batch: int, started: float, loss: float | None) -> None:
+    elapsed = time.monotonic() - started
+    left = elapsed / step * (steps - step)
+    text = "" if loss is None else f"loss {loss:.4f}, "
+    log.info("epoch %d/%d: %s%.0f images/s, %.0f s left", epoch, epochs, text, step * batch / elapsed, left)

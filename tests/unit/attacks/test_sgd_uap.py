@@ -1,0 +1,427 @@
+import math
+
+import pytest
+import torch
+from helpers_science import (
+    SCALINGS,
+    give_biases,
+    patch_corner,
+    patch_dataset,
+    plain_of,
+    textured,
+)
+from torch import nn
+
+from jacobian_ensembles.attacks import sgd_uap as uap
+from jacobian_ensembles.attacks.losses import capped_loss, loss_gradient
+from jacobian_ensembles.attacks.sgd_uap import _ascend, batches, craft_uaps, initial_perturbation, project
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.models.lenet import LeNet
+
+INITS = ["zero", "uniform", "sign"]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def lenets(count, activation="tanh", scaling=(0.0, 1.0), boost=1.0):
+    nets = [give_biases(LeNet(activation, 0.0, *scaling, generator=seeded(m)), seed=m).double() for m in range(count)]
+    for net in nets:  # untrained nets are unsure of everything; a boost spreads their losses
+        with torch.no_grad():
+            net.fc3.weight.mul_(boost)
+    return nets
+
+
+def plain_ensemble(nets, average):
+    """Log-probabilities of textbook networks, averaged by the definitions."""
+
+    def log_probabilities(x):
+        logits = torch.stack([plain_of(net)(x) for net in nets])
+        if average == "logits":
+            return torch.log_softmax(logits.sum(0) / len(nets), 1)
+        return torch.log(torch.softmax(logits, 2).sum(0) / len(nets))
+
+    return log_probabilities
+
+
+class Wrapped(nn.Module):
+    """Any function as a module that is no Ensemble: the path of automatic differentiation."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def plain_gradients(log_probabilities, x, labels, cap, groups):
+    """One gradient per group of its mean capped loss with respect to a shared perturbation, group by group."""
+    found = []
+    for part, y in zip(x.chunk(groups), labels.chunk(groups), strict=True):
+        delta = torch.zeros_like(part[0]).requires_grad_(True)
+        losses = -log_probabilities(part + delta)[range(len(y)), y]
+        if cap is not None:
+            losses = torch.where(losses > cap, torch.full_like(losses, cap), losses)
+        found.append(torch.autograd.grad(losses.mean(), delta)[0])
+    return torch.stack(found)
+
+
+def test_projection_clamps_each_pixel_to_the_radius():
+    delta = torch.tensor([[-3.0, -0.5, -0.2], [0.0, 0.5, 7.0]])
+    assert torch.equal(project(delta, 0.5), torch.tensor([[-0.5, -0.5, -0.2], [0.0, 0.5, 0.5]]))
+
+
+@pytest.mark.parametrize(
+    ("cap", "expected"), [(None, [math.log(4), math.log(4 / 3), 50]), (1.0, [1, math.log(4 / 3), 1])]
+)
+def test_capped_loss_by_hand(cap, expected):
+    log_p = torch.tensor([[math.log(1 / 4), math.log(3 / 4)], [math.log(1 / 4), math.log(3 / 4)], [-50.0, 0.0]])
+    assert capped_loss(log_p, torch.tensor([0, 1, 0]), cap).tolist() == pytest.approx(expected)
+
+
+def test_a_sample_beyond_the_cap_has_no_gradient_and_one_below_keeps_its_own():
+    logits = torch.tensor([[0.0, 9.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    capped_loss(logits.log_softmax(1), torch.tensor([0, 0]), 5.0).sum().backward()
+    p = 1 / (1 + math.exp(-1))
+    assert logits.grad[0].tolist() == [0.0, 0.0]
+    assert logits.grad[1].tolist() == pytest.approx([-p, p])
+
+
+@pytest.mark.parametrize("kind", ["explicit", "generic"])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("cap", [None, 2.5])
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize(("activation", "scaling"), [("tanh", SCALINGS[0]), ("relu", SCALINGS[1])])
+def test_loss_gradient_equals_autograd_through_the_textbook_ensemble(
+    activation, scaling, average, members, cap, groups, kind
+):
+    nets = lenets(members, activation, scaling, boost=4.0)
+    plain = plain_ensemble(nets, average)
+    x, labels = textured(12), torch.randint(10, (12,), generator=seeded(1))
+    if cap is not None:
+        losses = -plain(x)[range(12), labels]
+        assert 0 < (losses > cap).sum() < 12  # the cap binds for some and not for all
+    model = Ensemble(nets, average) if kind == "explicit" else Wrapped(plain)
+    got = loss_gradient(model, x, labels, cap, groups)
+    expected = plain_gradients(plain, x, labels, cap, groups)
+    assert got.shape == (groups, 1, 28, 28)
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_an_ensemble_with_another_kind_of_member_has_the_right_gradient():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
+    nets, x, labels = lenets(1), textured(6), torch.arange(6)
+    plain = lambda z: torch.log((plain_of(nets[0])(z).softmax(1) + linear(z).softmax(1)) / 2)  # noqa: E731
+    got = loss_gradient(Ensemble([nets[0], linear], "probabilities"), x, labels, None, 2)
+    torch.testing.assert_close(got, plain_gradients(plain, x, labels, None, 2), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["explicit", "generic"])
+def test_groups_wholly_beyond_the_cap_have_a_zero_gradient(kind):
+    nets = lenets(2, boost=4.0)
+    model = Ensemble(nets) if kind == "explicit" else Wrapped(plain_ensemble(nets, "logits"))
+    x = textured(4)
+    assert not loss_gradient(model, x, torch.arange(4), cap=1e-6, groups=2).any()
+    assert loss_gradient(model, x, torch.arange(4), cap=None, groups=2).abs().amax((1, 2, 3)).min() > 1e-6
+
+
+def test_gradients_work_inside_no_grad_and_leave_no_trace_on_the_parameters():
+    nets = lenets(1)
+    x = textured(2)
+    for model in (Ensemble(nets), Wrapped(plain_ensemble(nets, "logits"))):
+        with torch.no_grad():
+            got = loss_gradient(model, x, torch.arange(2), None)
+        assert got.abs().max() > 0
+        assert not got.requires_grad
+    assert all(p.grad is None for p in nets[0].parameters())
+    assert not x.requires_grad
+
+
+@pytest.mark.parametrize(("size", "batch"), [(12, 4), (12, 12), (12, 1)])
+def test_every_epoch_of_batches_is_another_permutation(size, batch):
+    per_epoch = size // batch
+    drawn = list(batches(size, batch, 3 * per_epoch, seeded(0)))
+    epochs = [torch.cat(drawn[i : i + per_epoch]).tolist() for i in range(0, len(drawn), per_epoch)]
+    assert len(epochs) == 3
+    assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_a_remainder_too_small_for_a_batch_is_dropped_and_nothing_repeats_before():
+    drawn = list(batches(11, 4, 50, seeded(0)))
+    assert [len(index) for index in drawn] == [4] * 50
+    left_out = []
+    for first, second in zip(drawn[::2], drawn[1::2], strict=True):
+        seen = set(torch.cat([first, second]).tolist())
+        assert len(seen) == 8
+        assert seen <= set(range(11))
+        left_out.append(set(range(11)) - seen)
+    assert set.union(*left_out) == set(range(11))  # no image is left out for good
+
+
+def test_a_batch_larger_than_the_set_is_the_set():
+    drawn = list(batches(5, 200, 3, seeded(0)))
+    assert [sorted(index.tolist()) for index in drawn] == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_initial_perturbations_are_zero_uniform_or_signs():
+    shape, eps = (1, 100, 100), 0.2
+    assert not initial_perturbation(shape, eps, "zero", seeded(0)).any()
+
+    uniform = initial_perturbation(shape, eps, "uniform", seeded(0)).double()
+    assert uniform.shape == shape
+    ordered = uniform.flatten().sort().values
+    ideal = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000 * 2 * eps - eps
+    # Kolmogorov-Smirnov: the largest gap of 10,000 uniform draws exceeds 2 / 100 of the range once in 1500 times
+    assert (ordered - ideal).abs().max() < 2 * eps * 0.02
+    assert uniform.abs().max() <= eps + 1e-7
+
+    sign = initial_perturbation(shape, eps, "sign", seeded(0))
+    assert sorted(sign.unique().tolist()) == pytest.approx([-eps, eps])
+    assert abs((sign > 0).double().mean().item() - 0.5) < 4.5 * 0.005
+
+
+@pytest.mark.parametrize("init", ["uniform", "sign"])
+def test_initial_perturbations_depend_on_their_generator_only(init):
+    torch.manual_seed(0)
+    first = initial_perturbation((1, 28, 28), 0.1, init, seeded(3))
+    torch.manual_seed(1)
+    assert torch.equal(first, initial_perturbation((1, 28, 28), 0.1, init, seeded(3)))
+    assert not torch.equal(first, initial_perturbation((1, 28, 28), 0.1, init, seeded(4)))
+    # a smaller radius shrinks the same draw
+    torch.testing.assert_close(initial_perturbation((1, 28, 28), 0.05, init, seeded(3)), first / 2)
+
+
+def test_an_unknown_initialisation_is_refused():
+    with pytest.raises(ValueError, match=r"'zero', 'uniform' or 'sign'\. Got 'ones'"):
+        initial_perturbation((1, 2, 2), 0.1, "ones", seeded(0))
+
+
+class TwoClass(nn.Module):
+    """Log-probabilities of a linear two-class model on 2x2 images, whose loss of class 0 always rises along ``w``."""
+
+    w = torch.tensor([1.0, -2.0, 0.5, -0.1])
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.detach().clone())
+        score = x.flatten(1) @ self.w
+        return torch.stack([torch.zeros_like(score), score], 1).log_softmax(1)
+
+
+def craft_linear(images=None, seeds=(0,), **settings):
+    model = TwoClass()
+    images = torch.full((8, 1, 2, 2), 0.5) if images is None else images
+    attack = Attack(**{"batch_size": 4, "iterations": 3, **settings})
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    return craft_uaps(model, images, labels, 0.1, attack, seeds), model
+
+
+@pytest.mark.parametrize(
+    ("rule", "iterations", "reached"),
+    # tenths of eps: four steps of 1; or 1 + 3/4 + 1/2 + 1/4; and no more than eps however many steps
+    [("constant", 4, 0.4), ("decay", 4, 0.25), ("constant", 30, 1.0), ("decay", 30, 1.0), ("constant", 1, 0.1)],
+)
+def test_steps_add_up_as_their_rule_says(rule, iterations, reached):
+    (delta,), _ = craft_linear(step=0.1, step_rule=rule, iterations=iterations)
+    expected = 0.1 * reached * TwoClass.w.sign().view(1, 2, 2)
+    torch.testing.assert_close(delta, expected)
+
+
+def test_without_steps_the_start_is_returned_and_no_gradient_taken():
+    deltas, model = craft_linear(seeds=(0, 1), init="sign", iterations=0)
+    assert deltas.abs().unique().tolist() == pytest.approx([0.1])
+    assert not torch.equal(*deltas)
+    assert not model.seen
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("init", INITS)
+def test_clipping_does_not_stop_the_gradient_of_pixels_at_their_bound(value, init):
+    # a perturbation that starts at -eps on a black pixel has a true derivative of zero and would stay there
+    (delta,), _ = craft_linear(torch.full((8, 1, 2, 2), value), clip=True, init=init, iterations=5)
+    torch.testing.assert_close(delta, 0.1 * TwoClass.w.sign().view(1, 2, 2))
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_gradient_is_taken_at_the_clipped_input_when_clipping_is_on(clip):
+    images = torch.tensor([0.0, 1.0, 0.02, 0.98]).view(1, 1, 2, 2).repeat(8, 1, 1, 1)
+    _, model = craft_linear(images, clip=clip, init="sign", iterations=4)
+    seen = torch.cat(model.seen)
+    assert bool(((seen >= 0) & (seen <= 1)).all()) == clip
+    delta = 0.1 * TwoClass.w.sign().view(1, 2, 2)
+    settled = images[:4] + delta
+    torch.testing.assert_close(model.seen[-1], settled.clamp(0, 1) if clip else settled)
+
+
+def written_out_attack(log_probabilities, images, labels, eps, settings, seed):
+    """One perturbation by the definition: plain autograd, one image batch at a time."""
+    rng = seeded(seed)
+    size = images.shape[1:]
+    delta = torch.zeros(size)
+    if settings.init != "zero":
+        draw = torch.rand(size, generator=rng) * 2 - 1
+        delta = eps * (draw.sign() if settings.init == "sign" else draw)
+    delta, order, at = delta.double(), torch.randperm(len(images), generator=rng), 0
+    for i in range(settings.iterations):
+        if at + settings.batch_size > len(images):
+            order, at = torch.randperm(len(images), generator=rng), 0
+        index = order[at : at + settings.batch_size]
+        at += settings.batch_size
+        x = images[index] + delta
+        x = torch.minimum(torch.maximum(x, torch.zeros(())), torch.ones(())) if settings.clip else x
+        (g,) = plain_gradients(log_probabilities, x, labels[index], settings.loss_cap, 1)
+        factor = 1 - i / settings.iterations if settings.step_rule == "decay" else 1
+        delta = torch.minimum(torch.maximum(delta + factor * settings.step * eps * g.sign(), -torch.tensor(eps)),
+                              torch.tensor(eps))  # fmt: skip
+    return delta
+
+
+@pytest.mark.parametrize(
+    ("average", "settings"),
+    [
+        ("logits", {"init": "zero"}),
+        ("probabilities", {"init": "uniform", "step": 0.3, "step_rule": "decay"}),
+        ("logits", {"init": "sign", "clip": True, "loss_cap": None}),
+        ("probabilities", {"init": "sign", "loss_cap": 2.3, "step_rule": "decay"}),
+    ],
+)
+def test_crafted_perturbations_follow_the_written_out_attack(average, settings):
+    nets = lenets(2, boost=3.0)
+    images, labels = textured(20), torch.randint(10, (20,), generator=seeded(4))
+    attack = Attack(iterations=7, batch_size=6, **settings)
+    got = craft_uaps(Ensemble(nets, average), images, labels, 0.1, attack, [5, 9])
+    assert got.shape == (2, 1, 28, 28)
+    for delta, seed in zip(got, (5, 9), strict=True):
+        expected = written_out_attack(plain_ensemble(nets, average), images, labels, 0.1, attack, seed)
+        torch.testing.assert_close(delta.double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("kind", ["explicit", "generic"])
+@pytest.mark.parametrize("settings", [{"init": "uniform"}, {"init": "zero", "clip": True, "step_rule": "decay"}])
+def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, kind, settings):
+    nets = lenets(2, boost=3.0)
+    model = Ensemble(nets, "probabilities") if kind == "explicit" else Wrapped(plain_ensemble(nets, "probabilities"))
+    images, labels = textured(15), torch.randint(10, (15,), generator=seeded(4))
+    attack = Attack(iterations=6, batch_size=4, **settings)
+    together = craft_uaps(model, images, labels, 0.1, attack, range(groups), side_by_side=groups)
+    for g in range(groups):
+        alone = craft_uaps(model, images, labels, 0.1, attack, [g], side_by_side=1)
+        torch.testing.assert_close(together[g], alone[0], rtol=0, atol=1e-9)
+    assert (together[0] - together[1]).abs().max() > 0.01
+
+
+def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(monkeypatch, caplog):
+    model, images, labels = small_problem()
+    attack = Attack(iterations=5, batch_size=8)
+    expected = craft_uaps(model, images, labels, 0.1, attack, range(7))
+    tried = []
+
+    def two_at_most(*args):
+        tried.append(len(args[-1]))
+        if len(args[-1]) > 2:
+            raise torch.OutOfMemoryError("a small device")
+        return _ascend(*args)
+
+    monkeypatch.setattr(uap, "_ascend", two_at_most)
+    got = craft_uaps(model, images, labels, 0.1, attack, range(7), side_by_side=7)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    assert tried == [7, 4, 2, 2, 2, 1]
+    assert "out of memory; going on with 4" in caplog.text
+
+
+def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
+    def never(*args):
+        raise torch.OutOfMemoryError("no memory at all")
+
+    monkeypatch.setattr(uap, "_ascend", never)
+    model, images, labels = small_problem()
+    with pytest.raises(torch.OutOfMemoryError):
+        craft_uaps(model, images, labels, 0.1, Attack(iterations=1), [0, 1, 2], side_by_side=2)
+
+
+def small_problem():
+    nets = [net.float() for net in lenets(2, boost=3.0)]
+    return Ensemble(nets), textured(30, dtype=torch.float32), torch.randint(10, (30,), generator=seeded(4))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_a_seeds_perturbation_is_the_same_bits_alone_or_with_others(init):
+    model, images, labels = small_problem()
+    attack = Attack(iterations=5, batch_size=8, init=init)
+    torch.manual_seed(0)
+    together = craft_uaps(model, images, labels, 0.1, attack, [3, 1, 2])
+    torch.manual_seed(1)
+    for k, seed in enumerate((3, 1, 2)):
+        assert torch.equal(craft_uaps(model, images, labels, 0.1, attack, [seed])[0], together[k])
+    assert torch.equal(craft_uaps(model, images, labels, 0.1, attack, [2, 1, 3]), together.flip(0))
+    assert len({tuple(delta.flatten().tolist()) for delta in together}) == 3
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("rule", ["constant", "decay"])
+def test_perturbations_reach_the_radius_and_stay_within_it(eps, init, rule):
+    model, images, labels = small_problem()
+    attack = Attack(iterations=6, batch_size=8, init=init, step_rule=rule)
+    got = craft_uaps(model, images, labels, eps, attack, [0, 1])
+    radius = torch.tensor(eps, dtype=torch.float32)
+    assert got.abs().amax((1, 2, 3)).tolist() == [radius.item()] * 2
+
+
+def test_images_and_model_are_left_as_they_were():
+    model, images, labels = small_problem()
+    before, weights = images.clone(), [p.clone() for p in model.parameters()]
+    craft_uaps(model, images, labels, 0.1, Attack(iterations=3, batch_size=8, clip=True), [0])
+    assert torch.equal(images, before)
+    assert all(torch.equal(p, w) and p.grad is None for p, w in zip(model.parameters(), weights, strict=True))
+
+
+class Weakness(nn.Module):
+    """Reads the class off bright patches, and says "eleventh class" when a fixed sign pattern shows.
+
+    A perturbation of radius eps shifts the pattern's mean correlation by eps when it is the pattern, and by
+    about eps / 28 when it is noise.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.pattern = torch.where(torch.rand(28, 28, generator=seeded(77)) < 0.5, -1.0, 1.0)
+        self.templates = torch.zeros(10, 28, 28)
+        for label in range(10):
+            top, left = patch_corner(label)
+            self.templates[label, top : top + 5, left : left + 5] = 8 / 25
+        self.outside = self.templates.sum(0) == 0
+
+    def forward(self, x):
+        classes = torch.einsum("bhw,chw->bc", x.squeeze(1), self.templates)
+        weak = 80 * (x.squeeze(1) * (self.pattern * self.outside)).mean((1, 2))
+        return torch.cat([classes, weak[:, None]], 1).log_softmax(1)
+
+
+@pytest.mark.parametrize("settings", [{"init": "zero"}, {"init": "sign", "step": 0.2, "step_rule": "decay"}])
+def test_a_planted_universal_weakness_is_found_and_noise_does_not_trigger_it(settings):
+    model, eps = Weakness(), 0.2
+    images, labels = patch_dataset(200, seed=0)
+    unseen, unseen_labels = patch_dataset(200, seed=1)
+
+    def accuracy(delta):
+        return (model(unseen + delta).argmax(1) == unseen_labels).double().mean().item()
+
+    attack = Attack(iterations=30, batch_size=50, **settings)
+    crafted = craft_uaps(model, images, labels, eps, attack, [0, 1])
+    noise = [eps * torch.where(torch.rand(1, 28, 28, generator=seeded(s)) < 0.5, -1.0, 1.0) for s in range(20)]
+    assert accuracy(torch.zeros(1, 28, 28)) == 1.0
+    assert min(accuracy(delta) for delta in noise) > 0.95
+    for delta in crafted:
+        assert accuracy(delta) < 0.02
+        agreement = (delta[0].sign() == model.pattern)[model.outside].double().mean()
+        assert agreement > 0.99  # it found the pattern itself

@@ -1,0 +1,340 @@
+"""What users bring: references, and the worked examples of docs/examples through the package's own functions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from jacobian_ensembles.attacks import registry as attacks
+from jacobian_ensembles.attacks import sgd_uap
+from jacobian_ensembles.data import fetching
+from jacobian_ensembles.data.checks import DataError, check_arrays
+from jacobian_ensembles.data.folders import read_image_folder
+from jacobian_ensembles.ensembles import methods
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.ensembles.methods import Method
+from jacobian_ensembles.experiment import config
+from jacobian_ensembles.experiment.code_digest import code_digest, extension_digest
+from jacobian_ensembles.experiment.config import Attack, ConfigError, Model, Training, load_config
+from jacobian_ensembles.experiment.extensions import ExtensionError, check_reference, resolve, short_name, source_file
+from jacobian_ensembles.models import registry
+from jacobian_ensembles.models.architecture import architecture
+from jacobian_ensembles.stages import craft_uaps
+from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
+from jacobian_ensembles.stages.craft_uaps import craft_to_file
+from jacobian_ensembles.stages.download_dataset import download_dataset
+from jacobian_ensembles.stages.evaluate_ensemble import evaluate_to_file
+from jacobian_ensembles.stages.inputs import class_count, load_ensemble, load_split
+from jacobian_ensembles.stages.train_learner import train_to_file
+from jacobian_ensembles.storage.predictions import load_clean, load_uaps
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
+CNN = f"{EXAMPLES}/small_cnn.py:small_cnn"
+MEDIAN = f"{EXAMPLES}/half_median.py:half_median"
+MOMENTUM = f"{EXAMPLES}/momentum.py:momentum"
+SHAPES = f"{EXAMPLES}/folder_of_images.py:shapes"
+GRID = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
+
+
+def loaded(**sections):
+    grid = {**GRID, **sections.pop("grid", {})}
+    return load_config({"run": {"name": "test"}, "grid": grid, **sections})
+
+
+def paint(folder, sizes=((24, 20),), count=40, seed=0):
+    """Colour images of three classes, told apart by which half is bright and in which colour."""
+    rng = np.random.default_rng(seed)
+    for part, many in (("train", count), ("test", count // 2)):
+        for label, name in enumerate(("blue", "green", "red")):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(many):
+                height, width = sizes[i % len(sizes)]
+                image = rng.integers(0, 60, (height, width, 3), np.uint8)
+                image[: height // 2, :, 2 - label] += 150
+                Image.fromarray(image).save(folder / part / name / f"{i:03}.png")
+    return folder
+
+
+def test_what_the_configuration_calls_built_in_is_what_the_modules_define():
+    assert set(config.DATASETS) == set(fetching.DATASETS)
+    assert set(config.ENSEMBLES) == set(methods.METHODS)
+    assert set(config.ARCHITECTURES) == set(registry.ARCHITECTURES)
+    assert set(config.ATTACKS) == set(attacks.ATTACKS)
+
+
+def test_a_reference_is_followed_to_its_object():
+    assert isinstance(resolve(MEDIAN, methods.METHODS, Method), Method)
+    assert resolve("voting", methods.METHODS, Method) is methods.METHODS["voting"]
+    assert resolve("jacobian_ensembles.attacks.sgd_uap:craft_uaps", {}) is sgd_uap.craft_uaps
+    assert (short_name(CNN), short_name("voting")) == ("small_cnn", "voting")
+    assert source_file("voting") is None
+    assert source_file("jacobian_ensembles.attacks.sgd_uap:craft_uaps") == Path(sgd_uap.__file__)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("stacking", "got 'stacking'; give one of voting, or path/to/file.py:object"),
+        ("nowhere.py:x", "got 'nowhere.py:x'; no file nowhere.py in "),
+        ("no.such.module:x", "no module no.such.module is installed"),
+        ("numpy:", "must be a Python name"),
+        ("jacobian_ensembles.attacks.sgd_uap:voting", "a Python name other than voting"),
+        ("jacobian_ensembles.attacks.sgd_uap:nothing", "defines no nothing"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_says_where_it_broke_off(reference, message):
+    with pytest.raises(ExtensionError, match=message):
+        check_reference(reference, ("voting",))
+
+
+def test_a_file_that_is_not_python_or_an_object_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    with pytest.raises(ExtensionError, match="not valid Python"):
+        check_reference(f"{tmp_path}/broken.py:f", ())
+    (tmp_path / "number.py").write_text("f = 3\n")
+    with pytest.raises(ExtensionError, match="is 3, where something to call is needed"):
+        resolve(f"{tmp_path}/number.py:f", {})
+    with pytest.raises(ExtensionError, match="where a Method is needed"):
+        resolve(CNN, methods.METHODS, Method)
+
+
+def test_checking_a_configuration_does_not_run_the_users_files(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("raise SystemExit('run')\ndef mine(): ...\n")
+    cells = loaded(grid={"datasets": [f"{file}:mine"], "ensembles": ["voting", MEDIAN]}).cells
+    assert [(c.dataset, c.ensemble) for c in cells] == [("mine", "voting"), ("mine", "half_median")]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"grid": {"datasets": ["nowhere.py:x"]}}, "grid.datasets.0: got 'nowhere.py:x'; no file nowhere.py"),
+        ({"grid": {"ensembles": [MEDIAN, f"{EXAMPLES}/../examples/half_median.py:half_median"]}}, "tell them apart"),
+        ({"grid": {"datasets": [MEDIAN], "ensembles": [MEDIAN]}}, "names both a dataset and an ensemble method"),
+        ({"model": {"architecture": "resnet"}}, "model.architecture: got 'resnet'; give one of lenet"),
+        ({"model": {"options": {"width": 3}}}, "for an architecture of your own"),
+        ({"model": {"architecture": CNN, "dropout": 0.5}}, "dropout: got 0.5, which is lenet's"),
+        ({"attack": {"method": "pgd"}}, "attack.method: got 'pgd'; give one of sgd"),
+    ],
+)
+def test_the_configuration_refuses_extensions_that_cannot_work(sections, message):
+    with pytest.raises(ConfigError) as error:
+        loaded(**sections)
+    assert message in str(error.value)
+
+
+def test_names_and_references_go_back_and_forth():
+    cfg = loaded(grid={"ensembles": ["voting", MEDIAN], "cells": [
+        {"dataset": "mnist", "ensemble": "half_median", "members": 1, "lambda": 0},
+        {"dataset": "mnist", "ensemble": MEDIAN, "members": 1, "lambda": 0},
+    ][:1]})  # fmt: skip
+    assert [c.ensemble for c in cfg.cells] == ["half_median"]
+    assert (cfg.reference("half_median"), cfg.reference("voting"), cfg.datasets) == (MEDIAN, "voting", ["mnist"])
+
+
+def test_a_digest_follows_the_file_and_the_package_but_not_comments(tmp_path):
+    file = tmp_path / "mine.py"
+    digests = []
+    for text in (
+        "from jacobian_ensembles.ensembles.methods import Method\nmine = Method()\n",
+        "# new\nfrom jacobian_ensembles.ensembles.methods import Method\nmine = Method( )\n",
+        "from jacobian_ensembles.ensembles.methods import Method\nmine = Method('probabilities')\n",
+        "from jacobian_ensembles import craft_uaps\nmine = craft_uaps\n",
+    ):
+        file.write_text(text)
+        digests.append(extension_digest(f"{file}:mine"))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert extension_digest("voting") == ""
+
+
+def test_a_public_name_is_followed_to_its_module(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text("from jacobian_ensembles import craft_uaps as mine\n")
+    before = extension_digest(f"{file}:mine")
+    monkeypatch.setattr(
+        "jacobian_ensembles.experiment.code_digest.code_digest",
+        lambda *m: code_digest(*m) + "changed" * ("attacks.sgd_uap" in m),
+    )
+    assert extension_digest(f"{file}:mine") != before
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory):
+    """The folder example as a stored dataset: 120 training and 60 test images of 24 x 20 pixels in colour."""
+    folder = tmp_path_factory.mktemp("colour")
+    path = folder / "shapes.safetensors"
+    download_dataset(SHAPES, path, paint(folder / "images"))
+    return path
+
+
+def test_a_folder_of_colour_images_becomes_a_dataset(colour):
+    images, labels = load_split(colour, "train", 30)
+    assert (images.shape, images.dtype) == ((90, 3, 24, 20), torch.float32)
+    assert images.is_contiguous()
+    assert 0 <= images.min() <= images.max() <= 210 / 255
+    # class 0, "blue", is bright in its upper half in the third channel
+    bright = images[labels == 0][:, :, :12].mean((0, 2, 3))
+    assert bright.argmax() == 2
+    assert torch.bincount(load_split(colour, "validation", 30)[1]).tolist() == [10, 10, 10]
+    assert class_count(colour) == 3
+
+
+def test_grey_images_and_mixed_sizes(tmp_path):
+    assert read_image_folder(paint(tmp_path / "grey"), mode="L")["train_images"].shape == (120, 24, 20)
+    with pytest.raises(DataError, match=r"one size are needed, got .*\(20, 20, 3\), \(24, 20, 3\)"):
+        read_image_folder(paint(tmp_path / "mixed", sizes=((24, 20), (20, 20))))
+    with pytest.raises(DataError, match=r"no folder train/<class>/"):
+        read_image_folder(tmp_path)
+
+
+def arrays(**changes):
+    base = {
+        "train_images": np.zeros((6, 4, 4), np.uint8),
+        "train_labels": np.arange(6) % 3,
+        "test_images": np.zeros((2, 4, 4), np.uint8),
+        "test_labels": np.array([0, 2]),
+    }
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extra": np.zeros(1)}, "must return a mapping of train_images"),
+        ({"train_images": np.zeros((6, 4, 4))}, "train_images must be uint8"),
+        ({"test_images": np.zeros((2, 5, 4), np.uint8)}, "test_images must be uint8 .* as in training"),
+        ({"test_labels": np.array([0])}, r"test_labels must be 2 integers, got int64 \(1,\)"),
+        ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, r"labels must run from 0 to C - 1.*\[2\] do not occur"),
+        ({"test_labels": np.array([0, 3])}, "a test label occurs that no training image has"),
+    ],
+)
+def test_arrays_that_are_no_dataset_are_refused_with_the_reason(changes, message):
+    assert check_arrays("mine", arrays())["train_labels"].dtype == np.uint8
+    with pytest.raises(DataError, match=message):
+        check_arrays("mine", arrays(**changes))
+
+
+def test_a_lenet_says_what_images_it_takes():
+    with pytest.raises(ValueError, match=r"shapes: its images are of shape \(3, 24, 20\); a LeNet takes \(1, 28, 28\)"):
+        architecture("shapes", Model(), torch.zeros(2, 3, 24, 20), 3)
+
+
+def test_normalisation_of_a_users_dataset_is_measured_on_its_training_images():
+    images = torch.tensor([0.25, 0.75]).view(2, 1, 1, 1).expand(2, 1, 28, 28)
+    spec = architecture("mine", Model(normalize=True), images, 2)
+    assert (spec["mean"], spec["std"], spec["classes"]) == (0.5, 0.2501, 2)  # 0.25 sqrt(1568 / 1567)
+    assert architecture("mnist", Model(normalize=True), images)["mean"] == 0.1307
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_path, normalize):
+    """A dataset, an architecture, a method and an attack of the user's, trained, assembled, attacked, evaluated."""
+    model = Model(architecture=CNN, options={"width": 6}, normalize=normalize)
+    data = {"validation_images": 30}
+    learners = []
+    for i in range(3):
+        learners.append(tmp_path / f"learner{i}.safetensors")
+        settings = Training(epochs=12, batch_size=15, learning_rate=0.01)
+        train_to_file(
+            colour, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, repetition=0, member=i,
+            model=model, settings=settings, seed=0, **data,
+        )  # fmt: skip
+    path = tmp_path / "ensemble.safetensors"
+    assemble_ensemble(learners, 3, path)
+    with pytest.raises(ValueError, match="'half_median' is not a built-in method: pass it"):
+        load_ensemble(path)
+    with pytest.raises(ValueError, match="'small_cnn' is not built in: pass what builds it"):
+        load_ensemble(path, method=MEDIAN)
+
+    x, _ = load_split(colour, "test", 30)
+    ensemble = load_ensemble(path, 3, CNN, MEDIAN)
+    logits = ensemble.member_logits(x)
+    assert not torch.equal(logits[0], logits[1])
+    torch.testing.assert_close(ensemble(x), logits.sort(0).values[1].log_softmax(1))
+
+    cell = {"dataset": "shapes", "ensemble": "half_median", "members": 3, "lambda": 0.01, "repetition": 0}
+    how = {"architecture": CNN, "method": MEDIAN}
+    evaluate_to_file(path, colour, tmp_path / "clean.safetensors", cell=cell, **data, **how)
+    predicted, labels, _ = load_clean(tmp_path / "clean.safetensors")
+    clean = (predicted == labels).mean()
+    assert clean > 0.9
+    accuracy = {}
+    for method in (MOMENTUM, "sgd"):
+        craft_to_file(
+            path, colour, tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0, **data, **how,
+            settings=Attack(method=method, iterations=20, batch_size=30),
+        )  # fmt: skip
+        deltas, bits, _ = load_uaps([tmp_path / "uaps.safetensors"])
+        assert deltas.shape == (2, 3, 24, 20)
+        assert np.abs(deltas).max() <= np.float32(0.3)
+        accuracy[method] = bits.mean(axis=1).min()
+    assert max(accuracy.values()) < clean - 0.2
+
+
+def test_the_same_learner_twice_is_the_same_bits_whatever_its_architecture_draws(colour, tmp_path):
+    (tmp_path / "dropping.py").write_text(
+        "from torch import nn\n\n\ndef dropping(shape, classes):\n"
+        "    size = shape[0] * shape[1] * shape[2]\n"
+        "    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(size), nn.Dropout(0.3), nn.Linear(size, classes))\n"
+    )
+    model = Model(architecture=f"{tmp_path}/dropping.py:dropping")
+    stored = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        path = tmp_path / f"{seed}.safetensors"
+        train_to_file(
+            colour, path, dataset="shapes", ensemble="bagging", lambda_jr=0, repetition=0, member=0, model=model,
+            settings=Training(epochs=4, batch_size=15, learning_rate=0.01), seed=0, validation_images=30,
+        )  # fmt: skip
+        after = torch.rand(1)
+        torch.manual_seed(seed)
+        assert torch.equal(after, torch.rand(1)), "training left torch's global generator as it was"
+        stored.append(path.read_bytes())
+    assert stored[0] == stored[1]
+    # a batch norm keeps statistics, and a stored one classifies with them
+    net = load_ensemble(tmp_path / "1.safetensors", 1, f"{tmp_path}/dropping.py:dropping").members[0]
+    assert isinstance(net[1], nn.BatchNorm1d)
+    assert not net.training
+    assert net[1].num_batches_tracked == 4 * 6
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("images[:1]", r"shape \(2, 3, 24, 20\) are needed, it returned \(1, 3, 24, 20\)"),
+        ("2 * eps + 0 * images[:2]", "a perturbation of size 0.6, where eps is 0.3"),
+    ],
+)
+def test_an_attack_that_breaks_its_bound_is_refused(colour, tmp_path, body, message):
+    file = tmp_path / f"{abs(hash(body))}.py"
+    file.write_text(f"def cheat(model, images, labels, eps, settings, seeds):\n    return {body}\n")
+    net = Ensemble([nn.Sequential(nn.Flatten(), nn.Linear(1440, 3))])
+    cell = {"dataset": "shapes", "ensemble": "voting", "members": 1, "lambda": 0, "repetition": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(craft_uaps, "load_ensemble", lambda *_: net)
+        with pytest.raises(ValueError, match=message):
+            craft_to_file(
+                "", colour, tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0,
+                settings=Attack(method=f"{file}:cheat"), validation_images=30,
+            )  # fmt: skip
+
+
+def test_kmnist_example_gives_the_arrays_of_torchvisions_dataset(monkeypatch, tmp_path):
+    import torchvision
+
+    class Fake:
+        def __init__(self, root, train, download):
+            assert download
+            self.data = torch.full((30, 28, 28), int(train), dtype=torch.uint8)
+            self.targets = torch.arange(30) % 10
+
+    monkeypatch.setattr(torchvision.datasets, "KMNIST", Fake)
+    download_dataset(f"{EXAMPLES}/kuzushiji.py:kmnist", tmp_path / "kmnist.safetensors")
+    images, labels = load_split(tmp_path / "kmnist.safetensors", "train", 10)
+    assert images.shape == (20, 1, 28, 28)
+    assert images.max() == 1 / 255
+    assert labels.max() == 9

@@ -1,0 +1,169 @@
+import itertools
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from jacobian_ensembles.evaluation.statistics import wilson_interval
+from jacobian_ensembles.evaluation.summary import summarize
+from jacobian_ensembles.paper.figures import FIGURES, plot_against_lambda, plot_tradeoff
+from jacobian_ensembles.stages.plot_figure import plot_figure
+
+
+def metrics(datasets=("mnist", "fashion_mnist"), members=(1, 3), lambdas=(0.0, 0.1, 2.0), eps=(0.1, 0.15)):
+    rows = []
+    grid = itertools.product(datasets, ("bagging", "snapshot", "voting"), members, lambdas, eps)
+    for i, (dataset, ensemble, m, lam, e) in enumerate(grid):
+        clean, worst = 0.9 - 0.02 * lam + 0.001 * m, 0.3 + 0.0005 * i
+        rows.append(
+            {"dataset": dataset, "ensemble": ensemble, "members": m, "lambda": lam, "repetition": 0,
+             "eps": e, "seeds": 3,
+             "images": 10_000, "clean_accuracy": clean, "clean_low": clean - 0.01, "clean_high": clean + 0.01,
+             "worst_accuracy": worst, "worst_low": worst - 0.02, "worst_high": worst + 0.02}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def test_accuracy_is_drawn_against_lambda_for_every_model():
+    frame = metrics(eps=(0.15,))
+    fig = plot_against_lambda(frame, "worst_accuracy", "Accuracy (%)")
+    axes = fig.axes
+    assert len(axes) == 6
+    assert [ax.get_title() for ax in axes[:3]] == ["Bagging", "Snapshot", "Voting"]
+    assert axes[0].get_ylabel() == "MNIST\nAccuracy (%)"
+    assert axes[3].get_ylabel() == "Fashion-MNIST\nAccuracy (%)"
+    assert "λ" in axes[3].get_xlabel()
+    model = (frame["dataset"] == "fashion_mnist") & (frame["ensemble"] == "snapshot") & (frame["members"] == 3)
+    line = next(c for c in axes[4].containers if c.get_label() == "M = 3").lines[0]
+    assert line.get_xdata().tolist() == [0, 0.1, 2]
+    assert line.get_ydata().tolist() == pytest.approx((100 * frame[model]["worst_accuracy"]).tolist())
+
+
+def test_members_are_told_apart_without_colour():
+    fig = plot_against_lambda(metrics(members=(1, 3, 6, 9), eps=(0.15,)), "clean_accuracy", "")
+    lines = [c.lines[0] for c in fig.axes[0].containers]
+    assert len({line.get_marker() for line in lines}) == 4
+    assert len({str(line._dash_pattern) for line in lines}) == 4
+
+
+def test_tradeoff_has_a_column_per_eps_and_a_label_per_lambda():
+    fig = plot_tradeoff(metrics())
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["ε = 0.10", "ε = 0.15"]
+    for ax in fig.axes:
+        assert [t.get_text() for t in ax.texts] == ["λ = 0", "λ = 0.1", "λ = 2"]
+        assert len(ax.collections[0].get_offsets()) == 18
+        assert [t.get_horizontalalignment() for t in ax.texts] == ["left", "right", "left"]  # neighbours keep apart
+    assert fig.axes[0].get_ylabel() == "MNIST\nClean accuracy (%)"
+    assert fig.axes[2].get_xlabel() == "Accuracy under worst UAP (%)"
+
+
+def draw(folder, name, frame, banner="QUICK"):
+    folder.mkdir(exist_ok=True)
+    frame.to_csv(folder / "m.csv", index=False)
+    summarize(frame, 0.5, 0.95).to_csv(folder / "s.csv", index=False)
+    files = folder / "f.pdf", folder / "f.png"
+    plot_figure(name, folder / "m.csv", folder / "s.csv", *files, 0.15, 0.95, "mine", banner)
+    return [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_equal_numbers_draw_equal_bytes(tmp_path, name):
+    first, second = (draw(tmp_path / d, name, metrics()) for d in "ab")
+    assert first == second
+    assert first[0].startswith(b"%PDF")
+    assert first[1].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    "grid", [{"datasets": ("mnist",)}, {"members": (1,)}, {"lambdas": (0.0,)}, {"lambdas": (0.5,)}, {"eps": (0.15,)}]
+)
+def test_small_grids_are_drawn(tmp_path, name, grid):
+    assert all(draw(tmp_path, name, metrics(**grid)))
+
+
+def test_banner_and_run_are_on_the_figure(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("jacobian_ensembles.stages.plot_figure.save_figure", lambda fig, *paths: written.append(fig))
+    with pytest.raises(FileNotFoundError):  # nothing was saved, so there is nothing to read
+        draw(tmp_path, "figure2_robustness", metrics(), banner="QUICK RUN")
+    text = written[0].get_supxlabel()
+    assert text.replace("\n", " ").startswith("QUICK RUN: run 'mine', worst of 3 attack seeds")
+
+
+@pytest.mark.parametrize(("name", "column"), [("figure1_clean_accuracy", "clean"), ("figure2_robustness", "worst")])
+def test_every_line_and_interval_is_the_models_own(name, column):
+    frame = metrics()
+    frame["clean_low"] -= 0.001 * frame.index  # so that no two intervals are equal
+    fig = FIGURES[name](frame, 0.1)
+    panels = itertools.product(("mnist", "fashion_mnist"), ("bagging", "snapshot", "voting"))
+    for ax, (dataset, ensemble) in zip(fig.axes, panels, strict=True):
+        assert [c.get_label() for c in ax.containers] == ["M = 1", "M = 3"]
+        for container, m in zip(ax.containers, (1, 3), strict=True):
+            model = (frame["dataset"] == dataset) & (frame["ensemble"] == ensemble) & (frame["members"] == m)
+            rows = frame[model & (frame["eps"] == 0.1)]
+            assert container.lines[0].get_ydata() == pytest.approx(100 * rows[f"{column}_accuracy"].to_numpy())
+            bars = [[tuple(end) for end in segment] for segment in container.lines[2][0].get_segments()]
+            for bar, row in zip(bars, rows.to_dict("records"), strict=True):
+                low, high = 100 * row[f"{column}_low"], 100 * row[f"{column}_high"]
+                assert bar[0] == pytest.approx((row["lambda"], low))
+                assert bar[1] == pytest.approx((row["lambda"], high))
+
+
+def test_lambda_is_ticked_where_it_was_run_zero_included():
+    ax = FIGURES["figure2_robustness"](metrics(), 0.15).axes[-1]
+    assert ax.get_xticks().tolist() == [0, 0.1, 2]
+    assert [ax.xaxis.get_major_formatter()(tick, None) for tick in ax.get_xticks()] == ["0", "0.1", "2"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_accuracies_are_labelled_in_percent(name):
+    axes = FIGURES[name](metrics(), 0.15).axes
+    labels = [ax.get_ylabel() for ax in axes if ax.get_ylabel()]
+    assert [label.split("\n")[0] for label in labels] == ["MNIST", "Fashion-MNIST"]
+    assert all(label.endswith("(%)") for label in labels)
+
+
+def test_tradeoff_points_are_robustness_and_clean_accuracy_in_the_colour_of_the_method():
+    frame = metrics()
+    fig = plot_tradeoff(frame)
+    panels = itertools.product(("mnist", "fashion_mnist"), (0.1, 0.15))
+    for ax, (dataset, eps) in zip(fig.axes, panels, strict=True):
+        rows = frame[(frame["dataset"] == dataset) & (frame["eps"] == eps)]
+        wanted = 100 * rows[["worst_accuracy", "clean_accuracy"]].to_numpy()
+        points = ax.collections[0]
+        assert points.get_offsets().tolist() == [pytest.approx(row) for row in wanted.tolist()]
+        colours = dict.fromkeys(zip(rows["ensemble"], map(tuple, points.get_facecolors()), strict=True))
+        assert len(colours) == len({colour for _, colour in colours}) == 3
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_the_figure(tmp_path, monkeypatch, name):
+    written = []
+    monkeypatch.setattr("jacobian_ensembles.stages.plot_figure.save_figure", lambda fig, *paths: written.append(fig))
+    frame = metrics(datasets=("mnist",), eps=(0.15,))  # the narrowest figures
+    with pytest.raises(FileNotFoundError):
+        draw(tmp_path, name, frame, banner="QUICK RUN, not the paper's result, with a banner longer than most")
+    fig = written[0]
+    fig.draw_without_rendering()
+    inside = fig.bbox.padded(1)
+    for text in [fig._supxlabel, *(label for ax in fig.axes for label in (ax.title, ax.xaxis.label, ax.yaxis.label))]:
+        box = text.get_window_extent()
+        assert not text.get_text() or (inside.containsx(box.x0) and inside.containsx(box.x1)), text.get_text()
+
+
+def test_a_model_that_gets_nothing_right_is_drawn():
+    low, high = wilson_interval(0, 500)
+    frame = metrics().assign(worst_accuracy=0.0, worst_low=low, worst_high=high)
+    assert FIGURES["figure2_robustness"](frame, 0.15).axes
+
+
+def test_columns_of_different_eps_have_different_titles():
+    titles = [ax.get_title() for ax in plot_tradeoff(metrics(datasets=("mnist",), eps=(0.12, 0.125))).axes]
+    assert len(set(titles)) == 2

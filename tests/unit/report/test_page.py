@@ -1,0 +1,253 @@
+"""The page of a run, made from a small made-up run, and looked at in a real browser where there is one."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers_science import patch_dataset
+from PIL import Image
+
+from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models.registry import parameter_arrays
+from jacobian_ensembles.report.page import stages
+from jacobian_ensembles.report.tradeoff import pareto_front
+from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
+from jacobian_ensembles.stages.compare_with_paper import write_comparison
+from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
+from jacobian_ensembles.stages.write_report import write_report
+from jacobian_ensembles.storage.files import ArtifactError, save_tensors, write_json
+from jacobian_ensembles.storage.learners import save_learners
+from jacobian_ensembles.storage.predictions import save_clean, save_uaps
+
+IMAGES, LABELS = patch_dataset(120, seed=0)
+MODELS = [("voting", 1, 0.0), ("voting", 1, 0.1), ("bagging", 2, 0.0), ("bagging", 2, 0.5)]
+CELLS = [
+    {"dataset": d, "ensemble": e, "members": m, "lambda": lam, "repetition": 0}
+    for d, models in (("mnist", MODELS), ("fashion_mnist", MODELS[:1]))  # a single point must do, too
+    for e, m, lam in models
+]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Every input of a report: five models on 120 images, with accuracies that fall and rise by plan."""
+    root = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    files = {"clean": [], "uaps": [], "ensembles": [], "datasets": [], "provenance": []}
+    records = []
+    for i, cell in enumerate(CELLS):
+        labels = LABELS.numpy()
+        right = rng.random(120) < 0.98 - 0.05 * (i % 4)
+        clean, worst, uap, block, net = (root / f"{name}{i}" for name in ("clean", "worst", "uap", "block", "net"))
+        save_clean(clean, np.where(right, labels, (labels + 1) % 10), labels, cell)
+        bits = right & (rng.random((2, 120)) < 0.3 + 0.2 * (i % 4))
+        deltas = 0.15 * np.sign(rng.standard_normal((2, 1, 28, 28))).astype(np.float32)
+        save_uaps(block, deltas, bits, 0, {**cell, "eps": 0.15})
+        select_worst_uap([block], worst, uap, 0.95)
+        nets = [LeNet(generator=torch.Generator().manual_seed(i + k)) for k in range(cell["members"])]
+        spec = {key: cell[key] for key in ("dataset", "ensemble", "lambda")} | {"architecture": {}}
+        save_learners(net, parameter_arrays(nets), {**spec, "validation_accuracy": [0.9] * len(nets)})
+        files["clean"].append(clean)
+        files["uaps"].append(uap)
+        files["ensembles"].append(net)
+        records.append(worst)
+        path = root / f"{i}.provenance.json"
+        write_json(path, provenance({"rule": "craft_uaps"}, "cpu", 1, 50.0 + i))
+        files["provenance"].append(path)
+    pixels = (255 * IMAGES[:, 0]).byte().numpy()
+    for name in ("mnist", "fashion_mnist"):
+        path = root / f"{name}.safetensors"
+        tensors = {f"{part}_images": pixels for part in ("train", "test")}
+        tensors |= {f"{part}_labels": LABELS.byte().numpy() for part in ("train", "test")}
+        save_tensors(path, tensors, kind="dataset", spec={"dataset": name})
+        files["datasets"].append(path)
+    summary, comparison = root / "summary.csv", root / "comparison.csv"
+    aggregate_metrics(files["clean"], records, root / "metrics.csv", summary, 0.5, 0.95)
+    write_comparison(summary, comparison, root / "comparison.md", "made", "MADE UP")
+    figures = []
+    for stem in ("figure1_clean_accuracy", "figure3_tradeoff"):
+        figures.append(root / f"{stem}.png")
+        Image.new("RGB", (60, 40), "white").save(figures[-1])
+    return {**files, "summary": summary, "comparison": comparison, "figures": figures}
+
+
+def write(path, inputs, **changes):
+    settings = {
+        "run": "made",
+        "banner": "MADE UP <&>",
+        "eps": 0.15,
+        "clean_weight": 0.5,
+        "config": {"seed": 3, "a": "<b>"},
+    }
+    write_report(path, **{**settings, **inputs, **changes})
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def page(inputs, tmp_path_factory):
+    return write(tmp_path_factory.mktemp("page") / "report.html", inputs)
+
+
+class Reader(HTMLParser):
+    """Collects what a page refers to, its headings, and its images without a text in their place."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.ids, self.bare = [], set(), []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.targets += [attrs[key] for key in ("src", "href") if attrs.get(key)]
+        self.ids.add(attrs.get("id"))
+        if tag == "img" and not attrs.get("alt"):
+            self.bare.append(attrs)
+
+
+def read(page):
+    reader = Reader()
+    reader.feed(page)
+    return reader
+
+
+def test_the_page_needs_no_other_file_and_every_image_has_a_text(page):
+    reader = read(page)
+    assert {target.partition(":")[0].partition("#")[0] for target in reader.targets} == {"", "data"}
+    assert {target[1:] for target in reader.targets if target.startswith("#")} <= reader.ids
+    assert not reader.bare
+
+
+def test_text_from_outside_is_escaped(page):
+    assert "MADE UP &lt;&amp;&gt;" in page
+    assert "a: &lt;b&gt;" in page
+
+
+def test_the_page_says_what_ran(page):
+    assert re.search(
+        r"craft_uaps</th><td class=\"n\">5</td><td class=\"n\">4 min 20 s</td><td class=\"n\">54.0 s", page
+    )
+    assert "cpu, 1 thread" in page
+    assert re.search(r"Base seed</b></dt><dd>3", page)
+
+
+def test_table1_is_beside_the_papers(page):
+    table = page[page.index("Table 1, MNIST, The paper") :]
+    assert re.search(r"snapshot</td><td class=\"n\">3</td><td class=\"n\">0.50</td><td class=\"n\">97.8", table)
+    assert "Ensemble only" in page
+
+
+def test_what_was_not_computed_is_said(page, inputs, tmp_path):
+    assert "The claims were not checked in this run." in page
+    assert "was not drawn in this run" in page
+    claims, theory = tmp_path / "claims.csv", tmp_path / "theory.png"
+    claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,supported\n")
+    shutil.copy(inputs["figures"][0], theory)
+    full = write(tmp_path / "full.html", inputs, claims=claims, theory=theory)
+    assert '<td class="verdict">supported</td>' in full
+    assert "not checked" not in full
+    assert "not drawn" not in full
+    claims.write_text("claim,verdict\nC1,supported\n")
+    with pytest.raises(ArtifactError, match=r"claims\.csv: no column evidence, statement, test"):
+        write(tmp_path / "full.html", inputs, claims=claims)
+
+
+def test_the_gallery_says_what_the_model_says(page, inputs):
+    # the M = 1, lambda = 0 model of MNIST is the net of seed 0: its prediction of the first image of class 0
+    net = LeNet(generator=torch.Generator().manual_seed(0))
+    first = IMAGES[(LABELS == 0).nonzero()[0]].mul(255).byte().float().div(255)
+    predicted = net(first).argmax().item()
+    standard = page[page.index("<h4>Standard") :]
+    figure = standard[standard.index("Test image of class 0") :]
+    mark = "✓" if predicted == 0 else "✗"
+    assert f"{mark} {predicted}</span> →" in figure[: figure.index("</figure>")]
+
+
+def test_per_class_accuracy_counts_by_class(page, inputs):
+    from jacobian_ensembles.storage.predictions import load_clean
+
+    predicted, labels, _ = load_clean(inputs["clean"][0])
+    expected = round(100 * (predicted == labels)[labels == 0].mean(), 1)
+    section = page[page.index('id="classes"') :]
+    row = re.search(r"voting M=1 λ=0.00</th><td>clean</td><td[^>]*>([\d.]+)", section)
+    assert float(row[1]) == pytest.approx(expected)
+
+
+def test_the_pareto_front_leaves_out_what_is_beaten():
+    points = pd.DataFrame({"mean_uap_accuracy": [1, 2, 3, 3, 0.5], "clean_accuracy": [9, 8, 5, 4, 9]})
+    assert pareto_front(points).index.tolist() == [2, 1, 0]
+
+
+def test_stages_add_up(tmp_path):
+    for i, (rule, seconds) in enumerate((("train", 2.0), ("craft", 5.0), ("train", 3.0))):
+        write_json(tmp_path / f"{i}.json", provenance({"rule": rule}, "cpu", 1 + i, seconds))
+    rows, facts = stages([tmp_path / f"{i}.json" for i in range(3)])
+    assert [(r["rule"], r["jobs"], r["seconds"], r["longest"]) for r in rows] == [
+        ("train", 2, 5.0, 3.0),
+        ("craft", 1, 5.0, 5.0),
+    ]
+    assert rows[0]["devices"] == ["cpu, 1 thread", "cpu, 3 threads"]
+    assert len(facts["Commit"]) == 1
+
+
+@pytest.fixture(scope="module")
+def browser():
+    selenium = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    options = selenium.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with selenium.Chrome(options=options, service=selenium.ChromeService(driver)) as chrome:
+        yield chrome
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_in_a_browser(browser, inputs, tmp_path, width):
+    """No console message, images shown, nothing wider than the screen; the slider, moved by a key, ranks anew."""
+    from selenium.webdriver.common.keys import Keys
+
+    path = tmp_path / "report.html"
+    write(path, inputs)
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
+    browser.get(path.as_uri())
+
+    def run(script):
+        return browser.execute_script(f"return {script}")
+
+    assert run("[...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).length") == 0
+    assert run("document.images.length") > 40
+    assert run("document.documentElement.scrollWidth") <= width
+    assert run("document.querySelectorAll('.plotly .scatterlayer .point').length") >= 7
+
+    def rows():
+        return run(
+            "[...document.querySelectorAll('#ranking-mnist tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+        )
+
+    summary = pd.read_csv(inputs["summary"]).query("dataset == 'mnist'")
+
+    def expected(weight):
+        scores = 100 * (weight * summary["clean_accuracy"] + (1 - weight) * summary["mean_uap_accuracy"])
+        return pytest.approx(sorted(scores, reverse=True), abs=0.06)  # printed with one decimal
+
+    assert [float(row[4]) for row in rows()] == expected(0.5)
+    before = [row[1] for row in rows()]
+    slider = browser.find_element("id", "weight")
+    slider.send_keys(Keys.END)  # by keyboard: all weight on clean accuracy
+    assert browser.find_element("id", "weight-value").text == "1.00"
+    assert [float(row[4]) for row in rows()] == expected(1)
+    assert [row[1] for row in rows()] != before
+    best = run("document.getElementById('tradeoff-mnist').data.at(-1).y")
+    assert best == [round(100 * summary["clean_accuracy"].max(), 4)]
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
