@@ -1,4 +1,4 @@
-"""Training in memory, as the workflow trains its own."""
+"""Training an ensemble in memory, as the workflow trains its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.experiment.config import Training
 from jacobian_ensembles.experiment.extensions import resolve, short_name
-from jacobian_ensembles.models.registry import ARCHITECTURES, Builder
+from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.models.registry import Builder
 from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.recipe import Recipe
 
 
 def train_ensemble(
@@ -27,7 +30,7 @@ def train_ensemble(
     *,
     architecture: str | Builder = "lenet",
     options: Mapping[str, Any] | None = None,
-    settings: Training | None = None,
+    recipe: Recipe | None = None,
     validation: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
 ) -> Ensemble:
@@ -43,7 +46,8 @@ def train_ensemble(
         architecture: ``lenet``, a reference, or a builder: called as ``builder(shape, classes, **options)``, it returns
             a module from (B, *shape) in [0, 1] to logits (B, C).
         options: Keyword arguments of the architecture; of a LeNet ``activation`` and ``dropout``.
-        settings: Optimiser, rate, batch size, epochs; None for the defaults of ``config.yaml``.
+        recipe: Optimiser, rate, batch size, epochs (of a cyclic method: of the whole run); None for the defaults of
+            ``config.yaml``.
         validation: Images and labels for the check that each learner is better than chance; None holds out a
             stratified tenth of the training images, at most 5,000.
         seed: Of every draw.
@@ -56,7 +60,6 @@ def train_ensemble(
         ValueError: If images are not in [0, 1], shapes do not match, or snapshots do not divide the epochs.
     """
     check_images(images, labels)
-    settings = settings or Training()
     if validation is None:
         held_out = torch.from_numpy(validation_indices(labels.cpu().numpy(), min(5000, len(labels) // 10), "data"))
         held_out = held_out.to(labels.device)
@@ -65,23 +68,21 @@ def train_ensemble(
         validation, (images, labels) = (images[held_out], labels[held_out]), (images[kept], labels[kept])
     labels, classes = labels.long(), int(max(labels.max(), validation[1].max())) + 1
     method = resolve(ensemble, METHODS, Method) if isinstance(ensemble, str) else ensemble
-    spec: dict[str, Any] = {**(options or {}), "classes": classes}
-    builder = None
-    if architecture != "lenet":
-        builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
-        spec = {"name": "own", "shape": images.shape[1:], "classes": classes, "options": options or {}, "mean": 0.0}
-        spec["std"] = 1.0
+    recipe = recipe or Training().recipe(method.cyclic)
     name = short_name(ensemble) if isinstance(ensemble, str) else "own"
+    builder: Builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
+    network = Architecture(
+        architecture if architecture in ARCHITECTURES else "own", tuple(images.shape[1:]), classes, options or {}
+    )
     nets: list[nn.Module] = []
     for i in [members] if method.cyclic else range(members):
-        identity = (seed, "data", name, lambda_jr, 0, i)
         nets += train_learners(
             (images, labels),
             validation,
-            spec,
-            settings,
+            network,
+            recipe,
             lambda_jr,
-            identity,
+            identity=(seed, "data", name, lambda_jr, 0, i),
             sample=method.sample,
             snapshots=members if method.cyclic else None,
             builder=builder,

@@ -6,23 +6,25 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from tqdm import tqdm
-
-from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+from jacobian_ensembles.experiment.cells import Cell
+from jacobian_ensembles.experiment.config import Config, ConfigError
+from jacobian_ensembles.experiment.config_files import read_config
 from jacobian_ensembles.experiment.devices import NoFreeSlotError, claim_gpu, visible_gpus, wants_gpu
 from jacobian_ensembles.experiment.extensions import ExtensionError, resolve, short_name, source_file
 from jacobian_ensembles.experiment.layout import Layout
-from jacobian_ensembles.experiment.provenance import provenance
-from jacobian_ensembles.storage.files import ArtifactError, load_tensors
+from jacobian_ensembles.experiment.provenance import about
+from jacobian_ensembles.progress import start_logging
+from jacobian_ensembles.storage.files import ArtifactError, read_header
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from jacobian_ensembles.stages.inputs import StoredImages
 
 log = logging.getLogger("jacobian_ensembles")
 _DESCRIPTION = """\
@@ -44,83 +46,6 @@ _MODEL = (
     "a file that train or the workflow wrote, or path/to/file.py:function, a function without arguments that returns "
 )
 _MODEL += "your own nn.Module from images in [0, 1] to logits"
-
-
-class _Bars(logging.Handler):
-    """On a terminal: records that carry progress move a bar, all others are printed above it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.bar: tqdm[Any] | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        progress = getattr(record, "progress", None)
-        if progress is None:
-            if record.levelno >= logging.INFO:
-                tqdm.write(self.format(record), file=sys.stderr)
-            return
-        done, total = progress
-        if self.bar is None:
-            self.bar = tqdm(total=total, leave=False, unit="step", file=sys.stderr)
-        self.bar.set_description(record.getMessage())
-        self.bar.total = total
-        self.bar.n = done
-        self.bar.refresh() if done == total else self.bar.update(0)
-        if done == total:
-            self.bar.close()
-            self.bar = None
-
-
-def _start_logging() -> None:
-    terminal = sys.stderr.isatty()
-    handler: logging.Handler = _Bars() if terminal else logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s" if terminal else "%(asctime)s %(message)s", "%H:%M:%S"))
-    log.handlers = [handler]
-    log.setLevel(logging.DEBUG if terminal else logging.INFO)
-    log.propagate = False
-
-
-def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """One configuration over another, section by section, as Snakemake's ``--configfile`` does it."""
-    out = dict(base)
-    for key, value in overlay.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = merge(out[key], value) if both else value
-    return out
-
-
-def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a command.
-
-    Args:
-        paths: YAML files, later ones over earlier ones; ``config.yaml`` of this folder where none is named.
-        settings: ``section.key=value`` each, over the files.
-        grid: A single cell's dataset, ensemble, members and lambda, over the grid of the files.
-
-    Returns:
-        The validated configuration.
-
-    Raises:
-        ConfigError: If a file cannot be read, or the configuration not be used.
-    """
-    raw: dict[str, Any] = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
-    for path in paths or [p for p in ("config.yaml",) if Path(p).is_file()]:
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML ({error}).") from error
-        raw = merge(raw, content or {})
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: give section.key=value, such as training.epochs=2.")
-        nested: Any = yaml.safe_load(value)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        raw = merge(raw, nested)
-    if grid is not None:
-        raw = merge(raw, {"grid": {**grid, "cells": None}, "trials": {}, "ablation": {}})
-    return load_config(raw)
 
 
 def _one_cell(dataset: str, ensemble: str = "voting", members: int = 1, lambda_jr: float = 0.0) -> dict[str, Any]:
@@ -150,23 +75,29 @@ def _data(cfg: Config, dataset: str) -> Path:
     return path
 
 
+def _images(cfg: Config, dataset: str) -> StoredImages:
+    """The stored dataset, obtained first where it is not there, and which of its images the configuration uses."""
+    from jacobian_ensembles.stages.inputs import StoredImages
+
+    return StoredImages(_data(cfg, dataset), **cfg.data.model_dump(exclude={"local_dir"}))
+
+
 def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
+    cyclic = cfg.is_cyclic(short_name(args.ensemble))
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
         from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
-        from jacobian_ensembles.stages.train_learner import train_to_file
+        from jacobian_ensembles.stages.train_learner import train_learner
 
-        data = _data(cfg, args.dataset)
-        snapshots = args.members if args.ensemble == "snapshot" else None
-        learners = []
-        for i in range(1 if snapshots else args.members):
-            log.info("learner %d of %d", i + 1, args.members) if not snapshots else log.info("%d snapshots", snapshots)
+        images, learners = _images(cfg, args.dataset), []
+        for i in range(1 if cyclic else args.members):
+            log.info("%d snapshots", args.members) if cyclic else log.info("learner %d of %d", i + 1, args.members)
             learners.append(f"{folder}/{i}.safetensors")
-            train_to_file(
-                data, learners[-1], dataset=short_name(args.dataset), ensemble=args.ensemble, lambda_jr=args.lambda_jr,
-                repetition=args.repetition, member=None if snapshots else i, snapshots=snapshots, model=cfg.model,
-                settings=cfg.training, seed=cfg.seed, validation_images=cfg.data.validation_images,
-                train_images=cfg.data.train_images, device=device,
+            train_learner(
+                images, learners[-1], dataset=short_name(args.dataset), ensemble=args.ensemble,
+                lambda_jr=args.lambda_jr, repetition=args.repetition, model=cfg.model.network,
+                recipe=cfg.training.recipe(cyclic), seed=cfg.seed, device=device,
+                **({"members": args.members} if cyclic else {"member": i}),
             )  # fmt: skip
         assemble_ensemble(learners, args.members, args.output)
     print(f"{args.output}: {args.ensemble}, {args.members} learners, lambda {args.lambda_jr:g}, {args.dataset}")
@@ -190,36 +121,29 @@ def _load(args: argparse.Namespace, cfg: Config) -> nn.Module:
     return model.eval()
 
 
-def _spec(args: argparse.Namespace) -> tuple[str, dict[str, str | int | float]]:
-    """The dataset to use, and the cell of the model."""
-    cell: dict[str, str | int | float] = {
-        "dataset": "",
-        "ensemble": "own",
-        "members": 1,
-        "lambda": 0.0,
-        "repetition": 0,
-    }
+def _model(args: argparse.Namespace) -> tuple[str, Cell]:
+    """The dataset to use, and the model as a cell."""
+    spec: dict[str, Any] = {"dataset": "", "ensemble": "own", "members": 1, "lambda": 0.0}
     if _is_stored(args.model):
-        _, spec = load_tensors(args.model, kind="learners", only=())
-        cell |= {key: spec[key] for key in ("dataset", "ensemble", "members", "lambda")}
+        _, header = read_header(args.model, kind="learners")
+        spec = {key: header[key] for key in spec}
     else:
         source_file(args.model)
-    dataset = args.dataset or str(cell["dataset"])
+    dataset = args.dataset or str(spec["dataset"])
     if not dataset:
         raise ConfigError("Which images? Name them with --dataset: mnist, fashion_mnist, or path/to/file.py:object.")
-    return dataset, {**cell, "dataset": short_name(dataset), "repetition": args.repetition}
+    return dataset, Cell(**{**spec, "dataset": dataset, "repetition": args.repetition})
 
 
 def _attack(args: argparse.Namespace) -> None:
-    dataset, cell = _spec(args)
+    dataset, cell = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
     with _device(cfg, args.threads) as device:
-        from jacobian_ensembles.stages.craft_uaps import craft_to_file
+        from jacobian_ensembles.stages.craft_uaps import craft_uaps
 
-        craft_to_file(
-            _load(args, cfg), _data(cfg, dataset), args.output, cell=cell, eps=args.eps, first=0, last=args.seeds - 1,
-            settings=cfg.attack, seed=cfg.seed, validation_images=cfg.data.validation_images,
-            train_images=cfg.data.train_images, test_images=cfg.data.test_images, device=device,
+        craft_uaps(
+            _load(args, cfg), _images(cfg, dataset), args.output, cell=cell, eps=args.eps, first=0,
+            last=args.seeds - 1, attack=cfg.attack.recipe(), seed=cfg.seed, device=device,
         )  # fmt: skip
     from jacobian_ensembles.storage.predictions import load_uaps
 
@@ -228,17 +152,16 @@ def _attack(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    dataset, _ = _spec(args)
+    dataset, _ = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
     with _device(cfg, args.threads) as device:
         import torch
 
         from jacobian_ensembles.evaluation.record import evaluate
-        from jacobian_ensembles.stages.inputs import load_split
         from jacobian_ensembles.storage.predictions import load_uaps
 
         deltas = None if args.uaps is None else torch.from_numpy(load_uaps([args.uaps])[0]).to(device)
-        x, y = load_split(_data(cfg, dataset), "test", cfg.data.validation_images, cfg.data.test_images)
+        x, y = _images(cfg, dataset).split("test")
         found = evaluate(_load(args, cfg).to(device), x.to(device), y.to(device), deltas, cfg.attack.clip)
     table = found.to_pandas(cfg.metrics.confidence)
     print(table.to_string(float_format="{:.4f}".format))
@@ -263,20 +186,10 @@ def _join(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    record = provenance({}, ", ".join(visible_gpus()) or "none", 1, 0)
-    facts = {"jacobian-ensembles": record["package"], "commit": record["commit"], "python": record["python"]}
-    facts |= {**record["versions"], "platform": record["platform"], "GPUs": record["device"]}
+    facts = {**about(), "GPUs": ", ".join(visible_gpus()) or "none"}
     for path in args.files:
-        kinds = ("learners", "uaps", "worst_uap", "clean", "dataset", "jacobian")
-        for kind in kinds:
-            try:
-                _, spec = load_tensors(path, kind=kind, only=())
-            except ArtifactError as error:
-                if "expected a file of kind" in str(error):
-                    continue
-                raise
-            facts[path] = f"{kind} {spec}"
-            break
+        kind, spec = read_header(path)
+        facts[path] = f"{kind} {spec}"
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {'-' if value is None else value}")
@@ -367,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 1 where the work failed, or 2 where the configuration cannot be used.
     """
     args = parser().parse_args(arguments)
-    _start_logging()
+    start_logging()
     try:
         args.function(args)
     except (ConfigError, ExtensionError) as error:

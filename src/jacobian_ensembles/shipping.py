@@ -16,16 +16,15 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.experiment.config import DATASETS, ENSEMBLES, Config, ConfigError, load_config
-from jacobian_ensembles.experiment.provenance import provenance
-from jacobian_ensembles.paper.figures import FIGURES
-from jacobian_ensembles.stages.check_claims import write_claims
-from jacobian_ensembles.stages.compare_with_paper import write_comparison
+from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+from jacobian_ensembles.experiment.layout import Layout
+from jacobian_ensembles.experiment.provenance import commit
+from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
 from jacobian_ensembles.stages.plot_figure import plot_figure
-from jacobian_ensembles.stages.plot_supplement import plot_supplement
-from jacobian_ensembles.stages.tabulate_spread import tabulate_spread
-from jacobian_ensembles.stages.write_table import write_table1
+from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.checksums import read_record, verify_checksum, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes, write_json, write_text
 
@@ -144,19 +143,9 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
         verify_checksum(path)
         plain = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=list(_ORIGIN), errors="ignore")
         write_text(target / "metrics" / path.name, plain.to_csv(index=False))
-    if (shipped / "metrics" / "metrics.csv").exists():
-        _rebuild_tables_and_figures(target / "metrics", target, config)
-    elif not (shipped / "tables" / "recipe.csv").exists():
+    if not (shipped / "metrics" / "metrics.csv").exists() and not (shipped / "tables" / "recipe.csv").exists():
         raise ArtifactError(f"{shipped}: neither metrics/metrics.csv nor tables/recipe.csv. Was it shipped completely?")
-    for name, table in (
-        ("theory", target / "metrics" / "jacobian.csv"),
-        ("worst_of_k", target / "metrics" / "worst_of_k.csv"),
-        ("ablation", shipped / "tables" / "ablation.csv"),
-        ("budget", shipped / "tables" / "ablation.csv"),
-    ):
-        if table.exists():
-            pdf, png = (target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png"))
-            plot_supplement(name, table, pdf, png, config.run.name, config.run.banner)
+    _redraw(shipped, target, config)
     # tables that are not made from metrics are what was shipped
     for path in sorted((shipped / "tables").iterdir()):
         if not (target / "tables" / path.name).exists():
@@ -164,21 +153,24 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
             shutil.copyfile(path, target / "tables" / path.name)
 
 
-def _rebuild_tables_and_figures(source: Path, target: Path, config: Config) -> None:
-    metrics, summary, jacobian = (source / f"{name}.csv" for name in ("metrics", "summary", "jacobian"))
-    run, banner, tables = config.run.name, config.run.banner, target / "tables"
-    confidence = config.metrics.confidence
-    for name in FIGURES:
-        pdf, png = (target / "figures" / f"{name}.{kind}" for kind in ("pdf", "png"))
-        plot_figure(name, metrics, summary, pdf, png, config.figures.eps, confidence, run, banner)
-    latex, csv, markdown = (tables / f"table1.{kind}" for kind in ("tex", "csv", "md"))
-    write_table1(summary, latex, csv, markdown, run, banner)
-    write_comparison(summary, tables / "comparison.csv", tables / "comparison.md", run, banner)
-    if jacobian.exists():
-        write_claims(metrics, summary, jacobian, tables / "claims.csv", tables / "claims.md", confidence, run, banner)
-    if config.grid.repetitions > 1:
-        weight = config.metrics.clean_weight
-        tabulate_spread(metrics, tables / "spread.csv", tables / "spread.md", weight, confidence, run, banner)
+def _redraw(shipped: Path, target: Path, config: Config) -> None:
+    """Every figure and table of the catalogue whose inputs a shipped run has."""
+    sources = {name: Path(path) for name, path in Layout(str(target.parent), target.name).sources.items()}
+    sources["ablation"] = shipped / "tables" / "ablation.csv"  # not among the metrics that were copied
+    known = {"eps": config.figures.eps, "confidence": config.metrics.confidence}
+    known["clean_weight"] = config.metrics.clean_weight
+    for item in (*FIGURES, *TABLES):
+        inputs = {name: sources[name] for name in item.inputs}
+        if not all(path.exists() for path in inputs.values()) or not item.belongs_to(config.grid.repetitions):
+            continue
+        labels: dict[str, Any] = {"run": config.run.name, "banner": config.run.banner}
+        labels["settings"] = {name: known[name] for name in item.settings}
+        if item in FIGURES:
+            stem = target / "figures" / item.name
+            plot_figure(item.name, inputs, stem.with_suffix(".pdf"), stem.with_suffix(".png"), **labels)
+        else:
+            csv, markdown, latex = (target / "tables" / f"{item.name}.{kind}" for kind in ("csv", "md", "tex"))
+            write_table(item.name, inputs, csv, markdown, latex, **labels)
 
 
 _MODELS = {"datasets", "ensembles", "members", "lambdas", "cells"}  # what may differ between the parts of a grid
@@ -216,7 +208,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
                 raise ConfigError(f"{path}: {model} is in {owner[cell]}, too. Each model may be in one part only.")
     raw = configs[first].model_dump(mode="json", by_alias=True, exclude={"compute"})
     grids = [config.grid for config in configs.values()]
-    for axis, known in (("datasets", DATASETS), ("ensembles", ENSEMBLES), ("members", ()), ("lambdas", ())):
+    for axis, known in (("datasets", (*CARDS,)), ("ensembles", (*METHODS,)), ("members", ()), ("lambdas", ())):
         values = dict.fromkeys(value for grid in grids for value in getattr(grid, axis))
         raw["grid"][axis] = sorted(values, key=known.index if set(values) <= set(known) else None)
     models = [cell for cell in owner if cell.repetition == 0]
@@ -272,7 +264,7 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     record |= {"last_finished": max(r["last_finished"] for r in records)}
     sets = dict.fromkeys(key for r in records for key in r if key not in record)
     record |= {key: sorted({value for r in records for value in r.get(key, [])}) for key in sets}
-    drawn_by = provenance({}, "cpu", 1, 0.0)["commit"]
+    drawn_by = commit()
     record["commit"] = sorted({*record["commit"], *([drawn_by] if drawn_by else [])})
     settings, origin = _origin(config, record["commit"])
 

@@ -11,12 +11,13 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.methods import Method
-from jacobian_ensembles.experiment.config import Attack, Training
 from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.recipe import Recipe
 
 IMAGES, LABELS = patch_dataset(300, seed=0)
-QUICK = Attack(iterations=10, batch_size=50)
+QUICK = SgdSettings(iterations=10, batch_size=50)
 
 
 def linear(classes=10, seed=0):
@@ -36,7 +37,7 @@ def test_importing_the_package_imports_no_torch_and_every_public_name_exists():
 def test_a_linear_classifiers_perturbation_is_its_mean_gradients_sign():
     # zero start, one step of 0.8 eps: the whole batch's gradient is W^T (softmax - onehot), averaged
     model = linear()
-    settings = Attack(iterations=1, batch_size=300, loss_cap=None)
+    settings = SgdSettings(iterations=1, batch_size=300, loss_cap=None)
     delta = je.craft_uaps(model, IMAGES, LABELS, 0.1, settings, seeds=[7])[0]
     with torch.no_grad():
         residual = model(IMAGES).softmax(1) - F.one_hot(LABELS, 10)
@@ -175,8 +176,8 @@ def test_a_lenets_jacobian_is_that_of_torch():
     "ensemble", ["bagging", "snapshot", "voting", Method(sample=lambda n, rng: torch.arange(n // 2))]
 )
 def test_an_ensemble_is_trained_in_memory(ensemble):
-    settings = Training(epochs=6, snapshot_epochs=12, batch_size=20, learning_rate=0.003)
-    model = je.train_ensemble(IMAGES, LABELS, ensemble, members=2, lambda_jr=0.01, settings=settings)
+    recipe = Recipe(epochs=12, batch_size=20, learning_rate=0.003)
+    model = je.train_ensemble(IMAGES, LABELS, ensemble, members=2, lambda_jr=0.01, recipe=recipe)
     assert len(model.members) == 2
     assert all(isinstance(member, LeNet) for member in model.members)
     assert je.evaluate(model, *patch_dataset(100, seed=5)).clean_accuracy > 0.8
@@ -184,12 +185,12 @@ def test_an_ensemble_is_trained_in_memory(ensemble):
 
 
 def test_members_nest_and_seeds_matter():
-    settings = Training(epochs=2, batch_size=20, learning_rate=0.003)
+    recipe = Recipe(epochs=2, batch_size=20, learning_rate=0.003)
     held_out = patch_dataset(100, seed=1)
 
     def first(members, seed=0):
         model = je.train_ensemble(
-            IMAGES, LABELS, "bagging", members, settings=settings, validation=held_out, seed=seed,
+            IMAGES, LABELS, "bagging", members, recipe=recipe, validation=held_out, seed=seed,
             architecture=lambda shape, classes, hidden: nn.Sequential(nn.Flatten(), nn.Linear(784, classes)),
             options={"hidden": 3},
         )  # fmt: skip
@@ -217,7 +218,7 @@ def test_a_torchvision_model_is_attacked_and_evaluated():
     for _ in range(100):  # so that the batch norms' averages settle
         with torch.no_grad():
             model(images)
-    deltas = je.craft_uaps(model, images, labels, 0.4, Attack(iterations=5, batch_size=32), seeds=[0, 1])
+    deltas = je.craft_uaps(model, images, labels, 0.4, SgdSettings(iterations=5, batch_size=32), seeds=[0, 1])
     assert deltas.shape == (2, 3, 32, 32)
     assert deltas.abs().max() <= 0.4
     found = je.evaluate(model, images, labels, deltas)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from helpers_science import patch_dataset
 
-from jacobian_ensembles import cli
-from jacobian_ensembles.cli import main, merge, read_config
+from jacobian_ensembles import progress
+from jacobian_ensembles.cli import main
 from jacobian_ensembles.experiment.config import ConfigError
+from jacobian_ensembles.experiment.config_files import merge, read_config
 from jacobian_ensembles.storage.predictions import load_uaps
 
 OWN_DATA = """
@@ -141,17 +142,17 @@ def test_configurations_are_merged_as_snakemake_does_it(tmp_path):
 
 
 def test_on_a_terminal_progress_is_a_bar(capsys, monkeypatch):
-    monkeypatch.setattr(cli.sys.stderr, "isatty", lambda: True, raising=False)
-    cli._start_logging()
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    progress.start_logging()
     for i in range(1, 4):
-        cli.log.debug("training", extra={"progress": (i, 3)})
-    cli.log.info("a line")
+        progress.log.debug("training", extra={"progress": (i, 3)})
+    progress.log.info("a line")
     error = capsys.readouterr().err
     assert "\r" in error
     assert "training" in error
     assert "a line\n" in error
-    cli.log.handlers.clear()
-    cli.log.propagate = True
+    progress.log.handlers.clear()
+    progress.log.propagate = True
 
 
 def test_the_installed_command_runs():

@@ -5,13 +5,14 @@ import torch
 from helpers_science import give_biases, textured
 
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import craft_uaps
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.experiment.config import Attack, Training
 from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.learner import accuracy, train_learners
+from jacobian_ensembles.training.recipe import Recipe
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,7 +42,7 @@ def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(cuda):
     model = ensemble().to(cuda)
     x = textured(400, dtype=torch.float32).to(cuda)
     labels = model(x).argmax(1)  # right about every image until it is attacked
-    settings = Attack(iterations=20, batch_size=50)
+    settings = SgdSettings(iterations=20, batch_size=50)
     together = craft_uaps(model, x, labels, 0.2, settings, range(5))
     alone = craft_uaps(model, x, labels, 0.2, settings, range(5), side_by_side=1)
     a, b = (correct(model, x, labels, deltas, clip=False).float().mean(1) for deltas in (together, alone))
@@ -56,7 +57,7 @@ def test_training_is_reproducible_and_learns(cuda):
         row, column = divmod(label, 4)
         images[i, :, 3 + 8 * row : 8 + 8 * row, 1 + 7 * column : 6 + 7 * column] += 0.8
     data = images.to(cuda), labels.to(cuda)
-    settings = Training(epochs=8, batch_size=20)
+    settings = Recipe(epochs=8, batch_size=20)
     runs = [
         train_learners(data, data, {"activation": "tanh"}, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)
     ]

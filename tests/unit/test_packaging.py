@@ -82,7 +82,7 @@ def test_the_science_never_touches_snakemake():
             ("torch", "pandas", "matplotlib"),
         ),
         (
-            "storage.learners storage.predictions experiment.provenance data.splits evaluation.theorem evaluation.worst_case",
+            "storage.learners storage.predictions experiment.provenance data.splits evaluation.theorem",
             ("torch", "pandas", "matplotlib", "pydantic"),
         ),
         ("evaluation.summary storage.tables paper.table1 paper.claims", ("torch", "matplotlib", "pydantic")),

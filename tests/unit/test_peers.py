@@ -6,8 +6,9 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import project
-from jacobian_ensembles.experiment.config import Attack, Training
+from jacobian_ensembles.training.recipe import Recipe
 
 pytestmark = pytest.mark.peers
 
@@ -18,10 +19,8 @@ TEST = patch_dataset(200, seed=1)
 @pytest.fixture(scope="module")
 def model():
     """A regularised LeNet ensemble of ours, trained on the spot."""
-    settings = Training(epochs=6, batch_size=20, learning_rate=0.003)
-    return je.train_ensemble(
-        IMAGES, LABELS, "voting", 2, 0.01, settings=settings, validation=patch_dataset(100, seed=2)
-    )
+    recipe = Recipe(epochs=6, batch_size=20, learning_rate=0.003)
+    return je.train_ensemble(IMAGES, LABELS, "voting", 2, 0.01, recipe=recipe, validation=patch_dataset(100, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def peer(model):
 
 
 def test_the_toolbox_finds_the_same_accuracy_for_our_perturbations(model, peer):
-    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, Attack(iterations=20, batch_size=100), seeds=[0, 1])
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdSettings(iterations=20, batch_size=100), seeds=[0, 1])
     ours = je.evaluate(model, *TEST, deltas)
     for delta, accuracy in zip(deltas, ours.accuracies, strict=True):
         predicted = peer.predict((TEST[0] + delta).numpy()).argmax(1)
@@ -101,7 +100,7 @@ def test_a_model_of_torchensemble_is_attacked_and_evaluated():
             return self.net(x).clamp(min=1e-30).log()
 
     model = LogProbabilities(theirs)
-    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, Attack(iterations=20, batch_size=100), seeds=[0])
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdSettings(iterations=20, batch_size=100), seeds=[0])
     found = je.evaluate(model, *TEST, deltas)
     assert found.clean_accuracy > 0.9
     assert found.worst_accuracy < found.clean_accuracy - 0.1

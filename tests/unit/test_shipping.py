@@ -209,7 +209,7 @@ def test_a_single_run_is_drawn_anew_in_its_place(parts, monkeypatch):
     (one, _), before = parts, pd.read_csv(parts[0] / "metrics/metrics.csv")
     settings = (one / "config.yaml").read_text()
     (one / "tables/table1.md").write_text("by an older version")
-    monkeypatch.setattr("jacobian_ensembles.experiment.provenance._commit", lambda: 10 * "e62f" + "-dirty")
+    monkeypatch.setattr("jacobian_ensembles.shipping.commit", lambda: 10 * "e62f" + "-dirty")
     join_runs([one], one)
     pd.testing.assert_frame_equal(pd.read_csv(one / "metrics/metrics.csv"), before)
     assert (one / "config.yaml").read_text() == settings

@@ -1,13 +1,5 @@
 # Universal perturbations of every ensemble and eps, and the worst of each.
 
-# what a perturbation depends on: all of the attack's settings but the number of seeds
-ATTACK_LEAVES = [
-    name
-    for name in type(cfg.attack).model_fields
-    if name not in ("seeds", "seeds_per_job")
-]
-
-
 rule craft_uaps:
     input:
         ensemble=paths.ensemble,
@@ -29,7 +21,7 @@ rule craft_uaps:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
-        attack=leaves(cfg.attack, *ATTACK_LEAVES),
+        attack=cfg.attack.recipe(),
         extensions=extensions_of,
         code=lambda w: code(
             "craft_uaps",

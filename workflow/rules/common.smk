@@ -14,8 +14,10 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from jacobian_ensembles.experiment.config import ConfigError, DATASETS, load_config
+from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.experiment.config import ConfigError, load_config
 from jacobian_ensembles.experiment.devices import wants_gpu
+from jacobian_ensembles.paper import catalogue
 from jacobian_ensembles.experiment.layout import Layout, WILDCARDS, cell_wildcards, number_token
 from jacobian_ensembles.experiment.code_digest import extension_digest, script_digest
 
@@ -80,11 +82,12 @@ wildcard_constraints:
 
 @cache
 def code(script, *names):
-    """The digest of a script, the science it calls and the user's files behind names (of a dataset, an ensemble
-    method, an architecture, an attack): an edit there re-runs its jobs, a comment does not.
+    """The digests of a script with the science it calls, and of what names lead to (a dataset, an ensemble method, an
+    architecture, an attack, a figure), built in or the user's: an edit there re-runs its jobs, a comment does not.
     """
-    own = (extension_digest(cfg.reference(name)) for name in names)
-    return "-".join(filter(None, [digests[script], *own]))
+    references = map(cfg.reference, names)
+    own = {reference: extension_digest(reference) for reference in references}
+    return {script: digests[script]} | {name: d for name, d in own.items() if d}
 
 
 def is_own(name):
@@ -116,7 +119,8 @@ cell_at = {tuple(cell_wildcards(cell).items()): cell for cell in cfg.cells}
 
 def learners_of(wildcards):
     """The learner files of one ensemble."""
-    return paths.members(cell_at[tuple(wildcards.items())])
+    cell = cell_at[tuple(wildcards.items())]
+    return paths.members(cell, cfg.is_cyclic(cell.ensemble))
 
 
 def blocks_of(wildcards):
@@ -178,16 +182,34 @@ def records_of_the_run():
     ]
     results = [
         *expand(paths.dataset, dataset=cfg.datasets),
-        *(path for cell in cfg.cells for path in paths.members(cell)),
+        *(path for cell in cfg.cells for path in paths.members(cell, cfg.is_cyclic(cell.ensemble))),
         *of_every_cell(paths.ensemble),
         *of_every_cell(paths.clean),
         *of_every_attack(*blocks),
         *of_every_attack(paths.worst),
         *of_every_cell(paths.jacobian),
         paths.metrics,
-        *expand(f"{figure}.pdf", figure=FIGURES),
-        f"{table1}.tex",
-        f"{comparison}.csv",
-        f"{claims_table}.csv",
+        paths.examples,
+        *expand(f"{paths.figures}/{{figure}}.pdf", figure=names_of("figures")),
+        *expand(f"{paths.tables}/{{table}}.csv", table=names_of("tables", "claims")),
     ]
     return list(dict.fromkeys(map(paths.provenance, results)))
+
+
+def names_of(*targets):
+    """The figures and tables of this run that some targets make."""
+    return [
+        item.name
+        for target in targets
+        for item in catalogue.items_of(target)
+        if item.belongs_to(cfg.grid.repetitions, bool(cfg.ablation))
+    ]
+
+
+def files_of(target):
+    """The files of the figures and tables that a target makes, whether or not `all` wants them."""
+    return [
+        f"{paths.figures if item in catalogue.FIGURES else paths.tables}/{item.name}.{kind}"
+        for item in catalogue.items_of(target)
+        for kind in item.kinds
+    ]

@@ -10,7 +10,7 @@ rule download_dataset:
     benchmark:
         paths.benchmark(paths.dataset)
     wildcard_constraints:
-        dataset="|".join(DATASETS),
+        dataset="|".join(CARDS),
     conda:
         "../../environment.yml"
     threads: 1

@@ -1,30 +1,49 @@
-# The paper's figures and table, and their comparison with the paper.
+# Figures and tables: every one of the catalogue (jacobian_ensembles/paper/catalogue.py), by two rules.
 
-FIGURES = ["figure1_clean_accuracy", "figure2_robustness", "figure3_tradeoff"]
-figure = f"{paths.figures}/{{figure}}"
-table1 = f"{paths.tables}/table1"
-comparison = f"{paths.tables}/comparison"
+# what the catalogue's functions may ask for
+settings_of_the_run = {
+    "eps": cfg.figures.eps,
+    "confidence": cfg.metrics.confidence,
+    "clean_weight": cfg.metrics.clean_weight,
+}
+
+
+def sources_of(name):
+    """The tables that a figure or table is made from, by name."""
+    return {source: paths.sources[source] for source in catalogue.find(name).inputs}
+
+
+def settings_for(name):
+    """The settings that a figure or table is made by."""
+    return {
+        name: settings_of_the_run[name] for name in catalogue.find(name).settings
+    }
+
+
+def caption_of(name):
+    """What Snakemake's report says of a figure or table."""
+    item = catalogue.find(name)
+    return f"{item.caption} {item.alt}".rstrip()
 
 
 rule plot_figure:
     input:
-        metrics=paths.metrics,
-        summary=paths.summary,
+        unpack(lambda w: sources_of(w.figure)),
     output:
-        pdf=f"{figure}.pdf",
+        pdf=f"{paths.figures}/{{figure}}.pdf",
         png=report(
-            f"{figure}.png",
+            f"{paths.figures}/{{figure}}.png",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        provenance=paths.provenance(f"{figure}.pdf"),
+        provenance=paths.provenance(f"{paths.figures}/{{figure}}.pdf"),
     log:
-        paths.log(f"{figure}.pdf"),
+        paths.log(f"{paths.figures}/{{figure}}.pdf"),
     benchmark:
-        paths.benchmark(f"{figure}.pdf")
+        paths.benchmark(f"{paths.figures}/{{figure}}.pdf")
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(item.name for item in catalogue.FIGURES),
     conda:
         "../../environment.yml"
     threads: 1
@@ -33,11 +52,11 @@ rule plot_figure:
         runtime=10,
         gpu=0,
     params:
-        eps=cfg.figures.eps,
-        confidence=cfg.metrics.confidence,
+        settings=lambda w: settings_for(w.figure),
+        caption=lambda w: caption_of(w.figure),
         run=cfg.run.name,
         banner=cfg.run.banner,
-        code=code("plot_figure"),
+        code=lambda w: code("plot_figure", catalogue.find(w.figure).function),
     message:
         "Draw {wildcards.figure}"
     script:
@@ -46,21 +65,22 @@ rule plot_figure:
 
 rule write_table:
     input:
-        summary=paths.summary,
+        unpack(lambda w: sources_of(w.table)),
     output:
-        latex=f"{table1}.tex",
         csv=report(
-            f"{table1}.csv",
-            caption="../report/table1.rst",
+            f"{paths.tables}/{{table}}.csv",
+            caption="../report/table.rst",
             category="Tables",
-            labels={"table": "Table 1"},
+            labels={"table": "{table}"},
         ),
-        markdown=f"{table1}.md",
-        provenance=paths.provenance(f"{table1}.tex"),
+        markdown=f"{paths.tables}/{{table}}.md",
+        provenance=paths.provenance(f"{paths.tables}/{{table}}.csv"),
     log:
-        paths.log(f"{table1}.tex"),
+        paths.log(f"{paths.tables}/{{table}}.csv"),
     benchmark:
-        paths.benchmark(f"{table1}.tex")
+        paths.benchmark(f"{paths.tables}/{{table}}.csv")
+    wildcard_constraints:
+        table="|".join(item.name for item in catalogue.TABLES if not item.latex),
     conda:
         "../../environment.yml"
     threads: 1
@@ -69,54 +89,37 @@ rule write_table:
         runtime=10,
         gpu=0,
     params:
+        settings=lambda w: settings_for(w.table),
+        caption=lambda w: caption_of(w.table),
         run=cfg.run.name,
         banner=cfg.run.banner,
-        code=code("write_table"),
+        code=lambda w: code("write_table", catalogue.find(w.table).function),
     message:
-        "Write Table 1"
+        "Write table {wildcards.table}"
     script:
         "../scripts/write_table.py"
 
 
-rule compare_with_paper:
-    input:
-        summary=paths.summary,
+use rule write_table as write_latex_table with:
     output:
         csv=report(
-            f"{comparison}.csv",
-            caption="../report/comparison.rst",
+            f"{paths.tables}/{{table}}.csv",
+            caption="../report/table.rst",
             category="Tables",
-            labels={"table": "Comparison with the paper"},
+            labels={"table": "{table}"},
         ),
-        markdown=f"{comparison}.md",
-        provenance=paths.provenance(f"{comparison}.csv"),
-    log:
-        paths.log(f"{comparison}.csv"),
-    benchmark:
-        paths.benchmark(f"{comparison}.csv")
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
-    params:
-        run=cfg.run.name,
-        banner=cfg.run.banner,
-        code=code("compare_with_paper"),
-    message:
-        "Compare with the paper's Table 1"
-    script:
-        "../scripts/compare_with_paper.py"
+        markdown=f"{paths.tables}/{{table}}.md",
+        latex=f"{paths.tables}/{{table}}.tex",
+        provenance=paths.provenance(f"{paths.tables}/{{table}}.csv"),
+    wildcard_constraints:
+        table="|".join(item.name for item in catalogue.TABLES if item.latex),
 
 
 rule figures:
     input:
-        expand(f"{figure}.{{kind}}", figure=FIGURES, kind=["pdf", "png"]),
+        files_of("figures"),
 
 
 rule tables:
     input:
-        expand(f"{table1}.{{kind}}", kind=["tex", "csv", "md"]),
-        expand(f"{comparison}.{{kind}}", kind=["csv", "md"]),
+        files_of("tables"),

@@ -23,8 +23,8 @@ rule train_trial:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images"),
-        model=lambda w: cfg.trials[w.trial].model.model_dump(),
-        training=lambda w: cfg.trials[w.trial].training.model_dump(),
+        model=lambda w: cfg.trials[w.trial].model.network,
+        recipe=lambda w: cfg.trials[w.trial].training.recipe(cyclic=False).model_dump(),
         code=lambda w: code(
             "train_trial", w.dataset, cfg.trials[w.trial].model.architecture
         ),

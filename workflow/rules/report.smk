@@ -1,24 +1,58 @@
 # The run as one page: results/<run>/report.html.
 
 
-extra_figures = ["worst_of_k", *(["ablation", "budget"] if cfg.ablation else [])]
+own_methods = {
+    name: cfg.reference(name) for name in cfg.ensembles if is_own(name)
+}
+worst_at_figure2 = paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
+# the figures of the page, in the catalogue's order
+shown = [
+    item.name
+    for item in catalogue.FIGURES
+    if item.belongs_to(cfg.grid.repetitions, bool(cfg.ablation))
+]
+
+
+rule predict_examples:
+    input:
+        summary=paths.summary,
+        uaps=of_every_model(worst_at_figure2),
+        ensembles=of_every_model(paths.ensemble),
+        datasets=ancient(expand(paths.dataset, dataset=cfg.datasets)),
+    output:
+        examples=paths.examples,
+        provenance=paths.provenance(paths.examples),
+    log:
+        paths.log(paths.examples),
+    benchmark:
+        paths.benchmark(paths.examples)
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+        gpu=gpu_slot,
+    params:
+        clip=cfg.attack.clip,
+        architecture=cfg.model.architecture,
+        methods=own_methods,
+        code=code("predict_examples", *own_methods, cfg.model.architecture),
+    message:
+        "Classify the example images of run {cfg.run.name}"
+    script:
+        "../scripts/predict_examples.py"
 
 
 rule write_report:
     input:
         summary=paths.summary,
-        comparison=f"{comparison}.csv",
-        claims=f"{claims_table}.csv",
-        theory=supplement.format(figure="theory", kind="png"),
-        figures=[
-            *expand(f"{figure}.png", figure=FIGURES),
-            *expand(supplement, figure=extra_figures, kind="png"),
-        ],
+        comparison=f"{paths.tables}/comparison.csv",
+        claims=f"{paths.tables}/claims.csv",
+        figures=expand(f"{paths.figures}/{{figure}}.png", figure=shown),
         clean=of_every_model(paths.clean),
-        uaps=of_every_model(
-            paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
-        ),
-        ensembles=of_every_model(paths.ensemble),
+        uaps=of_every_model(worst_at_figure2),
+        examples=paths.examples,
         datasets=ancient(expand(paths.dataset, dataset=cfg.datasets)),
         provenance=ancient(records_of_the_run()),  # their times alone make no new page
     output:
@@ -41,16 +75,13 @@ rule write_report:
         runtime=15,
         gpu=0,
     params:
-        run=cfg.run.name,
-        banner=cfg.run.banner,
-        eps=cfg.figures.eps,
-        clean_weight=cfg.metrics.clean_weight,
-        architecture=cfg.model.architecture,
-        methods={
-            name: cfg.reference(name)
-            for name in dict.fromkeys(cell.ensemble for cell in cfg.cells)
-            if is_own(name)
+        settings={
+            "run": cfg.run.name,
+            "banner": cfg.run.banner,
+            "eps": cfg.figures.eps,
+            "clean_weight": cfg.metrics.clean_weight,
         },
+        captions=[catalogue.find(name).caption for name in shown],
         code=code("write_report"),
     message:
         "Write the report of run {cfg.run.name}"

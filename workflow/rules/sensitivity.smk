@@ -1,14 +1,6 @@
 # How results depend on the attack's variant, on the number of attack seeds and on the training.
 
 ablation_table = f"{paths.tables}/ablation"
-spread_table = f"{paths.tables}/spread"
-supplement = f"{paths.figures}/{{figure}}.{{kind}}"
-supplement_tables = {
-    "theory": paths.jacobian_table,
-    "ablation": f"{ablation_table}.csv",
-    "budget": f"{ablation_table}.csv",
-    "worst_of_k": paths.worst_of_k,
-}
 
 
 use rule craft_uaps as craft_variant with:
@@ -22,7 +14,7 @@ use rule craft_uaps as craft_variant with:
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
-        attack=lambda w: leaves(cfg.ablation[w.variant], *ATTACK_LEAVES),
+        attack=lambda w: cfg.ablation[w.variant].recipe(),
         extensions=extensions_of,
         code=lambda w: code(
             "craft_uaps",
@@ -109,83 +101,18 @@ rule tabulate_worst_of_k:
         "../scripts/tabulate_worst_of_k.py"
 
 
-rule tabulate_spread:
-    input:
-        metrics=paths.metrics,
-    output:
-        csv=f"{spread_table}.csv",
-        markdown=f"{spread_table}.md",
-        provenance=paths.provenance(f"{spread_table}.csv"),
-    log:
-        paths.log(f"{spread_table}.csv"),
-    benchmark:
-        paths.benchmark(f"{spread_table}.csv")
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
-    params:
-        clean_weight=cfg.metrics.clean_weight,
-        confidence=cfg.metrics.confidence,
-        run=cfg.run.name,
-        banner=cfg.run.banner,
-        code=code("tabulate_spread"),
-    message:
-        "Tabulate the spread over trainings and attack seeds"
-    script:
-        "../scripts/tabulate_spread.py"
-
-
-rule plot_supplement:
-    input:
-        table=lambda w: supplement_tables[w.figure],
-    output:
-        pdf=f"{paths.figures}/{{figure}}.pdf",
-        png=report(
-            f"{paths.figures}/{{figure}}.png",
-            caption="../report/supplement.rst",
-            category="Supplement",
-            labels={"figure": "{figure}"},
-        ),
-        provenance=paths.provenance(f"{paths.figures}/{{figure}}.pdf"),
-    log:
-        paths.log(f"{paths.figures}/{{figure}}.pdf"),
-    benchmark:
-        paths.benchmark(f"{paths.figures}/{{figure}}.pdf")
-    wildcard_constraints:
-        figure="|".join(supplement_tables),
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=800,
-        runtime=10,
-        gpu=0,
-    params:
-        run=cfg.run.name,
-        banner=cfg.run.banner,
-        code=code("plot_supplement"),
-    message:
-        "Draw supplementary figure {wildcards.figure}"
-    script:
-        "../scripts/plot_supplement.py"
-
-
 rule ablation:
     input:
         expand(f"{ablation_table}.{{kind}}", kind=["csv", "md"]),
-        expand(supplement, figure=["ablation", "budget"], kind=["pdf", "png"]),
+        files_of("ablation"),
 
 
 rule spread:
     input:
-        expand(f"{spread_table}.{{kind}}", kind=["csv", "md"]),
+        files_of("spread"),
 
 
 rule worst_of_k:
     input:
         paths.worst_of_k,
-        expand(supplement, figure="worst_of_k", kind=["pdf", "png"]),
+        files_of("worst_of_k"),

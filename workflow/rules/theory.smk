@@ -1,7 +1,5 @@
 # The theorem against trained nets, and the paper's claims against the run.
 
-claims_table = f"{paths.tables}/claims"
-
 
 rule measure_jacobian:
     input:
@@ -22,8 +20,12 @@ rule measure_jacobian:
         runtime=10,
         gpu=gpu_slot,
     params:
-        data=leaves(cfg.data, "validation_images"),
-        images=min(cfg.theory.images, cfg.data.test_images or cfg.theory.images),
+        data={
+            "validation_images": cfg.data.validation_images,
+            "test_images": min(
+                cfg.theory.images, cfg.data.test_images or cfg.theory.images
+            ),
+        },
         extensions=extensions_of,
         code=lambda w: code(
             "measure_jacobian", w.dataset, w.ensemble, cfg.model.architecture
@@ -60,48 +62,12 @@ rule aggregate_jacobian:
         "../scripts/aggregate_jacobian.py"
 
 
-rule check_claims:
-    input:
-        metrics=paths.metrics,
-        summary=paths.summary,
-        jacobian=paths.jacobian_table,
-    output:
-        csv=report(
-            f"{claims_table}.csv",
-            caption="../report/claims.rst",
-            category="Claims",
-            labels={"table": "The paper's claims"},
-        ),
-        markdown=f"{claims_table}.md",
-        provenance=paths.provenance(f"{claims_table}.csv"),
-    log:
-        paths.log(f"{claims_table}.csv"),
-    benchmark:
-        paths.benchmark(f"{claims_table}.csv")
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
-    params:
-        confidence=cfg.metrics.confidence,
-        run=cfg.run.name,
-        banner=cfg.run.banner,
-        code=code("check_claims"),
-    message:
-        "Check the paper's claims"
-    script:
-        "../scripts/check_claims.py"
-
-
 rule theory:
     input:
         paths.jacobian_table,
-        expand(supplement, figure="theory", kind=["pdf", "png"]),
+        files_of("theory"),
 
 
 rule claims:
     input:
-        expand(f"{claims_table}.{{kind}}", kind=["csv", "md"]),
+        files_of("claims"),

@@ -1,6 +1,26 @@
 # Base learners, and the ensembles stacked from them.
 
 
+def training_of(cyclic):
+    """The parameters of training one learner, or the whole of a cyclic run."""
+    return {
+        "seed": cfg.seed,
+        "data": leaves(cfg.data, "validation_images", "train_images"),
+        "model": cfg.model.network,
+        "recipe": cfg.training.recipe(cyclic).model_dump(),
+        "ensemble": lambda w: cfg.reference(w.ensemble),
+        "code": lambda w: code(
+            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
+        ),
+    }
+
+
+def methods_of(cyclic):
+    """A pattern of the ensemble methods whose learners are, or are not, snapshots of one run."""
+    chosen = [name for name in cfg.ensembles if cfg.is_cyclic(name) == cyclic]
+    return "|".join(chosen) or "none"
+
+
 rule train_learner:
     input:
         dataset=dataset_of,
@@ -12,7 +32,7 @@ rule train_learner:
     benchmark:
         paths.benchmark(paths.learner)
     wildcard_constraints:
-        ensemble=r"(?!snapshot)\w+",
+        ensemble=methods_of(cyclic=False),
     conda:
         "../../environment.yml"
     threads: 1
@@ -21,25 +41,7 @@ rule train_learner:
         runtime=120,
         gpu=gpu_slot,
     params:
-        seed=cfg.seed,
-        data=leaves(cfg.data, "validation_images", "train_images"),
-        model=leaves(
-            cfg.model, "architecture", "options", "activation", "dropout", "normalize"
-        ),
-        training=leaves(
-            cfg.training,
-            "optimizer",
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "epochs",
-            "projections",
-        ),
-        ensemble=lambda w: cfg.reference(w.ensemble),
-        code=lambda w: code(
-            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
-        ),
+        **training_of(cyclic=False),
     message:
         "Train learner {wildcards.member}: {wildcards.dataset} {wildcards.ensemble} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
@@ -47,45 +49,25 @@ rule train_learner:
         "../scripts/train_learner.py"
 
 
-rule train_snapshots:
-    input:
-        dataset=dataset_of,
+use rule train_learner as train_snapshots with:
     output:
-        snapshots=paths.snapshots,
+        learner=paths.snapshots,
         provenance=paths.provenance(paths.snapshots),
     log:
         paths.log(paths.snapshots),
     benchmark:
         paths.benchmark(paths.snapshots)
-    conda:
-        "../../environment.yml"
-    threads: 1
+    wildcard_constraints:
+        ensemble=methods_of(cyclic=True),
     resources:
         mem_mb=2000,
         runtime=240,
         gpu=gpu_slot,
     params:
-        seed=cfg.seed,
-        data=leaves(cfg.data, "validation_images", "train_images"),
-        model=leaves(
-            cfg.model, "architecture", "options", "activation", "dropout", "normalize"
-        ),
-        training=leaves(
-            cfg.training,
-            "optimizer",
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "snapshot_epochs",
-            "projections",
-        ),
-        code=lambda w: code("train_snapshots", w.dataset, cfg.model.architecture),
+        **training_of(cyclic=True),
     message:
-        "Train snapshots: {wildcards.dataset} M={wildcards.members} "
+        "Train snapshots: {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
-    script:
-        "../scripts/train_snapshots.py"
 
 
 rule assemble_ensemble:

@@ -13,7 +13,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from jacobian_ensembles.experiment.code_digest import script_digest
+from jacobian_ensembles.experiment.cells import Cell
+from jacobian_ensembles.experiment.code_digest import extension_digest, script_digest
 from jacobian_ensembles.experiment.devices import claim_gpu
 from jacobian_ensembles.experiment.provenance import provenance
 from jacobian_ensembles.storage.files import write_json
@@ -58,22 +59,39 @@ def running(snakemake: Any) -> Iterator[str]:
 
 def _check_code(snakemake: Any) -> None:
     """Refuse to compute with other code than the run was started with: the result would pass for the old code's."""
-    started_with = snakemake.params.get("code")
     script = sys.modules["__main__"].__file__  # the adapter, under the path it has in the repository
-    if started_with and started_with.partition("-")[0] != script_digest(script):  # what follows is of users' files
-        raise RuntimeError("the code of this job was edited after Snakemake was started. Start Snakemake again.")
+    for name, digest in snakemake.params.get("code", {}).items():
+        now = script_digest(script) if name == Path(script).stem else extension_digest(name)
+        if digest != now:
+            raise RuntimeError(
+                f"the code of this job ({name}) was edited after Snakemake was started. Start Snakemake again."
+            )
 
 
 def _gpu(snakemake: Any) -> bool:
     return int(snakemake.resources.get("gpu", 0)) > 0
 
 
-def cell(wildcards: Any) -> dict[str, str | int | float]:
+def cell(wildcards: Any) -> Cell:
     """The model that a job's wildcards spell."""
-    return {
-        "dataset": wildcards.dataset,
-        "ensemble": wildcards.ensemble,
-        "members": int(wildcards.members),
-        "lambda": float(wildcards.lambda_jr),
-        "repetition": int(wildcards.repetition),
-    }
+    return Cell(
+        dataset=wildcards.dataset,
+        ensemble=wildcards.ensemble,
+        members=int(wildcards.members),
+        **{"lambda": float(wildcards.lambda_jr)},
+        repetition=int(wildcards.repetition),
+    )
+
+
+def images(snakemake: Any) -> Any:
+    """The dataset among a job's inputs, with the images that its parameters choose; imports torch."""
+    from jacobian_ensembles.stages.inputs import StoredImages
+
+    return StoredImages(snakemake.input.dataset, **snakemake.params.data)
+
+
+def ensemble(snakemake: Any) -> Any:
+    """The ensemble among a job's inputs; imports torch."""
+    from jacobian_ensembles.stages.inputs import StoredEnsemble
+
+    return StoredEnsemble(snakemake.input.ensemble, int(snakemake.wildcards.members), **snakemake.params.extensions)

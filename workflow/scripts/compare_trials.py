@@ -3,6 +3,6 @@
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.stages.compare_trials import write_trials
+    from jacobian_ensembles.stages.compare_trials import compare_trials
 
-    write_trials(snakemake.input.records, snakemake.output.csv, snakemake.output.markdown)
+    compare_trials(snakemake.input.records, snakemake.output.csv, snakemake.output.markdown)

@@ -3,14 +3,12 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.stages.evaluate_ensemble import evaluate_to_file
+    from jacobian_ensembles.stages.evaluate_ensemble import evaluate_ensemble
 
-    evaluate_to_file(
-        snakemake.input.ensemble,
-        snakemake.input.dataset,
+    evaluate_ensemble(
+        _job.ensemble(snakemake),
+        _job.images(snakemake),
         snakemake.output.clean,
         cell=_job.cell(snakemake.wildcards),
-        **snakemake.params.data,
-        **snakemake.params.extensions,
         device=device,
     )

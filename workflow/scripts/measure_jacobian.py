@@ -3,15 +3,12 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.stages.measure_jacobian import measure_to_file
+    from jacobian_ensembles.stages.measure_jacobian import measure_jacobian
 
-    measure_to_file(
-        snakemake.input.ensemble,
-        snakemake.input.dataset,
+    measure_jacobian(
+        _job.ensemble(snakemake),
+        _job.images(snakemake),
         snakemake.output.statistics,
         cell=_job.cell(snakemake.wildcards),
-        images=snakemake.params.images,
-        **snakemake.params.data,
-        **snakemake.params.extensions,
         device=device,
     )

@@ -1,4 +1,4 @@
-"""Draw one figure of the paper."""
+"""Draw one figure."""
 
 import _job
 
@@ -7,12 +7,10 @@ with _job.running(snakemake):
 
     plot_figure(
         snakemake.wildcards.figure,
-        snakemake.input.metrics,
-        snakemake.input.summary,
+        dict(snakemake.input.items()),
         snakemake.output.pdf,
         snakemake.output.png,
-        snakemake.params.eps,
-        snakemake.params.confidence,
-        snakemake.params.run,
-        snakemake.params.banner,
+        run=snakemake.params.run,
+        banner=snakemake.params.banner,
+        settings=snakemake.params.settings,
     )

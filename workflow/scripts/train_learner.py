@@ -1,22 +1,22 @@
-"""Train one learner of a bagging or voting ensemble."""
+"""Train one learner, or all the snapshots of a cyclic run."""
 
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.experiment.config import Model, Training
-    from jacobian_ensembles.stages.train_learner import train_to_file
+    from jacobian_ensembles.stages.train_learner import train_learner
+    from jacobian_ensembles.training.recipe import Recipe
 
-    train_to_file(
-        snakemake.input.dataset,
+    spelled = snakemake.wildcards
+    train_learner(
+        _job.images(snakemake),
         snakemake.output.learner,
-        dataset=snakemake.wildcards.dataset,
+        dataset=spelled.dataset,
         ensemble=snakemake.params.ensemble,
-        lambda_jr=float(snakemake.wildcards.lambda_jr),
-        repetition=int(snakemake.wildcards.repetition),
-        member=int(snakemake.wildcards.member),
-        model=Model(**snakemake.params.model),
-        settings=Training(**snakemake.params.training),
+        lambda_jr=float(spelled.lambda_jr),
+        repetition=int(spelled.repetition),
+        **{axis: int(spelled[axis]) for axis in ("member", "members") if axis in spelled.keys()},  # noqa: SIM118
+        model=snakemake.params.model,
+        recipe=Recipe(**snakemake.params.recipe),
         seed=snakemake.params.seed,
-        **snakemake.params.data,
         device=device,
     )

@@ -3,18 +3,17 @@
 import _job
 
 with _job.running(snakemake) as device:
-    from jacobian_ensembles.experiment.config import Model, Training
-    from jacobian_ensembles.stages.train_trial import trial_to_file
+    from jacobian_ensembles.stages.train_trial import train_trial
+    from jacobian_ensembles.training.recipe import Recipe
 
-    trial_to_file(
-        snakemake.input.dataset,
+    train_trial(
+        _job.images(snakemake),
         snakemake.output.record,
         trial=snakemake.wildcards.trial,
         dataset=snakemake.wildcards.dataset,
         lambda_jr=float(snakemake.wildcards.lambda_jr),
-        model=Model(**snakemake.params.model),
-        settings=Training(**snakemake.params.training),
+        model=snakemake.params.model,
+        recipe=Recipe(**snakemake.params.recipe),
         seed=snakemake.params.seed,
-        **snakemake.params.data,
         device=device,
     )

@@ -1,15 +1,17 @@
-"""Write Table 1."""
+"""Write one table."""
 
 import _job
 
 with _job.running(snakemake):
-    from jacobian_ensembles.stages.write_table import write_table1
+    from jacobian_ensembles.stages.write_table import write_table
 
-    write_table1(
-        snakemake.input.summary,
-        snakemake.output.latex,
+    write_table(
+        snakemake.wildcards.table,
+        dict(snakemake.input.items()),
         snakemake.output.csv,
         snakemake.output.markdown,
-        snakemake.params.run,
-        snakemake.params.banner,
+        snakemake.output.get("latex"),
+        run=snakemake.params.run,
+        banner=snakemake.params.banner,
+        settings=snakemake.params.settings,
     )

@@ -5,7 +5,18 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def _check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
+def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
+    """Refuse what an attack returned, if it is not K perturbations within eps.
+
+    Args:
+        deltas: What it returned.
+        shape: (K, ...), what it must be.
+        eps: Radius.
+        method: The attack's name, for the message.
+
+    Raises:
+        ValueError: Saying what was got.
+    """
     if tuple(deltas.shape) != shape:
         raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {tuple(deltas.shape)}.")
     largest = deltas.abs().max().item()

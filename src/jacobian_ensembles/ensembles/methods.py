@@ -1,12 +1,14 @@
-"""Ensemble methods: on which images each learner is trained, and what of the learners is averaged."""
+"""Ensemble methods: on which images each learner is trained, and what is averaged. Without torch until a draw."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Method:
 
 def bootstrap_indices(size: int, rng: torch.Generator) -> Tensor:
     """A bootstrap resample: ``size`` draws with replacement from ``range(size)``, (size,) int64."""
+    import torch
+
     return torch.randint(size, (size,), generator=rng)
 
 

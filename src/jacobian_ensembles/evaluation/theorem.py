@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,44 @@ def theorem_bounds(classes: int, inputs: int, mu: float, sigma: float, members: 
     equal = np.full(members, 1 / members)
     lower = frobenius_moments(classes, inputs, mu, sigma, equal)
     return lower, frobenius_moments(classes, inputs, mu, sigma, np.ones(1))
+
+
+def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Set measured Jacobian norms of one ensemble beside the theorem's.
+
+    The theorem's expectation and variance are over random learners; here they are taken over test images, of
+    fixed learners. mu and sigma are estimated from the entries of the learners' Jacobians.
+
+    Args:
+        statistics: Of :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics`.
+
+    Returns:
+        Mean and variance of ||J_F||_F^2 over images; the same of ||J_i||_F^2, averaged over learners; the theorem's
+        lower and upper bounds; the mean cosine between two learners' Jacobians (0 if independent with mu = 0; missing
+        for M = 1) and the entries' excess kurtosis (0 if normal).
+    """
+    learners, ensemble, cosine = statistics["learners"], statistics["ensemble"], statistics["cosine"]
+    mean, variance, _, kurtosis = statistics["moments"].T
+    members = len(learners)
+    classes, inputs = map(int, statistics["size"])
+    sigma = float(np.sqrt(variance.mean()))
+    lower, upper = theorem_bounds(classes, inputs, float(mean.mean()), sigma, members)
+    return {
+        "images": len(ensemble),
+        "ensemble_mean": ensemble.mean(),
+        "ensemble_mean_se": ensemble.std(ddof=1) / np.sqrt(len(ensemble)),
+        "ensemble_variance": ensemble.var(ddof=1),
+        "learner_mean": learners.mean(),
+        "learner_variance": learners.var(axis=1, ddof=1).mean(),
+        "lower_mean": lower.mean,
+        "lower_variance": lower.variance,
+        "upper_mean": upper.mean,
+        "upper_variance": upper.variance,
+        "mu": mean.mean(),
+        "sigma": sigma,
+        "cosine": (cosine.sum() - np.trace(cosine)) / (members * (members - 1)) if members > 1 else np.nan,
+        "excess_kurtosis": kurtosis.mean(),
+    }
 
 
 def simulate_moments(

@@ -1,11 +1,19 @@
-"""The worst of several attack seeds. NumPy only."""
+"""The worst of several attack seeds. NumPy and pandas only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import comb
+from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from jacobian_ensembles.evaluation.statistics import wilson_interval
+from jacobian_ensembles.evaluation.summary import CELL_KEYS
+
+#: The numbers of attack seeds at which the expected worst case is tabulated, where there are as many seeds.
+COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def expected_worst(accuracies: Sequence[float], count: int) -> float:
@@ -52,3 +60,53 @@ def worst_interval(
     lowest = rng.choice(np.asarray(accuracies, float), (draws, count)).min(axis=1)
     low, high = np.quantile(lowest, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def worst_of_k(records: Sequence[Mapping[str, Any]], confidence: float) -> pd.DataFrame:
+    """Tabulate the expected worst case against the number of attack seeds.
+
+    Args:
+        records: Of :func:`worst_case`, one per (model, eps).
+        confidence: Share of draws between the percentiles.
+
+    Returns:
+        One row per (model, eps, count) with ``expected_worst`` and its percentiles.
+    """
+    rows = []
+    for record in records:
+        accuracies = record["accuracies"]
+        for count in sorted({c for c in COUNTS if c <= len(accuracies)} | {len(accuracies)}):
+            low, high = worst_interval(accuracies, count, confidence)
+            rows.append(
+                {key: record[key] for key in (*CELL_KEYS, "eps", "seeds")}
+                | {"count": count, "expected_worst": expected_worst(accuracies, count), "low": low, "high": high}
+            )
+    return pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "count"])
+
+
+def worst_case(bits: np.ndarray, confidence: float) -> dict[str, Any]:
+    """The worst of all attack seeds, the lowest accuracy, with the whole record.
+
+    Args:
+        bits: (K, N) booleans: what the model got right under each seed.
+        confidence: Level of the Wilson interval.
+
+    Returns:
+        Every seed's accuracy, the seed chosen, mean and spread, and the accuracy over the per-image worst case (an
+        image counts only if right under every seed).
+    """
+    accuracies = bits.mean(axis=1)
+    worst = int(np.argmin(bits.sum(axis=1)))  # the first of equals
+    low, high = wilson_interval(int(bits[worst].sum()), bits.shape[1], confidence)
+    return {
+        "seeds": len(bits),
+        "accuracies": [round(float(a), 6) for a in accuracies],
+        "worst_seed": worst,
+        "worst_accuracy": float(accuracies[worst]),
+        "worst_low": low,
+        "worst_high": high,
+        "mean_accuracy": float(accuracies.mean()),
+        "std_accuracy": float(accuracies.std(ddof=1)) if len(bits) > 1 else None,
+        "best_accuracy": float(accuracies.max()),
+        "per_image_worst_accuracy": float(bits.all(axis=0).mean()),
+    }

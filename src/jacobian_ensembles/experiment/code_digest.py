@@ -8,11 +8,13 @@ from functools import cache
 from pathlib import Path
 
 from jacobian_ensembles import PUBLIC
+from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.experiment.extensions import source_file
+from jacobian_ensembles.models.names import ARCHITECTURES
 
 _PACKAGE = Path(__file__).parents[1]
 # what the configuration says reaches a job as params, which the workflow tracks by value
-_IGNORED = {"experiment.config"}
+_IGNORED = {"experiment.config", "settings", "training.recipe", "attacks.settings", "paper.catalogue"}
 
 
 def _strip_docstrings(tree: ast.Module) -> ast.Module:
@@ -67,7 +69,7 @@ def code_digest(*modules: str) -> str:
     Comments, docstrings and formatting do not count.
 
     Args:
-        *modules: Dotted names of modules below this package. ``experiment.config`` does not count.
+        *modules: Dotted names of modules below this package; those that only define settings do not count.
 
     Returns:
         16 hexadecimal digits.
@@ -89,10 +91,16 @@ def script_digest(path: str | Path) -> str:
 
 
 def extension_digest(reference: str) -> str:
-    """The :func:`script_digest` of the file a user's reference leads into; nothing for a name that is built in.
+    """The digest of what a reference leads to: of a user's file, or of the module of a built-in attack or architecture.
 
     Args:
         reference: See :mod:`~jacobian_ensembles.experiment.extensions`.
+
+    Returns:
+        See :func:`script_digest`; nothing for other built-in names, which the jobs' own modules define.
     """
+    found = {**ATTACKS, **ARCHITECTURES}.get(reference)
+    if found is not None:
+        return code_digest(found.partition(":")[0].removeprefix(f"{_PACKAGE.name}."))
     path = source_file(reference)
     return "" if path is None else script_digest(path)

@@ -5,10 +5,6 @@ Unknown keys, duplicate values and combinations that cannot be trained are refus
 
 from __future__ import annotations
 
-import difflib
-import re
-import types
-import typing
 from collections.abc import Mapping
 from functools import partial
 from itertools import product
@@ -16,43 +12,29 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from jacobian_ensembles.experiment.extensions import check_reference, short_name
+from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.ensembles.methods import METHODS, Method
+from jacobian_ensembles.experiment.cells import Cell, GridCell
+from jacobian_ensembles.experiment.config_errors import describe
+from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
+from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.settings import PositiveInt, Settings, Unit, number, whole
+from jacobian_ensembles.training.recipe import Recipe
 
-#: What is built in, by kind. Tests hold these against the dictionaries of the modules that define them.
-DATASETS = ("mnist", "fashion_mnist")
-ENSEMBLES = ("bagging", "snapshot", "voting")
-ARCHITECTURES = ("lenet",)
-ATTACKS = ("sgd",)
-DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=DATASETS))]
-EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=ENSEMBLES))]
+DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS))]
+EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
 SplitName = Literal["train", "validation", "test"]
 
 
-def _whole(value: Any) -> Any:
-    """Refuse true and 1.5 as integers, but accept "3": Snakemake's --config passes numbers as text."""
-    if isinstance(value, bool | float):
-        raise ValueError(f"got {value!r}; give a whole number")
-    return value
-
-
-def _number(value: Any) -> Any:
-    """Refuse true as the number 1."""
-    if isinstance(value, bool):
-        raise ValueError(f"got {value!r}; give a number")
-    return value
-
-
-PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
-Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -84,11 +66,7 @@ def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
     return references
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Run(_Frozen):
+class Run(Settings):
     """Where results go and how they are labelled."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
@@ -103,28 +81,13 @@ class Run(_Frozen):
         return name
 
 
-class GridCell(_Frozen):
-    """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
-
-    dataset: Annotated[str, AfterValidator(short_name)]
-    ensemble: Annotated[str, AfterValidator(short_name)]
-    members: PositiveInt
-    lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
-
-
-class Cell(GridCell):
-    """One training of a model of the grid; repetitions differ in every random draw."""
-
-    repetition: Annotated[int, Field(ge=0)] = 0
-
-
-class Grid(_Frozen):
+class Grid(Settings):
     """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times."""
 
     datasets: Annotated[_Values[DatasetRef], AfterValidator(_distinct)]
     ensembles: Annotated[_Values[EnsembleRef], AfterValidator(_distinct)]
     members: _Values[PositiveInt]
-    lambdas: _Values[Annotated[float, Field(ge=0), BeforeValidator(_number)]]
+    lambdas: _Values[Annotated[float, Field(ge=0), BeforeValidator(number)]]
     eps: _Values[Unit]
     repetitions: PositiveInt = 1
     cells: _Values[GridCell] | None = None
@@ -152,7 +115,7 @@ class Grid(_Frozen):
         ]
 
 
-class Data(_Frozen):
+class Data(Settings):
     """Which images are used, and where they come from."""
 
     local_dir: str | None = None
@@ -161,11 +124,11 @@ class Data(_Frozen):
     test_images: Annotated[PositiveInt, Field(le=10_000)] | None = None
 
 
-class Model(_Frozen):
+class Model(Settings):
     """The network of every learner."""
 
     architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     activation: Literal["tanh", "relu"] = "tanh"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
@@ -179,34 +142,51 @@ class Model(_Frozen):
             raise ValueError(f"dropout: got {self.dropout:g}, which is lenet's; give {self.architecture} its options")
         return self
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What a learner's network depends on: ``architecture``, the ``options`` of its builder, ``normalize``."""
+        lenet = {"activation": self.activation, "dropout": self.dropout}
+        options = lenet if self.architecture == "lenet" else self.options
+        return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
 
-class Training(_Frozen):
-    """How a learner is trained."""
 
-    optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    batch_size: PositiveInt = 100
-    epochs: PositiveInt = 8
+class Training(Recipe):
+    """How learners are trained: the recipe, and the length of a whole cyclic run."""
+
     snapshot_epochs: PositiveInt = 18
-    projections: PositiveInt = 1
+
+    def recipe(self, cyclic: bool) -> Recipe:
+        """The recipe of one learner, or of a cyclic run."""
+        own = self.model_dump(include=set(Recipe.model_fields))
+        return Recipe(**own | ({"epochs": self.snapshot_epochs} if cyclic else {}))
 
 
-class Attack(_Frozen):
-    """How universal perturbations are crafted."""
+class Attack(SgdSettings):
+    """How universal perturbations are crafted: the attack with its options, and how many, on which images."""
 
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
+    options: dict[str, Any] = Field(default_factory=dict)
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
-    iterations: Annotated[int, Field(ge=0), BeforeValidator(_whole)] = 100
-    batch_size: PositiveInt = 200
-    init: Literal["zero", "uniform", "sign"] = "zero"
-    step: Annotated[float, Field(gt=0)] = 0.8
-    step_rule: Literal["constant", "decay"] = "constant"
-    loss_cap: Annotated[float, Field(gt=0)] | None = 12.0
-    clip: bool = False
     split: SplitName = "train"
+
+    @model_validator(mode="after")
+    def _options_of_the_method(self) -> Attack:
+        if self.method == "sgd" and self.options:
+            raise ValueError(f"options: got {self.options}; they are for an attack of your own, not for sgd")
+        default = SgdSettings()
+        for name in SgdSettings.model_fields:
+            # clip is how perturbations are applied, whoever crafted them
+            if self.method != "sgd" and name != "clip" and getattr(self, name) != getattr(default, name):
+                got = getattr(self, name)
+                raise ValueError(f"{name}: got {got}, an option of sgd; give {self.method} its own, as options")
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """What a perturbation depends on besides its seed."""
+        sgd = self.model_dump(include=set(SgdSettings.model_fields))
+        options = sgd if self.method == "sgd" else self.options
+        return {"method": self.method, "options": options, "split": self.split, "clip": self.clip}
 
     def seed_blocks(self) -> list[tuple[int, int]]:
         """The (first, last) attack seed of every crafting job, both ends included."""
@@ -214,44 +194,44 @@ class Attack(_Frozen):
         return [(first, min(first + size, self.seeds) - 1) for first in range(0, self.seeds, size)]
 
 
-class Trial(_Frozen):
+class Trial(Settings):
     """One recipe of the training trials: the run's settings, with some of them replaced."""
 
     model: Model
     training: Training
 
 
-class Metrics(_Frozen):
+class Metrics(Settings):
     """How accuracies are summarised."""
 
     clean_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
-class Theory(_Frozen):
+class Theory(Settings):
     """How the theorem is compared with trained nets."""
 
     images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
 
 
-class Figures(_Frozen):
+class Figures(Settings):
     """What the figures show."""
 
     eps: Unit = 0.15
 
 
-class Compute(_Frozen):
+class Compute(Settings):
     """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu_slots: PositiveInt = 1
 
 
-class Config(_Frozen):
+class Config(Settings):
     """The whole configuration; build it with :func:`load_config`."""
 
     run: Run
-    seed: Annotated[int, Field(ge=0), BeforeValidator(_whole)] = 0
+    seed: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
     grid: Grid
     data: Data = Data()
     model: Model = Model()
@@ -261,8 +241,8 @@ class Config(_Frozen):
     theory: Theory = Theory()
     figures: Figures = Figures()
     compute: Compute = Compute()
-    trials: dict[VariantName, Trial] = {}
-    ablation: dict[VariantName, Attack] = {}
+    trials: dict[VariantName, Trial] = Field(default_factory=dict)
+    ablation: dict[VariantName, Attack] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -288,7 +268,8 @@ class Config(_Frozen):
     def _consistent(self) -> Config:
         problems = []
         epochs = self.training.snapshot_epochs
-        misfits = sorted({c.members for c in self.cells if c.ensemble == "snapshot" and epochs % c.members})
+        built_in = {name for name, method in METHODS.items() if method.cyclic}
+        misfits = sorted({c.members for c in self.cells if c.ensemble in built_in and epochs % c.members})
         if misfits:
             problems.append(
                 f"training.snapshot_epochs: got {epochs}, which does not divide into "
@@ -305,6 +286,30 @@ class Config(_Frozen):
         """What leads to the dataset or ensemble method that paths call ``name``: its reference, or its own name."""
         return next((r for r in (*self.grid.datasets, *self.grid.ensembles) if short_name(r) == name), name)
 
+    def is_cyclic(self, ensemble: str) -> bool:
+        """Whether the learners of an ensemble method are snapshots of one run; asked of the method itself.
+
+        Args:
+            ensemble: The method's name in paths. A file of the user's is run to find out.
+
+        Raises:
+            ConfigError: If a cyclic run of the user's method cannot be split into the cycles that the grid asks for.
+        """
+        cyclic: bool = resolve(self.reference(ensemble), METHODS, Method).cyclic
+        epochs = self.training.snapshot_epochs
+        for cell in self.cells:
+            if cyclic and cell.ensemble == ensemble and epochs % cell.members:
+                raise ConfigError(
+                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {ensemble} cannot share; "
+                    "give a multiple of every entry of grid.members"
+                )
+        return cyclic
+
+    @property
+    def ensembles(self) -> list[str]:
+        """The names of the ensemble methods, as paths spell them."""
+        return [short_name(reference) for reference in self.grid.ensembles]
+
     @property
     def datasets(self) -> list[str]:
         """The names of the datasets, as paths spell them."""
@@ -320,43 +325,6 @@ class Config(_Frozen):
             if chosen is None or cell in chosen
             for repetition in range(self.grid.repetitions)
         ]
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed in the section at ``location``, for suggestions; empty when it is not a section."""
-    model: Any = Config
-    for part in location:
-        if isinstance(part, int):
-            continue
-        if typing.get_origin(model) is dict:  # the part is a name the user chose
-            model = typing.get_args(model)[1]
-            continue
-        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
-            return []
-        model = model.model_fields[part].annotation
-        while typing.get_origin(model) in (Annotated, tuple, typing.Union, types.UnionType):
-            model = typing.get_args(model)[0]
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _describe(error: Any) -> str:
-    *section, key = error["loc"] or ("",)
-    where = ".".join(map(str, error["loc"]))
-    if error["type"] == "extra_forbidden":
-        allowed = _fields_at(tuple(section))
-        close = difflib.get_close_matches(str(key), allowed, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else "."
-        return f"{where}: unknown key{hint} Allowed here: {', '.join(allowed)}."
-    if error["type"] == "missing":
-        return f"{where}: this key is missing."
-    message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-    message = re.sub(r" or instance of \w+", "", message)
-    got = error["input"]
-    if error["type"] == "value_error" or isinstance(got, Mapping):
-        return f"{where}: {message}" if where and not message.startswith(f"{where}.") else message
-    return f"{where}: got {got!r}. {message}."
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:
@@ -376,5 +344,5 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(raw))
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(e)}" for e in error.errors())
+        problems = "\n".join(f"  {describe(e, Config)}" for e in error.errors())
         raise ConfigError(f"The configuration cannot be used:\n{problems}") from None

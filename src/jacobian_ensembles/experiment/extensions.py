@@ -13,10 +13,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 
 class ExtensionError(ValueError):
@@ -111,12 +110,12 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def resolve(reference: str, builtin: Mapping[str, T], kind: type | None = None) -> T:
+def resolve(reference: str, builtin: Mapping[str, Any], kind: type | None = None) -> Any:
     """The object behind a name or a reference. A reference's file is run.
 
     Args:
         reference: A key of ``builtin``, or a reference.
-        builtin: What is built in, by name.
+        builtin: What is built in, by name: the objects, or ``package.module:object`` to find each at.
         kind: The type the object must have; None for anything that can be called.
 
     Returns:
@@ -127,11 +126,12 @@ def resolve(reference: str, builtin: Mapping[str, T], kind: type | None = None) 
     """
     check_reference(reference, builtin)
     if reference in builtin:
-        return builtin[reference]
+        found: Any = builtin[reference]
+        return resolve_name(found) if isinstance(found, str) else found
     where, _, name = reference.rpartition(":")
     module = _module(Path(where).resolve()) if where.endswith(".py") else importlib.import_module(where)
-    found: Any = getattr(module, name)
+    found = getattr(module, name)
     if not (callable(found) if kind is None else isinstance(found, kind)):
         wanted = "something to call" if kind is None else f"a {kind.__name__}"
         raise ExtensionError(f"{reference} is {found!r}, where {wanted} is needed")
-    return found  # type: ignore[no-any-return]
+    return found

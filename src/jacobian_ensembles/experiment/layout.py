@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from jacobian_ensembles.experiment.config import Cell
+from jacobian_ensembles.experiment.cells import Cell
 
 _NAME = r"[A-Za-z_]\w*"  # a built-in, or the name of a user's object
 _NUMBER = r"\d+\.\d\d+"  # no braces: Snakemake reads them as wildcards
@@ -74,7 +74,7 @@ class Layout:
         self.dataset = f"{results}/data/{{dataset}}.safetensors"
         single = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}"
         self.learner = f"{single}/learner{{member}}.safetensors"
-        cyclic = f"{root}/learners/{{dataset}}/snapshot/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
+        cyclic = f"{root}/learners/{{dataset}}/{{ensemble}}/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
         self.snapshots = f"{cyclic}/snapshots.safetensors"
         self.ensemble = f"{root}/ensembles/{_CELL}/ensemble.safetensors"
         self.clean = f"{root}/clean/{_CELL}/clean.safetensors"
@@ -94,6 +94,15 @@ class Layout:
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
         self.report = f"{root}/report.html"
+        self.examples = f"{root}/examples.json"
+        #: The tables that figures and tables are made from, by the names that their catalogue uses.
+        self.sources = {
+            "metrics": self.metrics,
+            "summary": self.summary,
+            "jacobian": self.jacobian_table,
+            "worst_of_k": self.worst_of_k,
+            "ablation": f"{self.tables}/ablation.csv",
+        }
 
     @staticmethod
     def provenance(path: str) -> str:
@@ -113,13 +122,13 @@ class Layout:
         inside = folder.removeprefix(self.root) if f"{folder}/".startswith(f"{self.root}/") else "/data"
         return f"{self.root}/{stage}{inside}/{name.rpartition('.')[0]}.{suffix}"
 
-    def members(self, cell: Cell) -> list[str]:
+    def members(self, cell: Cell, cyclic: bool) -> list[str]:
         """The learner files an ensemble is assembled from.
 
-        Bagging and voting nest: the ensemble of M is the first M learners of the largest. A snapshot run
-        depends on M through its cycle length, so its M snapshots come from a run of their own.
+        Learners trained one by one nest: the ensemble of M is the first M of the largest. A cyclic run depends on M
+        through the length of its cycles, so its M snapshots come from a run of their own.
         """
         at = cell_wildcards(cell)
-        if cell.ensemble == "snapshot":
+        if cyclic:
             return [self.snapshots.format(**at)]
         return [self.learner.format(**at, member=i) for i in range(cell.members)]

@@ -13,7 +13,7 @@ from typing import Any
 import jacobian_ensembles
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The git commit of the source tree, with ``-dirty`` when it has uncommitted changes; None outside git."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
@@ -32,6 +32,18 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of the packages that results depend on; None for one that is missing."""
+    return {name: _version(name) for name in ("torch", "torchvision", "numpy", "pandas", "seaborn")}
+
+
+def about() -> dict[str, str | None]:
+    """The package, its commit, Python, the packages that results depend on, and the platform."""
+    python, system = platform.python_version(), platform.platform()
+    own = {"jacobian-ensembles": jacobian_ensembles.__version__, "commit": commit(), "python": python}
+    return {**own, **versions(), "platform": system}
 
 
 def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: float) -> dict[str, Any]:
@@ -53,8 +65,8 @@ def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: 
         "wall_seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": jacobian_ensembles.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in ("torch", "torchvision", "numpy", "pandas", "seaborn")},
+        "versions": versions(),
     }

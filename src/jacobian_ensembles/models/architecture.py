@@ -1,42 +1,46 @@
-"""What a learner's network is: its name, input shape, number of classes, options and normalisation."""
+"""What a learner's network is: name, input shape, classes, options and normalisation, as one record. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from jacobian_ensembles.data.cards import CLASSES, NORMALIZATION
-from jacobian_ensembles.experiment.config import Model
-from jacobian_ensembles.experiment.extensions import short_name
+from jacobian_ensembles.data.cards import CLASSES
 
 
-def architecture(dataset: str, model: Model, images: Tensor, classes: int = CLASSES) -> dict[str, Any]:
-    """What :func:`~jacobian_ensembles.models.registry.build_net` needs to know of a dataset's learners.
+@dataclass(frozen=True)
+class Architecture:
+    """A network before it is built.
 
-    Args:
-        dataset: The dataset's name.
-        model: The architecture's settings.
-        images: (B, channels, height, width), the training images.
+    Attributes:
+        name: ``lenet``, or what a user's own is called.
+        shape: (channels, height, width) of an image.
         classes: C.
-
-    Returns:
-        A JSON-able mapping.
+        options: Keyword arguments of what builds it; of a LeNet ``activation`` and ``dropout``.
+        mean: Subtracted from the input, inside the model.
+        std: Divides the input after that, inside the model.
 
     Raises:
         ValueError: If a LeNet cannot take such images.
     """
-    mean, std = 0.0, 1.0
-    if model.normalize:
-        mean, std = NORMALIZATION.get(dataset) or (round(images.mean().item(), 4), round(images.std().item(), 4))
-    shape = tuple(images.shape[1:])
-    scaling = {"mean": mean, "std": std, "classes": classes}
-    if model.architecture != "lenet":
-        name = short_name(model.architecture)
-        return {"name": name, "shape": list(shape), "options": dict(model.options), **scaling}
-    if shape != (1, 28, 28):
-        raise ValueError(
-            f"{dataset}: its images are of shape {shape}; a LeNet takes (1, 28, 28). Resize them, or set "
-            "model.architecture to one of your own (path/to/file.py:object)."
-        )
-    return {"activation": model.activation, "dropout": model.dropout, **scaling}
+
+    name: str = "lenet"
+    shape: tuple[int, ...] = (1, 28, 28)
+    classes: int = CLASSES
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse images that a LeNet cannot take."""
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if self.name == "lenet" and self.shape != (1, 28, 28):
+            raise ValueError(
+                f"The images are of shape {self.shape}; a LeNet takes (1, 28, 28). Resize them, or set "
+                "model.architecture to one of your own (path/to/file.py:object)."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """A JSON-able mapping, from which ``Architecture(**record)`` makes the same again."""
+        return {**asdict(self), "shape": list(self.shape), "options": dict(self.options)}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 
 
@@ -32,21 +32,16 @@ class Normalized(nn.Module):
 
 
 Builder = Callable[..., nn.Module]
-#: The built-in architectures. One of your own is called as ``builder(shape, classes, **options)``, with the shape
-#: (channels, height, width) of an image, and returns a module from (B, *shape) in [0, 1] to logits (B, classes); its
-#: initial weights may come from torch's global generator, which is seeded for each learner.
-ARCHITECTURES: dict[str, Builder] = {"lenet": LeNet}
 
 
 def build_net(
-    architecture: Mapping[str, Any], builder: Builder | None = None, generator: torch.Generator | None = None
+    architecture: Architecture, builder: Builder | None = None, generator: torch.Generator | None = None
 ) -> nn.Module:
     """Build one learner.
 
     Args:
-        architecture: For a LeNet, the keyword arguments of :class:`LeNet`, and for any other: ``name``, ``shape``,
-            ``classes``, ``options``, ``mean`` and ``std``.
-        builder: Of an architecture that is not built in; see :data:`ARCHITECTURES`.
+        architecture: The network.
+        builder: Of an architecture that is not built in; see :data:`~jacobian_ensembles.models.names.ARCHITECTURES`.
         generator: CPU generator of the initial weights; None leaves them to torch's global generator.
 
     Returns:
@@ -55,17 +50,16 @@ def build_net(
     Raises:
         ValueError: If the architecture is not built in and there is no builder.
     """
-    settings = dict(architecture)
-    name = settings.pop("name", "lenet")
-    if name == "lenet":
-        return LeNet(**settings, generator=generator)
+    mean, std = architecture.mean, architecture.std
+    if architecture.name == "lenet":
+        return LeNet(**architecture.options, mean=mean, std=std, classes=architecture.classes, generator=generator)
     if builder is None:
+        name = architecture.name
         raise ValueError(f"The architecture '{name}' is not built in: pass what builds it (architecture=...).")
     with torch.random.fork_rng(devices=()):
         if generator is not None:
             torch.manual_seed(generator.initial_seed())
-        net = builder(tuple(settings["shape"]), settings["classes"], **settings["options"])
-    mean, std = settings["mean"], settings["std"]
+        net = builder(architecture.shape, architecture.classes, **architecture.options)
     return net if (mean, std) == (0.0, 1.0) else Normalized(net, mean, std)
 
 
@@ -76,7 +70,7 @@ def parameter_arrays(nets: Sequence[nn.Module]) -> dict[str, np.ndarray]:
 
 
 def build_nets(
-    arrays: Mapping[str, np.ndarray], architecture: Mapping[str, Any], builder: Builder | None = None
+    arrays: Mapping[str, np.ndarray], architecture: Architecture, builder: Builder | None = None
 ) -> list[nn.Module]:
     """Rebuild the M nets that :func:`parameter_arrays` stacked.
 

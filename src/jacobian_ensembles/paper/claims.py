@@ -7,16 +7,16 @@ or in the share stated by its check, *holds in part* when in at least half of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.labels import DATASET_TITLES, _percent, short_number
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
+from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, percent, run_note, short_number, to_markdown
 
 _Z = 1.96  # two-sided 95 %
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "not tested"
@@ -178,7 +178,7 @@ def _jacobian_ensembles_win(models: pd.DataFrame) -> tuple[str, str, str]:
         held += sum(a > b for a, b in pairwise(values))
         asked += 3
         named = [
-            f"{n} {_percent(r['weighted_accuracy'])} ({r['ensemble']} M={r['members']} λ={short_number(r['lambda'])})"
+            f"{n} {percent(r['weighted_accuracy'])} ({r['ensemble']} M={r['members']} λ={short_number(r['lambda'])})"
             for n, r in best.items()
         ]
         lines.append(f"{DATASET_TITLES[dataset]}: {', '.join(named)}")
@@ -257,3 +257,28 @@ def norm_against_robustness(summary: pd.DataFrame, jacobian: pd.DataFrame) -> pd
         if len(group) > 2
     ]
     return pd.DataFrame(rows, columns=["dataset", "models", "spearman"])
+
+
+def claims(tables: Mapping[str, pd.DataFrame], run: str, banner: str, confidence: float) -> RenderedTable:
+    """The claims report of a run.
+
+    Args:
+        tables: ``metrics``, ``summary`` and ``jacobian``.
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
+        confidence: Level of intervals over repetitions.
+    """
+    metrics = average_repetitions(tables["metrics"], confidence)
+    summary, raw = tables["summary"], tables["jacobian"]
+    numeric = [c for c in raw.columns if c not in (*MODEL_KEYS, "repetition")]
+    jacobian = raw.groupby(MODEL_KEYS, as_index=False)[numeric].mean()
+    rows = check_claims(metrics, summary, jacobian)
+    table = pd.DataFrame([astuple(row) for row in rows], columns=[f.name for f in fields(Claim)])
+    text = f"The paper's claims against this run. {run_note(summary, run, banner)}\n\n"
+    text += to_markdown(table.rename(columns=str.capitalize))
+    for row in norm_against_robustness(summary, jacobian).itertuples():
+        text += (
+            f"\n{DATASET_TITLES[row.dataset]}: rank correlation between mean ‖J_F‖² and mean UAP accuracy over "
+            f"{row.models} models: {row.spearman:.2f}.\n"
+        )
+    return RenderedTable(table, text, float_format=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,11 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order, short_number
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
+from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
 
 mpl.use("Agg")
-ENSEMBLES = ("bagging", "snapshot", "voting")
 _PALETTE = sns.color_palette("colorblind")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ((), (4, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (1, 2), (5, 1, 1, 1, 1, 1), (2, 2))
@@ -147,23 +146,19 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
     return fig
 
 
-def _figure1(metrics: pd.DataFrame, eps: float) -> Figure:
-    models = metrics.drop_duplicates(MODEL_KEYS)
+def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
+    """Figure 1: clean accuracy against lambda, of the means over trainings, from ``metrics``."""
+    models = average_repetitions(tables["metrics"], confidence).drop_duplicates(MODEL_KEYS)
     return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)")
 
 
-def _figure2(metrics: pd.DataFrame, eps: float) -> Figure:
-    models = metrics[metrics["eps"] == eps]
-    return plot_against_lambda(models, "worst_accuracy", f"Accuracy under UAP, ε = {short_number(eps)} (%)")
+def robustness(tables: Mapping[str, pd.DataFrame], eps: float, confidence: float) -> Figure:
+    """Figure 2: accuracy under the worst perturbation at one eps against lambda, from ``metrics``."""
+    metrics = average_repetitions(tables["metrics"], confidence)
+    label = f"Accuracy under UAP, ε = {short_number(eps)} (%)"
+    return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label)
 
 
-def _figure3(metrics: pd.DataFrame, eps: float) -> Figure:
-    return plot_tradeoff(metrics)
-
-
-#: Each figure's file stem, and what draws it from (metrics.csv, the eps of Figure 2).
-FIGURES: dict[str, Callable[[pd.DataFrame, float], Figure]] = {
-    "figure1_clean_accuracy": _figure1,
-    "figure2_robustness": _figure2,
-    "figure3_tradeoff": _figure3,
-}
+def tradeoff(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
+    """Figure 3: clean accuracy against robustness per eps, from ``metrics``."""
+    return plot_tradeoff(average_repetitions(tables["metrics"], confidence))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.evaluation.theorem import frobenius_moments
 from jacobian_ensembles.paper.ablation import ablation_means
-from jacobian_ensembles.paper.figures import ENSEMBLES
-from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order, model_name, short_number
+from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, model_name, short_number
 
 
 def correlated_ratio(row: Mapping[Any, Any], moment: str) -> float:
@@ -211,10 +210,21 @@ def plot_worst_of_k(table: pd.DataFrame) -> Figure:
     return fig
 
 
-#: Each supplementary figure, and what draws it from its table.
-SUPPLEMENT: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    "theory": plot_theory,
-    "ablation": plot_ablation,
-    "budget": plot_budget,
-    "worst_of_k": plot_worst_of_k,
-}
+def theory(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """:func:`plot_theory` of a run's ``jacobian``."""
+    return plot_theory(tables["jacobian"])
+
+
+def ablation(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """:func:`plot_ablation` of a run's ``ablation``."""
+    return plot_ablation(tables["ablation"])
+
+
+def budget(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """:func:`plot_budget` of a run's ``ablation``."""
+    return plot_budget(tables["ablation"])
+
+
+def worst_of_k(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """:func:`plot_worst_of_k` of a run's ``worst_of_k``."""
+    return plot_worst_of_k(tables["worst_of_k"])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.ensembles.methods import METHODS
 
 
 class _Titles(dict[Any, str]):
@@ -13,13 +17,33 @@ class _Titles(dict[Any, str]):
         return str(name)  # a user's dataset is called as it is in paths
 
 
-DATASET_TITLES = _Titles(mnist="MNIST", fashion_mnist="Fashion-MNIST")
+#: The paper's ensemble methods, in its order.
+ENSEMBLES = tuple(METHODS)
+#: What tables and figures call each dataset.
+DATASET_TITLES = _Titles({name: card.title for name, card in CARDS.items()})
 GROUP_TITLES = {
     "best": "",
     "jr_only": "JR only",
     "ensemble_only": "Ensemble only",
     "standard": "Standard",
 }
+
+
+@dataclass(frozen=True)
+class RenderedTable:
+    """A table in the forms it is written in.
+
+    Attributes:
+        frame: For CSV, in fractions where it holds accuracies.
+        markdown: For readers, in percent.
+        latex: A ``table`` environment, where the table has one.
+        float_format: Of the CSV.
+    """
+
+    frame: pd.DataFrame
+    markdown: str
+    latex: str | None = None
+    float_format: str | None = "%.6g"
 
 
 def in_order(values: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -33,7 +57,8 @@ def short_number(value: float) -> str:
     return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal; a dash where there is none."""
     return "–" if pd.isna(value) else f"{100 * value:.1f}"
 
 
@@ -52,6 +77,15 @@ def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     if most > 1:
         worst = f"mean of {least if least == most else f'{least} to {most}'} trainings, {worst}"
     return f"{label} '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
+
+
+def figure_note(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> str:
+    """The line below a figure: which run it is of, and how much it rests on, as far as its tables tell."""
+    if "summary" in tables:
+        return run_note(tables["summary"], run, banner)
+    (table,) = tables.values()
+    column, unit = ("seeds", "attack seeds") if "seeds" in table.columns else ("images", "test images")
+    return f"{f'{banner}: run' if banner else 'Run'} '{run}', {int(table[column].min()):,} {unit}."
 
 
 def model_name(row: Mapping[Any, Any]) -> str:

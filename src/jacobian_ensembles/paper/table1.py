@@ -1,13 +1,23 @@
-"""Table 1, and its comparison with the paper's."""
+"""Table 1: which models it shows, and how."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from jacobian_ensembles.paper.labels import DATASET_TITLES, GROUP_TITLES, _percent, in_order, short_number
-from jacobian_ensembles.paper.published import paper_models
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    GROUP_TITLES,
+    RenderedTable,
+    in_order,
+    percent,
+    run_note,
+    short_number,
+    to_markdown,
+)
 
-_ACCURACIES = {
+ACCURACIES = {
     "clean_accuracy": "Clean",
     "mean_uap_accuracy": "Avg. UAP",
     "weighted_accuracy": "Weighted",
@@ -55,7 +65,7 @@ def _display(table: pd.DataFrame) -> pd.DataFrame:
             "Ensemble": table["ensemble"].str.capitalize(),
             "Learners": table["members"].astype(str),
             "lambda": table["lambda"].map(short_number),
-            **{title: table[column].map(_percent) for column, title in _ACCURACIES.items()},
+            **{title: table[column].map(percent) for column, title in ACCURACIES.items()},
         }
     )
 
@@ -102,31 +112,15 @@ def table1_latex(table: pd.DataFrame, note: str) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""]).replace("–", "--")
 
 
-def compare_with_paper(summary: pd.DataFrame) -> pd.DataFrame:
-    """Set our models beside the rows of the paper's Table 1, cell by cell.
-
-    The paper's rows without an ensemble are compared with our M = 1 soft-voting model, which is a single
-    network trained on the whole training set.
+def table1(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> RenderedTable:
+    """Table 1 of a run.
 
     Args:
-        summary: ``summary.csv``.
-
-    Returns:
-        One row per row of the paper's table: its cell, the paper's numbers, ours with their intervals (see
-        :func:`~jacobian_ensembles.evaluation.summary.summarize`) and the differences (all in %; missing where the
-        run has no such model), and whether the paper's row adds up.
+        tables: ``summary``.
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
     """
-    paper = paper_models()
-    bounds = [f"{column.removesuffix('accuracy')}{end}" for column in _ACCURACIES for end in ("low", "high")]
-    ours = summary[["dataset", "ensemble", "members", "lambda", *_ACCURACIES, *bounds]]
-    joined = paper.merge(ours, on=["dataset", "ensemble", "members", "lambda"], how="left", validate="1:1")
-    pairs = zip(("clean", "avg_uap", "weighted"), _ACCURACIES, strict=True)
-    out = joined[["dataset", "group", "ensemble", "members", "lambda", "adds_up"]].copy()
-    for paper_column, our_column in pairs:
-        out[f"paper_{paper_column}"] = joined[paper_column]
-        out[f"our_{paper_column}"] = (100 * joined[our_column]).round(2)
-        for end in ("low", "high"):
-            bound = joined[f"{our_column.removesuffix('accuracy')}{end}"]
-            out[f"our_{paper_column}_{end}"] = (100 * bound).round(2)
-        out[f"difference_{paper_column}"] = (100 * joined[our_column] - joined[paper_column]).round(2)
-    return out
+    summary = tables["summary"]
+    table, note = select_table1(summary), run_note(summary, run, banner)
+    markdown = f"Table 1: weighted accuracy (in %). {note}\n\n{to_markdown(_display(table))}"
+    return RenderedTable(table, markdown, table1_latex(table, note))

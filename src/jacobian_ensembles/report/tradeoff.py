@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.express as px
 
-from jacobian_ensembles.experiment.config import ENSEMBLES
-from jacobian_ensembles.paper.labels import in_order, model_name
-from jacobian_ensembles.report.page import _records
+from jacobian_ensembles.paper.labels import ENSEMBLES, in_order, model_name
 
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star", "hexagon")
 
@@ -33,7 +31,7 @@ def _padded(values: pd.Series) -> list[float]:
     return [values.min() - margin, values.max() + margin]
 
 
-def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
+def tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     """The interactive plot of one dataset, as an HTML fragment that expects Plotly on the page."""
     models = summary[summary["dataset"] == dataset]
     shown = pd.DataFrame(
@@ -43,7 +41,7 @@ def _tradeoff(summary: pd.DataFrame, dataset: str) -> str:
             "Ensemble": models["ensemble"],
             "M": models["members"].astype(str),
             "λ": models["lambda"],
-            "Model": [model_name(row) for row in _records(models)],
+            "Model": [model_name(row) for row in models.to_dict("records")],
         }
     )
     x, y = shown.columns[:2]

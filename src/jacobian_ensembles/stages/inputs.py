@@ -1,24 +1,76 @@
-"""What stages read: a split of a stored dataset, a stored ensemble."""
+"""What stages read: splits of a stored dataset, a stored ensemble."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jacobian_ensembles.data.cards import DATASET_TENSORS, NORMALIZATION
+from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS
 from jacobian_ensembles.data.splits import validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.experiment.extensions import resolve
-from jacobian_ensembles.models.registry import ARCHITECTURES, Builder, build_nets
+from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.models.registry import Builder, build_nets
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.storage.files import check_tensors, load_tensors
 from jacobian_ensembles.storage.learners import load_learners
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """A stored dataset, and which of its images a job uses.
+
+    Attributes:
+        path: The file.
+        validation_images: Size of the validation split.
+        train_images: Train (and craft) on so many training images only; None for all.
+        test_images: Use so many test images only; None for all.
+    """
+
+    path: str | Path
+    validation_images: int
+    train_images: int | None = None
+    test_images: int | None = None
+
+    def split(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, channels, height, width) and labels (B,) of a split: see :func:`load_split`."""
+        limit = {"train": self.train_images, "test": self.test_images}.get(name)
+        return load_split(self.path, name, self.validation_images, limit)
+
+    @property
+    def classes(self) -> int:
+        """C, the number of classes: one more than the largest training label."""
+        tensors, _ = load_tensors(self.path, kind="dataset", only=("train_labels",))
+        return int(tensors["train_labels"].max()) + 1
+
+
+@dataclass(frozen=True)
+class StoredEnsemble:
+    """A stored ensemble, and what is needed to load it.
+
+    Attributes:
+        path: The file.
+        members: The number of members it must have; None for any.
+        architecture: See :func:`load_ensemble`.
+        method: See :func:`load_ensemble`.
+    """
+
+    path: str | Path
+    members: int | None = None
+    architecture: str = "lenet"
+    method: str | None = None
+
+    def load(self) -> Ensemble:
+        """The ensemble, on the CPU, with gradients switched off: see :func:`load_ensemble`."""
+        return load_ensemble(self.path, self.members, self.architecture, self.method)
 
 
 def load_ensemble(
@@ -45,15 +97,12 @@ def load_ensemble(
         ValueError: If an architecture or method is not built in and was not given, or does not fit.
     """
     arrays, spec = load_learners(path, members)
-    builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
-    if method is None:
-        if spec["ensemble"] not in METHODS:
-            raise ValueError(f"{path}: '{spec['ensemble']}' is not a built-in method: pass it (method=...).")
-        method = METHODS[spec["ensemble"]]
-    elif isinstance(method, str):
-        method = resolve(method, METHODS, Method)
-    nets = build_nets(arrays, spec["architecture"], None if architecture == "lenet" else builder)
-    return Ensemble(nets, method.average)
+    builder: Builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
+    if method is None and spec["ensemble"] not in METHODS:
+        raise ValueError(f"{path}: '{spec['ensemble']}' is not a built-in method: pass it (method=...).")
+    how = method if isinstance(method, Method) else resolve(method or spec["ensemble"], METHODS, Method)
+    nets = build_nets(arrays, Architecture(**spec["architecture"]), None if architecture == "lenet" else builder)
+    return Ensemble(nets, how.average)
 
 
 def load_split(
@@ -79,7 +128,7 @@ def load_split(
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
     tensors, spec = load_tensors(path, kind="dataset")
-    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in NORMALIZATION else _own_tensors(tensors))
+    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in CARDS else _own_tensors(tensors))
     part = "test" if split == "test" else "train"
     images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
     if split == "test":
@@ -105,13 +154,3 @@ def _own_tensors(tensors: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, .
     counts = {part: len(tensors.get(f"{part}_labels", ())) for part in ("train", "test")}
     images = {f"{part}_images": ((n, *shape), "uint8") for part, n in counts.items()}
     return images | {f"{part}_labels": ((n,), "uint8") for part, n in counts.items()}
-
-
-def class_count(path: str | Path) -> int:
-    """C, the number of classes of a stored dataset: one more than the largest training label.
-
-    Raises:
-        ArtifactError: If the file is damaged or is not a dataset.
-    """
-    tensors, _ = load_tensors(path, kind="dataset", only=("train_labels",))
-    return int(tensors["train_labels"].max()) + 1

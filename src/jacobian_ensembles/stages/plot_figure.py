@@ -1,20 +1,25 @@
-"""Stage plot_figure: one figure of the paper."""
+"""Stage plot_figure: one figure of the catalogue, as PDF and PNG."""
 
 from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
+import matplotlib as mpl
 import seaborn as sns
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
-from jacobian_ensembles.evaluation.summary import average_repetitions
-from jacobian_ensembles.paper.figures import FIGURES
-from jacobian_ensembles.paper.labels import run_note
+from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.storage.files import write_bytes
 from jacobian_ensembles.storage.tables import read_table
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 # no dates or version strings inside, so that equal numbers give equal files
 _METADATA = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
@@ -31,32 +36,29 @@ def save_figure(fig: Figure, pdf_path: str | Path, png_path: str | Path) -> None
 
 def plot_figure(
     name: str,
-    metrics_path: str | Path,
-    summary_path: str | Path,
+    inputs: Mapping[str, str | Path],
     pdf_path: str | Path,
     png_path: str | Path,
-    eps: float,
-    confidence: float,
+    *,
     run: str,
     banner: str,
+    settings: Mapping[str, Any],
 ) -> None:
-    """Draw one figure of the paper, of the means over training repetitions.
+    """Draw one figure of the catalogue, with a line below it that says which run it is of.
 
     Args:
-        name: A key of :data:`FIGURES`.
-        metrics_path: ``metrics.csv``.
-        summary_path: ``summary.csv``.
+        name: Of the catalogue's figures.
+        inputs: The tables it is drawn from, by name.
         pdf_path: PDF to write.
         png_path: PNG to write.
-        eps: The eps of Figure 2.
-        confidence: Level of the intervals over repetitions.
         run: The run's name.
         banner: The run's banner; empty for a full run.
+        settings: The settings that the catalogue says it needs.
     """
+    tables = {source: read_table(path) for source, path in inputs.items()}
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        fig = FIGURES[name](average_repetitions(read_table(metrics_path), confidence), eps)
+        fig = resolve_name(find(name).function)(tables, **settings)
         sns.despine(fig)
-        note = run_note(read_table(summary_path), run, banner)
-        wrapped = textwrap.fill(note, int(15 * fig.get_figwidth()))
+        wrapped = textwrap.fill(figure_note(tables, run, banner), int(15 * fig.get_figwidth()))
         fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")
         save_figure(fig, pdf_path, png_path)

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.config import Model, Training
 from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.experiment.extensions import resolve, short_name
-from jacobian_ensembles.models.architecture import architecture
-from jacobian_ensembles.models.registry import ARCHITECTURES, parameter_arrays
-from jacobian_ensembles.stages.inputs import class_count, load_split
+from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.models.registry import Builder, parameter_arrays
+from jacobian_ensembles.stages.inputs import StoredImages
 from jacobian_ensembles.storage.learners import save_learners
 from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.recipe import Recipe
+
+Split = tuple[Tensor, Tensor]
 
 
-def _load(
-    data_path: str | Path, device: str, validation_images: int, train_images: int | None
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The training and the validation split, on the device to train on."""
+def load_training(
+    images: StoredImages, dataset: str, model: Mapping[str, Any], device: str
+) -> tuple[Split, Split, Architecture, Builder]:
+    """What a training starts from.
+
+    Args:
+        images: The stored dataset.
+        dataset: Its name.
+        model: ``architecture``, a name or reference; ``options``, its keyword arguments; ``normalize``.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        The training and the validation split, on the device; the network, and what builds it.
+    """
     target = prepare_device(device)
-    (x, y), (validation_x, validation_y) = (
-        load_split(data_path, split, validation_images, limit)
-        for split, limit in (("train", train_images), ("validation", None))
-    )
-    return (x.to(target), y.to(target)), (validation_x.to(target), validation_y.to(target))
+    train, validation = ((x.to(target), y.to(target)) for x, y in (images.split("train"), images.split("validation")))
+    pixels, mean, std = train[0], 0.0, 1.0
+    if model["normalize"]:
+        card = CARDS.get(dataset)
+        mean, std = (card.mean, card.std) if card else (round(pixels.mean().item(), 4), round(pixels.std().item(), 4))
+    reference, shape = model["architecture"], tuple(pixels.shape[1:])
+    network = Architecture(short_name(reference), shape, images.classes, model["options"], mean, std)
+    return train, validation, network, resolve(reference, ARCHITECTURES)
 
 
-def train_to_file(
-    data_path: str | Path,
+def train_learner(
+    images: StoredImages,
     path: str | Path,
     *,
     dataset: str,
@@ -39,54 +57,44 @@ def train_to_file(
     lambda_jr: float,
     repetition: int,
     member: int | None = None,
-    snapshots: int | None = None,
-    model: Model,
-    settings: Training,
+    members: int | None = None,
+    model: Mapping[str, Any],
+    recipe: Recipe,
     seed: int,
-    validation_images: int,
-    train_images: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Train one learner of bagging or voting, or all M of a snapshot run, and store them.
+    """Train one learner, or all M of a cyclic run, and store them.
 
     Args:
-        data_path: The stored dataset.
+        images: The stored dataset.
         path: The checkpoint to write.
         dataset: The dataset's name.
-        ensemble: ``bagging``, ``voting``, ``snapshot``, or a reference to a method of your own.
+        ensemble: ``bagging``, ``snapshot``, ``voting``, or a reference to a method of your own.
         lambda_jr: Strength of Jacobian regularisation.
         repetition: Which training of this model; repetitions share no draw.
-        member: Index of the learner (bagging, voting).
-        snapshots: M (snapshot).
-        model: The architecture's settings.
-        settings: The training's settings.
+        member: Index of the learner, where learners are trained one by one.
+        members: M, where all are snapshots of one run.
+        model: See :func:`load_training`.
+        recipe: How to train.
         seed: Base seed of the run.
-        validation_images: Size of the validation split.
-        train_images: Train on so many images only; None for all.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        DivergedError: See :func:`train_learners`; then nothing is stored.
+        DivergedError: See :func:`~jacobian_ensembles.training.learner.train_learners`; then nothing is stored.
         ExtensionError: If a reference leads nowhere.
     """
     method, name = resolve(ensemble, METHODS, Method), short_name(ensemble)
-    builder = resolve(model.architecture, ARCHITECTURES)
-    train, validation = _load(data_path, device, validation_images, train_images)
-    spec: dict[str, Any] = {
-        "dataset": dataset,
-        "ensemble": name,
-        "lambda": lambda_jr,
-        "architecture": architecture(dataset, model, train[0], class_count(data_path)),
-    }
+    train, validation, network, builder = load_training(images, dataset, model, device)
     result = train_learners(
         train,
         validation,
-        spec["architecture"],
-        settings,
+        network,
+        recipe,
         lambda_jr,
-        identity=(seed, dataset, name, lambda_jr, repetition, (snapshots or 0) if member is None else member),
+        identity=(seed, dataset, name, lambda_jr, repetition, (members or 0) if member is None else member),
         sample=method.sample,
-        snapshots=snapshots,
+        snapshots=members,
         builder=builder,
     )
+    spec = {"dataset": dataset, "ensemble": name, "lambda": lambda_jr, "architecture": network.record()}
     save_learners(path, parameter_arrays(result.nets), spec | {"validation_accuracy": result.validation_accuracy})

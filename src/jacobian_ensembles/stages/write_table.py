@@ -1,36 +1,42 @@
-"""Stage write_table: Table 1."""
+"""Stage write_table: one table of the catalogue, as CSV, Markdown and perhaps LaTeX."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
-from jacobian_ensembles.paper.labels import run_note, to_markdown
-from jacobian_ensembles.paper.table1 import _display, select_table1, table1_latex
-from jacobian_ensembles.storage.files import write_text
+from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.storage.tables import read_table
 
 
-def write_table1(
-    summary_path: str | Path,
-    latex_path: str | Path,
+def write_table(
+    name: str,
+    inputs: Mapping[str, str | Path],
     csv_path: str | Path,
     markdown_path: str | Path,
+    latex_path: str | Path | None = None,
+    *,
     run: str,
     banner: str,
+    settings: Mapping[str, Any],
 ) -> None:
-    """Write Table 1 in three forms.
+    """Write one table of the catalogue.
 
     Args:
-        summary_path: ``summary.csv``.
-        latex_path: LaTeX to write.
-        csv_path: CSV to write (fractions, not percent).
+        name: Of the catalogue's tables.
+        inputs: The tables it is made from, by name.
+        csv_path: CSV to write, with columns that name the run.
         markdown_path: Markdown to write.
+        latex_path: LaTeX to write, if the table has it.
         run: The run's name.
         banner: The run's banner; empty for a full run.
+        settings: The settings that the catalogue says it needs.
     """
-    summary = read_table(summary_path)
-    table = select_table1(summary)
-    note = run_note(summary, run, banner)
-    write_text(latex_path, table1_latex(table, note))
-    write_text(csv_path, table.assign(run=run, banner=banner).to_csv(index=False, float_format="%.6g"))
-    write_text(markdown_path, f"Table 1: weighted accuracy (in %). {note}\n\n{to_markdown(_display(table))}")
+    tables = {source: read_table(path) for source, path in inputs.items()}
+    table = resolve_name(find(name).function)(tables, run, banner, **settings)
+    table = replace(table, frame=table.frame.assign(run=run, banner=banner))
+    write_rendered(table, csv_path, markdown_path, latex_path)

@@ -97,6 +97,41 @@ def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str,
     write_bytes(path, serialize(arrays, {_HEADER: json.dumps(header, sort_keys=True)}))
 
 
+def _open(path: str | Path, only: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header of a file and the named arrays, or all, none of them checked."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in (file.keys() if only is None else only)}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: not a readable safetensors file ({error}). It may be truncated; delete it to have it made again."
+        ) from error
+    if _HEADER not in metadata:
+        raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
+    try:
+        header = json.loads(metadata[_HEADER])
+        return {key: header[key] for key in ("kind", "spec", "sha256")}, tensors
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: its header is damaged ({error!r}). Delete it to have it made again.") from error
+
+
+def read_header(path: str | Path, kind: str | None = None) -> tuple[str, dict[str, Any]]:
+    """What a file of :func:`save_tensors` is: its kind and spec, without reading its arrays.
+
+    Args:
+        path: The file.
+        kind: The kind it must be of; None for any.
+
+    Raises:
+        ArtifactError: If the file is missing, truncated, of another kind, or not safetensors at all.
+    """
+    header, _ = _open(path, ())
+    if kind is not None and header["kind"] != kind:
+        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{header['kind']}'.")
+    return header["kind"], header["spec"]
+
+
 def load_tensors(
     path: str | Path, kind: str, only: Sequence[str] | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -113,24 +148,11 @@ def load_tensors(
     Raises:
         ArtifactError: If the file is missing, truncated, altered, of another kind, or not safetensors at all.
     """
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in (file.keys() if only is None else only)}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: not a readable safetensors file ({error}). It may be truncated; delete it to have it made again."
-        ) from error
-    if _HEADER not in metadata:
-        raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
-    try:
-        header = json.loads(metadata[_HEADER])
-        found, checksum, spec = header["kind"], header["sha256"], header["spec"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: its header is damaged ({error!r}). Delete it to have it made again.") from error
-    if found != kind:
-        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{found}'.")
-    if only is None and checksum != _checksum(tensors, kind, spec):
+    header, tensors = _open(path, only)
+    spec: dict[str, Any] = header["spec"]
+    if header["kind"] != kind:
+        raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{header['kind']}'.")
+    if only is None and header["sha256"] != _checksum(tensors, kind, spec):
         raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
     return tensors, spec
 

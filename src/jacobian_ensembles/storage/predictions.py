@@ -101,11 +101,23 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
     return np.concatenate(deltas), np.concatenate(bits), shared
 
 
+def save_worst_uap(path: str | Path, delta: np.ndarray, correct: np.ndarray, spec: dict[str, Any]) -> None:
+    """Store the worst perturbation of one (model, eps).
+
+    Args:
+        path: The file to write.
+        delta: (channels, height, width).
+        correct: (N,) booleans: the test images still classified correctly.
+        spec: The cell, ``eps`` and the attack ``seed``.
+    """
+    save_tensors(path, {"delta": delta, "correct": pack_bits(correct[None])}, kind="worst_uap", spec=spec)
+
+
 def load_worst_uap(path: str | Path) -> dict[str, Any]:
     """Read the worst perturbation of one (model, eps).
 
     Args:
-        path: What :func:`~jacobian_ensembles.stages.select_worst_uap.select_worst_uap` wrote.
+        path: What :func:`save_worst_uap` wrote.
 
     Returns:
         Its spec (the model, eps, seed), with ``delta`` (channels, height, width), ``correct`` (N,) bool, the test

@@ -8,7 +8,7 @@ import pandas as pd
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.storage.checksums import verify_checksum
-from jacobian_ensembles.storage.files import ArtifactError
+from jacobian_ensembles.storage.files import ArtifactError, write_text
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -26,3 +26,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if missing:
         raise ArtifactError(f"{path}: no column {', '.join(missing)}. Delete it to have it made again.")
     return table
+
+
+def write_table(path: str | Path, table: pd.DataFrame, float_format: str | None = "%.6g") -> None:
+    """Write a table as CSV, atomically."""
+    write_text(path, table.to_csv(index=False, float_format=float_format))

@@ -6,21 +6,20 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from jacobian_ensembles.data.cards import CLASSES
-from jacobian_ensembles.experiment.config import Training
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.models.registry import Builder, build_net
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.training.objectives import loss_and_gradients
+from jacobian_ensembles.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 _LOG_EVERY = 10.0  # seconds between progress lines inside an epoch
@@ -87,7 +86,7 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return float(right / len(labels))
 
 
-def make_optimizer(net: nn.Module, settings: Training) -> torch.optim.Optimizer:
+def make_optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
     """The optimiser a learner is trained with.
 
     It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
@@ -134,8 +133,8 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
 def train_learners(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
-    architecture: Mapping[str, Any],
-    settings: Training,
+    architecture: Architecture,
+    settings: Recipe,
     lambda_jr: float,
     identity: tuple[str | int | float, ...],
     sample: Callable[[int, torch.Generator], Tensor] | None = None,
@@ -147,14 +146,14 @@ def train_learners(
     Args:
         train: Images (B, ...) in [0, 1] and labels (B,), on the device to train on.
         validation: The same, for the final check; never used to choose weights.
-        architecture: See :func:`~jacobian_ensembles.models.registry.build_net`.
+        architecture: The network.
         settings: Optimiser, rate, batch, epochs.
         lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0, for inputs in [0, 1].
         identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member).
         sample: Which images of ``train`` to train on (see
             :class:`~jacobian_ensembles.ensembles.methods.Method`); None for all.
-        snapshots: M: restart the learning rate M times over ``settings.snapshot_epochs`` and keep a
-            snapshot at the end of each cycle. None for one learner over ``settings.epochs``.
+        snapshots: M: restart the learning rate M times over the epochs and keep a snapshot at the end of each cycle.
+            None for one learner.
         builder: Of an architecture that is not built in.
 
     Returns:
@@ -172,8 +171,8 @@ def train_learners(
 def _train(
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
-    architecture: Mapping[str, Any],
-    settings: Training,
+    architecture: Architecture,
+    settings: Recipe,
     lambda_jr: float,
     identity: tuple[str | int | float, ...],
     sample: Callable[[int, torch.Generator], Tensor] | None,
@@ -184,10 +183,9 @@ def _train(
     if sample is not None:
         chosen = sample(len(labels), generator("bootstrap", *identity)).to(labels.device)
         images, labels = images[chosen], labels[chosen]
-    epochs = settings.snapshot_epochs if snapshots else settings.epochs
-    cycles = snapshots or 1
+    epochs, cycles = settings.epochs, snapshots or 1
     if epochs % cycles:
-        raise ValueError(f"{epochs} snapshot epochs do not divide into {cycles} equal cycles.")
+        raise ValueError(f"{epochs} epochs do not divide into {cycles} equal cycles.")
 
     net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
     order = generator("order", *identity)
@@ -195,7 +193,6 @@ def _train(
     dropout = generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None
     optimizer = make_optimizer(net, settings)
 
-    classes = architecture.get("classes", CLASSES)
     size, batch = len(labels), min(settings.batch_size, len(labels))
     steps = size // batch  # the last, partial batch of an epoch is dropped; the order changes every epoch
     result = TrainedLearners([], [])
@@ -211,7 +208,7 @@ def _train(
                 group["lr"] = rate
             directions = None
             if lambda_jr:
-                draws = [unit_vectors(batch, classes, projection) for _ in range(settings.projections)]
+                draws = [unit_vectors(batch, architecture.classes, projection) for _ in range(settings.projections)]
                 directions = torch.stack(draws).to(images.device, non_blocking=True)
             value, gradients = loss_and_gradients(net, images[index], labels[index], lambda_jr, directions, dropout)
             apply_gradients(optimizer, gradients)

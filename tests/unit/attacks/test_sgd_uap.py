@@ -14,9 +14,9 @@ from torch import nn
 
 from jacobian_ensembles.attacks import sgd_uap as uap
 from jacobian_ensembles.attacks.losses import capped_loss, loss_gradient
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import _ascend, batches, craft_uaps, initial_perturbation, project
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.experiment.config import Attack
 from jacobian_ensembles.models.lenet import LeNet
 
 INITS = ["zero", "uniform", "sign"]
@@ -219,7 +219,7 @@ class TwoClass(nn.Module):
 def craft_linear(images=None, seeds=(0,), **settings):
     model = TwoClass()
     images = torch.full((8, 1, 2, 2), 0.5) if images is None else images
-    attack = Attack(**{"batch_size": 4, "iterations": 3, **settings})
+    attack = SgdSettings(**{"batch_size": 4, "iterations": 3, **settings})
     labels = torch.zeros(len(images), dtype=torch.int64)
     return craft_uaps(model, images, labels, 0.1, attack, seeds), model
 
@@ -296,7 +296,7 @@ def written_out_attack(log_probabilities, images, labels, eps, settings, seed):
 def test_crafted_perturbations_follow_the_written_out_attack(average, settings):
     nets = lenets(2, boost=3.0)
     images, labels = textured(20), torch.randint(10, (20,), generator=seeded(4))
-    attack = Attack(iterations=7, batch_size=6, **settings)
+    attack = SgdSettings(iterations=7, batch_size=6, **settings)
     got = craft_uaps(Ensemble(nets, average), images, labels, 0.1, attack, [5, 9])
     assert got.shape == (2, 1, 28, 28)
     for delta, seed in zip(got, (5, 9), strict=True):
@@ -311,7 +311,7 @@ def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, ki
     nets = lenets(2, boost=3.0)
     model = Ensemble(nets, "probabilities") if kind == "explicit" else Wrapped(plain_ensemble(nets, "probabilities"))
     images, labels = textured(15), torch.randint(10, (15,), generator=seeded(4))
-    attack = Attack(iterations=6, batch_size=4, **settings)
+    attack = SgdSettings(iterations=6, batch_size=4, **settings)
     together = craft_uaps(model, images, labels, 0.1, attack, range(groups), side_by_side=groups)
     for g in range(groups):
         alone = craft_uaps(model, images, labels, 0.1, attack, [g], side_by_side=1)
@@ -321,7 +321,7 @@ def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, ki
 
 def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(monkeypatch, caplog):
     model, images, labels = small_problem()
-    attack = Attack(iterations=5, batch_size=8)
+    attack = SgdSettings(iterations=5, batch_size=8)
     expected = craft_uaps(model, images, labels, 0.1, attack, range(7))
     tried = []
 
@@ -345,7 +345,7 @@ def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
     monkeypatch.setattr(uap, "_ascend", never)
     model, images, labels = small_problem()
     with pytest.raises(torch.OutOfMemoryError):
-        craft_uaps(model, images, labels, 0.1, Attack(iterations=1), [0, 1, 2], side_by_side=2)
+        craft_uaps(model, images, labels, 0.1, SgdSettings(iterations=1), [0, 1, 2], side_by_side=2)
 
 
 def small_problem():
@@ -356,7 +356,7 @@ def small_problem():
 @pytest.mark.parametrize("init", INITS)
 def test_a_seeds_perturbation_is_the_same_bits_alone_or_with_others(init):
     model, images, labels = small_problem()
-    attack = Attack(iterations=5, batch_size=8, init=init)
+    attack = SgdSettings(iterations=5, batch_size=8, init=init)
     torch.manual_seed(0)
     together = craft_uaps(model, images, labels, 0.1, attack, [3, 1, 2])
     torch.manual_seed(1)
@@ -371,7 +371,7 @@ def test_a_seeds_perturbation_is_the_same_bits_alone_or_with_others(init):
 @pytest.mark.parametrize("rule", ["constant", "decay"])
 def test_perturbations_reach_the_radius_and_stay_within_it(eps, init, rule):
     model, images, labels = small_problem()
-    attack = Attack(iterations=6, batch_size=8, init=init, step_rule=rule)
+    attack = SgdSettings(iterations=6, batch_size=8, init=init, step_rule=rule)
     got = craft_uaps(model, images, labels, eps, attack, [0, 1])
     radius = torch.tensor(eps, dtype=torch.float32)
     assert got.abs().amax((1, 2, 3)).tolist() == [radius.item()] * 2
@@ -380,7 +380,7 @@ def test_perturbations_reach_the_radius_and_stay_within_it(eps, init, rule):
 def test_images_and_model_are_left_as_they_were():
     model, images, labels = small_problem()
     before, weights = images.clone(), [p.clone() for p in model.parameters()]
-    craft_uaps(model, images, labels, 0.1, Attack(iterations=3, batch_size=8, clip=True), [0])
+    craft_uaps(model, images, labels, 0.1, SgdSettings(iterations=3, batch_size=8, clip=True), [0])
     assert torch.equal(images, before)
     assert all(torch.equal(p, w) and p.grad is None for p, w in zip(model.parameters(), weights, strict=True))
 
@@ -416,7 +416,7 @@ def test_a_planted_universal_weakness_is_found_and_noise_does_not_trigger_it(set
     def accuracy(delta):
         return (model(unseen + delta).argmax(1) == unseen_labels).double().mean().item()
 
-    attack = Attack(iterations=30, batch_size=50, **settings)
+    attack = SgdSettings(iterations=30, batch_size=50, **settings)
     crafted = craft_uaps(model, images, labels, eps, attack, [0, 1])
     noise = [eps * torch.where(torch.rand(1, 28, 28, generator=seeded(s)) < 0.5, -1.0, 1.0) for s in range(20)]
     assert accuracy(torch.zeros(1, 28, 28)) == 1.0

@@ -41,8 +41,8 @@ def published(monkeypatch):
         rng = np.random.default_rng(seed)
         arrays[dataset] = {name: rng.integers(0, 256, shape, np.uint8) for name, shape in SHAPES.items()}
         sums = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays[dataset].items()}
-        source = dataclasses.replace(datasets.SOURCES[dataset], sha256=sums)
-        monkeypatch.setitem(datasets.SOURCES, dataset, source)
+        source = dataclasses.replace(datasets.CARDS[dataset], sha256=sums)
+        monkeypatch.setitem(datasets.CARDS, dataset, source)
     monkeypatch.setattr(datasets, "DATASET_TENSORS", {name: (shape, "uint8") for name, shape in SHAPES.items()})
     return arrays
 
@@ -179,7 +179,7 @@ def test_no_such_folder_is_said(tmp_path):
 
 def test_the_declared_checksums_are_eight_different_sha256_sums():
     # a sum copied to two places would let one file stand in for another
-    sums = [value for source in datasets.SOURCES.values() for value in source.sha256.values()]
+    sums = [value for source in datasets.CARDS.values() for value in source.sha256.values()]
     assert len(set(sums)) == 8
     assert all(len(value) == 64 and set(value) <= set("0123456789abcdef") for value in sums)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jacobian_ensembles.data.splits import validation_indices
-from jacobian_ensembles.stages.inputs import class_count, load_split
+from jacobian_ensembles.stages.inputs import StoredImages, load_split
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors
 
 UNBALANCED = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's own class counts
@@ -178,7 +178,7 @@ def test_a_users_dataset_may_have_any_size_but_one_only(tmp_path):
     save_tensors(path, tensors, kind="dataset", spec={"dataset": "own"})
     images, _ = load_split(path, "train", 3)
     assert images.shape == (9, 3, 5, 4)
-    assert class_count(path) == 3
+    assert StoredImages(path, 3).classes == 3
     with pytest.raises(ValueError, match="own: 12 validation images asked for; its training set has 12 in all"):
         load_split(path, "train", 12)
     save_tensors(path, {**tensors, "test_images": np.zeros((3, 5, 5, 3), np.uint8)}, "dataset", {"dataset": "own"})

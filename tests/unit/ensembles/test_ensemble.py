@@ -6,6 +6,7 @@ from helpers_science import ACTIVATIONS, give_biases, plain_of, textured
 from torch import nn
 
 from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.models.registry import parameter_arrays
 from jacobian_ensembles.stages.inputs import load_ensemble
@@ -124,7 +125,12 @@ def test_only_lenets_throughout_have_an_explicit_gradient():
 
 
 def stored(path, ensemble, nets, **architecture):
-    spec = {"dataset": "mnist", "ensemble": ensemble, "lambda": 0.1, "architecture": architecture}
+    spec = {
+        "dataset": "mnist",
+        "ensemble": ensemble,
+        "lambda": 0.1,
+        "architecture": Architecture(**architecture).record(),
+    }
     save_learners(path, parameter_arrays(nets), spec)
     return path
 
@@ -133,8 +139,8 @@ def stored(path, ensemble, nets, **architecture):
     ("method", "average"), [("bagging", "logits"), ("snapshot", "logits"), ("voting", "probabilities")]
 )
 def test_a_stored_ensemble_comes_back_with_its_members_and_its_methods_average(tmp_path, method, average):
-    architecture = {"activation": "relu", "mean": 0.2, "std": 0.4}
-    nets, x = lenets(3, **architecture), textured(4, dtype=torch.float32)
+    architecture = {"options": {"activation": "relu"}, "mean": 0.2, "std": 0.4}
+    nets, x = lenets(3, activation="relu", mean=0.2, std=0.4), textured(4, dtype=torch.float32)
     path = stored(tmp_path / "ensemble.safetensors", method, nets, **architecture)
     ensemble = load_ensemble(path, members=3)
     assert not any(p.requires_grad for p in ensemble.parameters())

@@ -48,9 +48,9 @@ def test_comments_docstrings_and_formatting_do_not_count(package, old, new):
     assert code_digest("evaluation.statistics") == before
 
 
-def test_the_configuration_module_does_not_count(package):
+def test_settings_do_not_count_as_code(package):
     before = code_digest("training.learner")
-    package("experiment.config", "epochs: PositiveInt = 8", "epochs: PositiveInt = 9")
+    package("training.recipe", "epochs: PositiveInt = 8", "epochs: PositiveInt = 9")
     assert code_digest("training.learner") == before
 
 

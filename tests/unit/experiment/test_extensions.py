@@ -8,28 +8,28 @@ import torch
 from PIL import Image
 from torch import nn
 
-from jacobian_ensembles.attacks import registry as attacks
 from jacobian_ensembles.attacks import sgd_uap
-from jacobian_ensembles.data import fetching
+from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.data.checks import DataError, check_arrays
 from jacobian_ensembles.data.folders import read_image_folder
 from jacobian_ensembles.ensembles import methods
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import Method
-from jacobian_ensembles.experiment import config
+from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.code_digest import code_digest, extension_digest
-from jacobian_ensembles.experiment.config import Attack, ConfigError, Model, Training, load_config
+from jacobian_ensembles.experiment.config import Attack, ConfigError, Model, load_config
 from jacobian_ensembles.experiment.extensions import ExtensionError, check_reference, resolve, short_name, source_file
-from jacobian_ensembles.models import registry
-from jacobian_ensembles.models.architecture import architecture
-from jacobian_ensembles.stages import craft_uaps
+from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
-from jacobian_ensembles.stages.craft_uaps import craft_to_file
+from jacobian_ensembles.stages.craft_uaps import craft_uaps
 from jacobian_ensembles.stages.download_dataset import download_dataset
-from jacobian_ensembles.stages.evaluate_ensemble import evaluate_to_file
-from jacobian_ensembles.stages.inputs import class_count, load_ensemble, load_split
-from jacobian_ensembles.stages.train_learner import train_to_file
+from jacobian_ensembles.stages.evaluate_ensemble import evaluate_ensemble
+from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages, load_ensemble, load_split
+from jacobian_ensembles.stages.train_learner import load_training, train_learner
+from jacobian_ensembles.storage.files import save_tensors
 from jacobian_ensembles.storage.predictions import load_clean, load_uaps
+from jacobian_ensembles.training.recipe import Recipe
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 CNN = f"{EXAMPLES}/small_cnn.py:small_cnn"
@@ -58,11 +58,9 @@ def paint(folder, sizes=((24, 20),), count=40, seed=0):
     return folder
 
 
-def test_what_the_configuration_calls_built_in_is_what_the_modules_define():
-    assert set(config.DATASETS) == set(fetching.DATASETS)
-    assert set(config.ENSEMBLES) == set(methods.METHODS)
-    assert set(config.ARCHITECTURES) == set(registry.ARCHITECTURES)
-    assert set(config.ATTACKS) == set(attacks.ATTACKS)
+@pytest.mark.parametrize("registry", [ARCHITECTURES, ATTACKS])
+def test_every_built_in_name_leads_to_something_to_call(registry):
+    assert all(callable(resolve(name, registry)) for name in registry)
 
 
 def test_a_reference_is_followed_to_its_object():
@@ -180,7 +178,7 @@ def test_a_folder_of_colour_images_becomes_a_dataset(colour):
     bright = images[labels == 0][:, :, :12].mean((0, 2, 3))
     assert bright.argmax() == 2
     assert torch.bincount(load_split(colour, "validation", 30)[1]).tolist() == [10, 10, 10]
-    assert class_count(colour) == 3
+    assert StoredImages(colour, 30).classes == 3
 
 
 def test_grey_images_and_mixed_sizes(tmp_path):
@@ -219,29 +217,41 @@ def test_arrays_that_are_no_dataset_are_refused_with_the_reason(changes, message
 
 
 def test_a_lenet_says_what_images_it_takes():
-    with pytest.raises(ValueError, match=r"shapes: its images are of shape \(3, 24, 20\); a LeNet takes \(1, 28, 28\)"):
-        architecture("shapes", Model(), torch.zeros(2, 3, 24, 20), 3)
+    with pytest.raises(ValueError, match=r"The images are of shape \(3, 24, 20\); a LeNet takes \(1, 28, 28\)"):
+        Architecture(shape=(3, 24, 20))
 
 
-def test_normalisation_of_a_users_dataset_is_measured_on_its_training_images():
-    images = torch.tensor([0.25, 0.75]).view(2, 1, 1, 1).expand(2, 1, 28, 28)
-    spec = architecture("mine", Model(normalize=True), images, 2)
-    assert (spec["mean"], spec["std"], spec["classes"]) == (0.5, 0.2501, 2)  # 0.25 sqrt(1568 / 1567)
-    assert architecture("mnist", Model(normalize=True), images)["mean"] == 0.1307
+def network(**settings):
+    return Model(**settings).network
+
+
+def test_normalisation_of_a_users_dataset_is_measured_on_its_training_images(tmp_path):
+    images = np.repeat(np.array([64, 191], np.uint8), 20)[:, None, None] * np.ones((1, 28, 28), np.uint8)
+    labels = np.repeat(np.arange(2), 20)
+    tensors = {f"{part}_images": images for part in ("train", "test")}
+    tensors |= {f"{part}_labels": labels.astype(np.uint8) for part in ("train", "test")}
+    save_tensors(tmp_path / "mine", tensors, "dataset", {"dataset": "mine"})
+    stored = StoredImages(tmp_path / "mine", 10)
+    pixels = stored.split("train")[0]
+    found = load_training(stored, "mine", network(normalize=True), "cpu")[2]
+    assert (found.mean, found.std) == (round(pixels.mean().item(), 4), round(pixels.std().item(), 4))
+    assert found.classes == 2
+    assert load_training(stored, "mnist", network(normalize=True), "cpu")[2].mean == 0.1307
+    assert load_training(stored, "mine", network(), "cpu")[2].std == 1.0
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_path, normalize):
     """A dataset, an architecture, a method and an attack of the user's, trained, assembled, attacked, evaluated."""
-    model = Model(architecture=CNN, options={"width": 6}, normalize=normalize)
-    data = {"validation_images": 30}
+    model = network(architecture=CNN, options={"width": 6}, normalize=normalize)
+    images = StoredImages(colour, 30)
     learners = []
     for i in range(3):
         learners.append(tmp_path / f"learner{i}.safetensors")
-        settings = Training(epochs=12, batch_size=15, learning_rate=0.01)
-        train_to_file(
-            colour, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, repetition=0, member=i,
-            model=model, settings=settings, seed=0, **data,
+        recipe = Recipe(epochs=12, batch_size=15, learning_rate=0.01)
+        train_learner(
+            images, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, repetition=0, member=i,
+            model=model, recipe=recipe, seed=0,
         )  # fmt: skip
     path = tmp_path / "ensemble.safetensors"
     assemble_ensemble(learners, 3, path)
@@ -256,17 +266,17 @@ def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_
     assert not torch.equal(logits[0], logits[1])
     torch.testing.assert_close(ensemble(x), logits.sort(0).values[1].log_softmax(1))
 
-    cell = {"dataset": "shapes", "ensemble": "half_median", "members": 3, "lambda": 0.01, "repetition": 0}
-    how = {"architecture": CNN, "method": MEDIAN}
-    evaluate_to_file(path, colour, tmp_path / "clean.safetensors", cell=cell, **data, **how)
+    cell = Cell(dataset="shapes", ensemble="half_median", members=3, **{"lambda": 0.01})
+    stored = StoredEnsemble(path, 3, CNN, MEDIAN)
+    evaluate_ensemble(stored, images, tmp_path / "clean.safetensors", cell=cell)
     predicted, labels, _ = load_clean(tmp_path / "clean.safetensors")
     clean = (predicted == labels).mean()
     assert clean > 0.9
     accuracy = {}
-    for method in (MOMENTUM, "sgd"):
-        craft_to_file(
-            path, colour, tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0, **data, **how,
-            settings=Attack(method=method, iterations=20, batch_size=30),
+    for method, options in ((MOMENTUM, {"options": {"iterations": 20}}), ("sgd", {"iterations": 20})):
+        craft_uaps(
+            stored, images, tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0,
+            attack=Attack(method=method, **options).recipe(),
         )  # fmt: skip
         deltas, bits, _ = load_uaps([tmp_path / "uaps.safetensors"])
         assert deltas.shape == (2, 3, 24, 20)
@@ -281,14 +291,14 @@ def test_the_same_learner_twice_is_the_same_bits_whatever_its_architecture_draws
         "    size = shape[0] * shape[1] * shape[2]\n"
         "    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(size), nn.Dropout(0.3), nn.Linear(size, classes))\n"
     )
-    model = Model(architecture=f"{tmp_path}/dropping.py:dropping")
+    model = network(architecture=f"{tmp_path}/dropping.py:dropping")
     stored = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         path = tmp_path / f"{seed}.safetensors"
-        train_to_file(
-            colour, path, dataset="shapes", ensemble="bagging", lambda_jr=0, repetition=0, member=0, model=model,
-            settings=Training(epochs=4, batch_size=15, learning_rate=0.01), seed=0, validation_images=30,
+        train_learner(
+            StoredImages(colour, 30), path, dataset="shapes", ensemble="bagging", lambda_jr=0, repetition=0, member=0,
+            model=model, recipe=Recipe(epochs=4, batch_size=15, learning_rate=0.01), seed=0,
         )  # fmt: skip
         after = torch.rand(1)
         torch.manual_seed(seed)
@@ -311,16 +321,15 @@ def test_the_same_learner_twice_is_the_same_bits_whatever_its_architecture_draws
 )
 def test_an_attack_that_breaks_its_bound_is_refused(colour, tmp_path, body, message):
     file = tmp_path / f"{abs(hash(body))}.py"
-    file.write_text(f"def cheat(model, images, labels, eps, settings, seeds):\n    return {body}\n")
+    file.write_text(f"def cheat(model, images, labels, eps, seeds):\n    return {body}\n")
     net = Ensemble([nn.Sequential(nn.Flatten(), nn.Linear(1440, 3))])
-    cell = {"dataset": "shapes", "ensemble": "voting", "members": 1, "lambda": 0, "repetition": 0}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(craft_uaps, "load_ensemble", lambda *_: net)
-        with pytest.raises(ValueError, match=message):
-            craft_to_file(
-                "", colour, tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0,
-                settings=Attack(method=f"{file}:cheat"), validation_images=30,
-            )  # fmt: skip
+    cell = Cell(dataset="shapes", ensemble="voting", members=1, **{"lambda": 0})
+    with pytest.raises(ValueError, match=message):
+        craft_uaps(
+            net, StoredImages(colour, 30), tmp_path / "uaps.safetensors", cell=cell, eps=0.3, first=0, last=1, seed=0,
+            attack=Attack(method=f"{file}:cheat").recipe(),
+        )  # fmt: skip
+    assert not (tmp_path / "uaps.safetensors").exists()
 
 
 def test_kmnist_example_gives_the_arrays_of_torchvisions_dataset(monkeypatch, tmp_path):

@@ -2,14 +2,16 @@ import numpy as np
 import torch
 from helpers_science import give_biases, textured
 
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.models.registry import build_nets, parameter_arrays
+from jacobian_ensembles.models.registry import build_net, build_nets, parameter_arrays
 from jacobian_ensembles.storage.learners import PARAMETER_SHAPES
 
 
 def test_nets_survive_the_round_trip_through_arrays_in_order():
-    architecture = {"activation": "relu", "dropout": 0.25, "mean": 0.1307, "std": 0.3081}
-    nets = [give_biases(LeNet(**architecture, generator=torch.Generator().manual_seed(m)), seed=m) for m in range(3)]
+    options = {"activation": "relu", "dropout": 0.25}
+    architecture = Architecture(options=options, mean=0.1307, std=0.3081)
+    nets = [give_biases(build_net(architecture, generator=torch.Generator().manual_seed(m)), seed=m) for m in range(3)]
     arrays = parameter_arrays(nets)
     assert {name: value.shape for name, value in arrays.items()} == {
         name: (3, *shape) for name, shape in PARAMETER_SHAPES.items()
@@ -27,7 +29,7 @@ def test_nets_survive_the_round_trip_through_arrays_in_order():
 def test_stacked_arrays_do_not_share_memory_with_the_nets():
     net = LeNet()
     arrays = parameter_arrays([net])
-    (rebuilt,) = build_nets(arrays, {})
+    (rebuilt,) = build_nets(arrays, Architecture())
     before = arrays["fc3.bias"].copy()
     with torch.no_grad():
         net.fc3.bias.add_(1)

@@ -3,8 +3,7 @@ import itertools
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.paper.claims import check_claims, norm_against_robustness
-from jacobian_ensembles.stages.check_claims import write_claims
+from jacobian_ensembles.paper.claims import check_claims, claims, norm_against_robustness
 
 LAMBDAS = (0.0, 0.05, 0.2, 0.5, 2.0)
 
@@ -101,16 +100,15 @@ def test_norm_and_robustness_are_ranked_against_each_other():
     assert (table["models"] == 20).all()
 
 
-def test_the_report_names_run_banner_and_every_claim(tmp_path):
+def test_the_report_names_run_banner_and_every_claim():
     metrics, summary, jacobian = tables(paper_clean, as_claimed)
-    for name, table in (("m", metrics), ("s", summary), ("j", jacobian)):
-        table.assign(repetition=0).to_csv(tmp_path / name, index=False)
-    write_claims(*(tmp_path / n for n in ("m", "s", "j", "c.csv", "c.md")), 0.95, "mine", "QUICK")
-    text = (tmp_path / "c.md").read_text()
+    known = {"metrics": metrics.assign(repetition=0), "summary": summary, "jacobian": jacobian.assign(repetition=0)}
+    rendered = claims(known, "mine", "QUICK", confidence=0.95)
+    text = rendered.markdown
     assert "QUICK: run 'mine'" in text
     assert text.count("| holds |") == 8
     assert "rank correlation between mean ‖J_F‖² and mean UAP accuracy over 20 models" in text
-    assert pd.read_csv(tmp_path / "c.csv")["claim"].tolist() == [f"C{i}" for i in range(1, 9)]
+    assert rendered.frame["claim"].tolist() == [f"C{i}" for i in range(1, 9)]
 
 
 def test_a_run_without_comparable_models_tests_nothing():

@@ -6,8 +6,16 @@ from matplotlib import pyplot as plt
 
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import summarize
-from jacobian_ensembles.paper.figures import FIGURES, plot_against_lambda, plot_tradeoff
+from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.paper.figures import clean_accuracy, plot_against_lambda, plot_tradeoff, robustness, tradeoff
 from jacobian_ensembles.stages.plot_figure import plot_figure
+
+#: Each figure, drawn from metrics.csv with the eps of Figure 2.
+FIGURES = {
+    "figure1_clean_accuracy": lambda frame, eps: clean_accuracy({"metrics": frame}, 0.95),
+    "figure2_robustness": lambda frame, eps: robustness({"metrics": frame}, eps, 0.95),
+    "figure3_tradeoff": lambda frame, eps: tradeoff({"metrics": frame}, 0.95),
+}
 
 
 def metrics(datasets=("mnist", "fashion_mnist"), members=(1, 3), lambdas=(0.0, 0.1, 2.0), eps=(0.1, 0.15)):
@@ -68,7 +76,10 @@ def draw(folder, name, frame, banner="QUICK"):
     frame.to_csv(folder / "m.csv", index=False)
     summarize(frame, 0.5, 0.95).to_csv(folder / "s.csv", index=False)
     files = folder / "f.pdf", folder / "f.png"
-    plot_figure(name, folder / "m.csv", folder / "s.csv", *files, 0.15, 0.95, "mine", banner)
+    inputs = {"metrics": folder / "m.csv", "summary": folder / "s.csv"}
+    known = {"eps": 0.15, "confidence": 0.95}
+    settings = {key: known[key] for key in find(name).settings}
+    plot_figure(name, inputs, *files, run="mine", banner=banner, settings=settings)
     return [file.read_bytes() for file in files]
 
 

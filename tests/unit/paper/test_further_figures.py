@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.further_figures import (
-    SUPPLEMENT,
     plot_ablation,
     plot_budget,
     plot_theory,
     plot_worst_of_k,
 )
-from jacobian_ensembles.stages.plot_supplement import plot_supplement
+from jacobian_ensembles.stages.plot_figure import plot_figure
 
 
 @pytest.fixture(autouse=True)
@@ -104,13 +104,14 @@ def test_worst_of_k_falls_from_zero():
     assert mean.get_ydata().tolist() == pytest.approx([0, -1, -4])
 
 
-@pytest.mark.parametrize("name", SUPPLEMENT)
+@pytest.mark.parametrize("name", TABLES)
 def test_every_supplementary_figure_is_written_twice_and_named(tmp_path, name):
     TABLES[name]().to_csv(tmp_path / "t.csv", index=False)
     files = [tmp_path / f"f.{kind}" for kind in ("pdf", "png")]
     contents = []
     for _ in range(2):
-        plot_supplement(name, tmp_path / "t.csv", *files, "mine", "QUICK")
+        (source,) = find(name).inputs
+        plot_figure(name, {source: tmp_path / "t.csv"}, *files, run="mine", banner="QUICK", settings={})
         contents.append([f.read_bytes() for f in files])
     assert contents[0] == contents[1]
     assert contents[0][0].startswith(b"%PDF")

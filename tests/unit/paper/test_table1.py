@@ -3,11 +3,11 @@ import re
 import pandas as pd
 import pytest
 
+from jacobian_ensembles.paper.comparison import compare_with_paper
 from jacobian_ensembles.paper.labels import run_note
 from jacobian_ensembles.paper.published import paper_table1
-from jacobian_ensembles.paper.table1 import compare_with_paper, select_table1, table1_latex
-from jacobian_ensembles.stages.compare_with_paper import write_comparison
-from jacobian_ensembles.stages.write_table import write_table1
+from jacobian_ensembles.paper.table1 import select_table1, table1_latex
+from jacobian_ensembles.stages.write_table import write_table
 
 
 def summary(*models):
@@ -110,8 +110,11 @@ def test_latex_is_balanced_and_every_row_has_seven_columns():
 
 def test_files_name_the_run_and_its_banner(tmp_path):
     MNIST.to_csv(tmp_path / "summary.csv", index=False)
-    write_table1(tmp_path / "summary.csv", *(tmp_path / f"t.{k}" for k in ("tex", "csv", "md")), "mine", "QUICK")
-    write_comparison(tmp_path / "summary.csv", tmp_path / "c.csv", tmp_path / "c.md", "mine", "QUICK")
+    labels = {"run": "mine", "banner": "QUICK", "settings": {}}
+    for name, stem in (("table1", "t"), ("comparison", "c")):
+        files = [tmp_path / f"{stem}.{kind}" for kind in ("csv", "md", "tex")]
+        write_table(name, {"summary": tmp_path / "summary.csv"}, *files, **labels)
+    assert not (tmp_path / "c.tex").exists()
     for name in ("t.tex", "t.csv", "t.md", "c.csv", "c.md"):
         text = (tmp_path / name).read_text()
         assert "mine" in text, name

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jacobian_ensembles.report.gallery import accuracy_per_class, class_names, image_uri
+from jacobian_ensembles.data.cards import class_names
+from jacobian_ensembles.report.gallery import accuracy_per_class, image_uri
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors
-from jacobian_ensembles.storage.predictions import load_worst_uap, save_clean
+from jacobian_ensembles.storage.predictions import load_worst_uap
 
 SPEC = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
 
@@ -34,10 +35,9 @@ def test_classes_nobody_has_named_are_numbers():
     assert class_names("fashion_mnist", 10)[9] == "ankle boot"
 
 
-def test_accuracy_is_counted_by_true_class(tmp_path):
-    labels = np.array([0, 0, 1, 2])
-    save_clean(tmp_path / "clean", np.array([0, 1, 1, 0]), labels, SPEC)
-    rows = accuracy_per_class({"name": "x"}, tmp_path / "clean", {"correct": np.array([False, True, False, True])})
+def test_accuracy_is_counted_by_true_class():
+    clean = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 2])
+    rows = accuracy_per_class("x", clean, np.array([False, True, False, True]))
     assert [row["values"] for row in rows] == [[50.0, 100.0, 0.0], [50.0, 0.0, 100.0]]
 
 

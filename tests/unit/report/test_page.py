@@ -12,14 +12,16 @@ from helpers_science import patch_dataset
 from PIL import Image
 
 from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.models.registry import parameter_arrays
-from jacobian_ensembles.report.page import stages
 from jacobian_ensembles.report.tradeoff import pareto_front
+from jacobian_ensembles.report.work import jobs_by_rule
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
-from jacobian_ensembles.stages.compare_with_paper import write_comparison
+from jacobian_ensembles.stages.predict_examples import predict_examples
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
 from jacobian_ensembles.stages.write_report import write_report
+from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors, write_json
 from jacobian_ensembles.storage.learners import save_learners
 from jacobian_ensembles.storage.predictions import save_clean, save_uaps
@@ -50,7 +52,7 @@ def inputs(tmp_path_factory):
         save_uaps(block, deltas, bits, 0, {**cell, "eps": 0.15})
         select_worst_uap([block], worst, uap, 0.95)
         nets = [LeNet(generator=torch.Generator().manual_seed(i + k)) for k in range(cell["members"])]
-        spec = {key: cell[key] for key in ("dataset", "ensemble", "lambda")} | {"architecture": {}}
+        spec = {key: cell[key] for key in ("dataset", "ensemble", "lambda")} | {"architecture": Architecture().record()}
         save_learners(net, parameter_arrays(nets), {**spec, "validation_accuracy": [0.9] * len(nets)})
         files["clean"].append(clean)
         files["uaps"].append(uap)
@@ -68,23 +70,20 @@ def inputs(tmp_path_factory):
         files["datasets"].append(path)
     summary, comparison = root / "summary.csv", root / "comparison.csv"
     aggregate_metrics(files["clean"], records, root / "metrics.csv", summary, 0.5, 0.95)
-    write_comparison(summary, comparison, root / "comparison.md", "made", "MADE UP")
+    labels = {"run": "made", "banner": "MADE UP", "settings": {}}
+    write_table("comparison", {"summary": summary}, comparison, root / "comparison.md", **labels)
+    ensembles, examples = files.pop("ensembles"), root / "examples.json"
+    predict_examples(ensembles, files["uaps"], files["datasets"], summary, examples, clip=False)
     figures = []
     for stem in ("figure1_clean_accuracy", "figure3_tradeoff"):
         figures.append(root / f"{stem}.png")
         Image.new("RGB", (60, 40), "white").save(figures[-1])
-    return {**files, "summary": summary, "comparison": comparison, "figures": figures}
+    return {**files, "summary": summary, "comparison": comparison, "figures": figures, "examples": examples}
 
 
 def write(path, inputs, **changes):
-    settings = {
-        "run": "made",
-        "banner": "MADE UP <&>",
-        "eps": 0.15,
-        "clean_weight": 0.5,
-        "config": {"seed": 3, "a": "<b>"},
-    }
-    write_report(path, **{**settings, **inputs, **changes})
+    settings = {"run": "made", "banner": "MADE UP <&>", "eps": 0.15, "clean_weight": 0.5}
+    write_report(path, {**inputs, **changes}, settings, {"seed": 3, "a": "<b>"})
     return path.read_text()
 
 
@@ -146,7 +145,8 @@ def test_what_was_not_computed_is_said(page, inputs, tmp_path):
     claims, theory = tmp_path / "claims.csv", tmp_path / "theory.png"
     claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,supported\n")
     shutil.copy(inputs["figures"][0], theory)
-    full = write(tmp_path / "full.html", inputs, claims=claims, theory=theory)
+    figures = [*inputs["figures"], theory]
+    full = write(tmp_path / "full.html", inputs, claims=claims, figures=figures)
     assert '<td class="verdict">supported</td>' in full
     assert "not checked" not in full
     assert "not drawn" not in full
@@ -181,10 +181,10 @@ def test_the_pareto_front_leaves_out_what_is_beaten():
     assert pareto_front(points).index.tolist() == [2, 1, 0]
 
 
-def test_stages_add_up(tmp_path):
-    for i, (rule, seconds) in enumerate((("train", 2.0), ("craft", 5.0), ("train", 3.0))):
-        write_json(tmp_path / f"{i}.json", provenance({"rule": rule}, "cpu", 1 + i, seconds))
-    rows, facts = stages([tmp_path / f"{i}.json" for i in range(3)])
+def test_jobs_add_up_by_rule():
+    jobs = (("train", 2.0), ("craft", 5.0), ("train", 3.0))
+    records = [provenance({"rule": rule}, "cpu", 1 + i, seconds) for i, (rule, seconds) in enumerate(jobs)]
+    rows, facts = jobs_by_rule(records)
     assert [(r["rule"], r["jobs"], r["seconds"], r["longest"]) for r in rows] == [
         ("train", 2, 5.0, 3.0),
         ("craft", 1, 5.0, 5.0),

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from helpers_science import give_biases, jacobians, patch_dataset, plain_lenet
 
 from jacobian_ensembles.ensembles.methods import bootstrap_indices
-from jacobian_ensembles.experiment.config import Training
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.training.learner import (
@@ -18,10 +19,11 @@ from jacobian_ensembles.training.learner import (
     make_optimizer,
     train_learners,
 )
+from jacobian_ensembles.training.recipe import Recipe
 
 TRAIN, VALIDATION = patch_dataset(200, seed=0), patch_dataset(100, seed=1)
 IDENTITY = (0, "mnist", "bagging", 0.1, 0)
-TANH = {"activation": "tanh"}
+TANH = Architecture(options={"activation": "tanh"})
 
 
 def train(settings, lam=0.0, identity=IDENTITY, architecture=TANH, data=TRAIN, validation=VALIDATION, **options):
@@ -77,7 +79,7 @@ def test_accuracy_counts_every_image_once_whatever_the_batch(batch):
 
 
 def test_an_easy_problem_is_learned_and_reported_rightly():
-    result = train(Training(epochs=12, batch_size=20, learning_rate=3e-3))
+    result = train(Recipe(epochs=12, batch_size=20, learning_rate=3e-3))
     (net,), (score,) = result.nets, result.validation_accuracy
     assert score >= 0.95
     logits = plain_lenet(dict(net.named_parameters()), VALIDATION[0])
@@ -89,7 +91,7 @@ def test_an_easy_problem_is_learned_and_reported_rightly():
 
 
 def test_regularisation_lowers_the_exact_jacobian_norm_of_held_out_images():
-    settings = Training(epochs=10, batch_size=20, learning_rate=3e-3)
+    settings = Recipe(epochs=10, batch_size=20, learning_rate=3e-3)
     norms = {}
     for lam in (0.0, 0.1):
         result = train(settings, lam)
@@ -102,7 +104,7 @@ def test_regularisation_lowers_the_exact_jacobian_norm_of_held_out_images():
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_one_vector_of_parameters_is_optimised_as_ten_are(optimizer):
-    settings = Training(optimizer=optimizer, learning_rate=0.01, momentum=0.8, weight_decay=0.1)
+    settings = Recipe(optimizer=optimizer, learning_rate=0.01, momentum=0.8, weight_decay=0.1)
     net, plain = (LeNet(generator=torch.Generator().manual_seed(0)) for _ in range(2))
     ours = make_optimizer(net, settings)
     if optimizer == "adam":
@@ -176,7 +178,7 @@ def accept_any_accuracy(monkeypatch):
     ids=["partial-batch-dropped", "regularised", "batch-larger-than-set"],
 )
 def test_training_follows_the_written_out_loop(accept_any_accuracy, count, batch, lam, projections):
-    settings = Training(
+    settings = Recipe(
         optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, batch_size=batch, epochs=3, projections=projections
     )
     data = noisy(count, 3)
@@ -190,9 +192,7 @@ def test_training_follows_the_written_out_loop(accept_any_accuracy, count, batch
 
 @pytest.mark.parametrize("members", [1, 2, 3])
 def test_snapshots_are_the_nets_at_the_ends_of_the_cycles(accept_any_accuracy, members):
-    settings = Training(
-        optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, batch_size=20, epochs=1, snapshot_epochs=6
-    )
+    settings = Recipe(optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, batch_size=20, epochs=6)
     data = noisy(70, 3)
     result = train(settings, 0.1, data=data, snapshots=members)
     ends, _ = plain_training(settings, 0.1, 6, members, data)
@@ -206,25 +206,27 @@ def test_snapshots_are_the_nets_at_the_ends_of_the_cycles(accept_any_accuracy, m
 
 
 def test_one_snapshot_is_one_learner_of_as_many_epochs():
-    settings = Training(epochs=6, snapshot_epochs=6, batch_size=20, learning_rate=3e-3)
+    settings = Recipe(epochs=6, batch_size=20, learning_rate=3e-3)
     assert torch.equal(weights(train(settings).nets[0]), weights(train(settings, snapshots=1).nets[0]))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_the_same_identity_gives_the_same_bits_whatever_happened_before(accept_any_accuracy, optimizer):
     # every stream of draws is in use: initialisation, order, bootstrap, dropout, projections
-    settings = Training(optimizer=optimizer, epochs=2, batch_size=40, projections=2)
+    settings = Recipe(optimizer=optimizer, epochs=2, batch_size=40, projections=2)
     runs = []
     for seed in (0, 1):
         torch.manual_seed(seed)
         torch.rand(seed + 1)
-        runs.append(train(settings, 0.1, architecture={"dropout": 0.3}, sample=bootstrap_indices).nets[0])
+        runs.append(
+            train(settings, 0.1, architecture=Architecture(options={"dropout": 0.3}), sample=bootstrap_indices).nets[0]
+        )
     assert torch.equal(weights(runs[0]), weights(runs[1]))
 
 
 @pytest.mark.parametrize("place", range(5))
 def test_any_other_identity_gives_another_net(accept_any_accuracy, place):
-    settings = Training(epochs=1, batch_size=100)
+    settings = Recipe(epochs=1, batch_size=100)
     other = list(IDENTITY)
     other[place] = (1, "fashion_mnist", "voting", 0.2, 1)[place]
     one, two = train(settings).nets[0], train(settings, identity=tuple(other)).nets[0]
@@ -234,14 +236,14 @@ def test_any_other_identity_gives_another_net(accept_any_accuracy, place):
 
 def test_each_stream_of_draws_is_separate(accept_any_accuracy):
     # a learner with and without regularisation starts alike and sees its images in the same order
-    settings = Training(optimizer="sgd", epochs=2, batch_size=40, learning_rate=0.05)
+    settings = Recipe(optimizer="sgd", epochs=2, batch_size=40, learning_rate=0.05)
     plain = weights(train(settings, 0.0).nets[0])
     nearly = weights(train(settings, 1e-9).nets[0])
     torch.testing.assert_close(plain, nearly, rtol=0, atol=1e-5)
 
 
 def test_bootstrap_trains_on_the_resample_its_identity_draws(accept_any_accuracy):
-    settings = Training(epochs=1, batch_size=40)
+    settings = Recipe(epochs=1, batch_size=40)
     resample = torch.randint(200, (200,), generator=seeded("bootstrap"))
     by_hand = train(settings, data=(TRAIN[0][resample], TRAIN[1][resample])).nets[0]
     assert torch.equal(weights(train(settings, sample=bootstrap_indices).nets[0]), weights(by_hand))
@@ -249,39 +251,40 @@ def test_bootstrap_trains_on_the_resample_its_identity_draws(accept_any_accuracy
 
 
 def test_validation_images_never_touch_the_weights():
-    settings = Training(epochs=6, batch_size=20, learning_rate=3e-3)
+    settings = Recipe(epochs=6, batch_size=20, learning_rate=3e-3)
     other = patch_dataset(50, seed=9)
     assert torch.equal(weights(train(settings).nets[0]), weights(train(settings, validation=other).nets[0]))
 
 
 def test_dropout_and_the_architecture_reach_the_training_and_the_result(accept_any_accuracy):
-    settings = Training(epochs=1, batch_size=100)
-    architecture = {"activation": "relu", "dropout": 0.4, "mean": 0.1, "std": 0.3}
+    settings = Recipe(epochs=1, batch_size=100)
+    options = {"activation": "relu", "dropout": 0.4}
+    architecture = Architecture(options=options, mean=0.1, std=0.3)
     dropped = train(settings, architecture=architecture).nets[0]
-    whole = train(settings, architecture={**architecture, "dropout": 0.0}).nets[0]
+    whole = train(settings, architecture=replace(architecture, options={**options, "dropout": 0.0})).nets[0]
     assert (dropped.activation, dropped.dropout, dropped.mean, dropped.std) == ("relu", 0.4, 0.1, 0.3)
     assert not torch.equal(weights(dropped), weights(whole))
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.1])
 def test_a_diverged_run_is_refused_with_what_to_try(lam):
-    settings = Training(optimizer="sgd", learning_rate=1e9, epochs=4, batch_size=50)
+    settings = Recipe(optimizer="sgd", learning_rate=1e9, epochs=4, batch_size=50)
     message = r"epoch 1 of 4: the learner diverged, the loss became (nan|inf)\. Lower training\.learning_rate or lambda"
     with pytest.raises(DivergedError, match=message):
-        train(settings, lam, architecture={"activation": "relu"})
+        train(settings, lam, architecture=Architecture(options={"activation": "relu"}))
 
 
 def test_parameters_that_became_infinite_in_the_last_step_are_refused():
     # the loss is taken before the step, so with one step it is still finite
     with pytest.raises(DivergedError, match="diverged"):
-        train(Training(optimizer="sgd", learning_rate=3e38, momentum=0.0, weight_decay=1e3, epochs=1, batch_size=200))
+        train(Recipe(optimizer="sgd", learning_rate=3e38, momentum=0.0, weight_decay=1e3, epochs=1, batch_size=200))
 
 
 def test_a_net_no_better_than_guessing_is_refused():
     # identical images: any net gives them one class, right for a tenth of them
     blank = torch.full((100, 1, 28, 28), 0.5), torch.arange(100) % 10
     with pytest.raises(DivergedError, match=r"epoch 2 of 2: validation accuracy is 10\.0%, no better than guessing"):
-        train(Training(epochs=2, batch_size=50), data=blank, validation=blank)
+        train(Recipe(epochs=2, batch_size=50), data=blank, validation=blank)
 
 
 def test_guessing_is_measured_against_the_commonest_class_with_three_standard_errors():
@@ -304,6 +307,6 @@ def test_guessing_is_measured_against_the_commonest_class_with_three_standard_er
 
 @pytest.mark.parametrize(("epochs", "members"), [(7, 2), (2, 3)])
 def test_epochs_that_do_not_divide_into_cycles_are_refused(epochs, members):
-    message = f"{epochs} snapshot epochs do not divide into {members} equal cycles"
+    message = f"{epochs} epochs do not divide into {members} equal cycles"
     with pytest.raises(ValueError, match=message):
-        train(Training(snapshot_epochs=epochs), snapshots=members)
+        train(Recipe(epochs=epochs), snapshots=members)

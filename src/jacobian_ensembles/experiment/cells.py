@@ -1,0 +1,35 @@
+"""A model of the grid, and one training of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from jacobian_ensembles.experiment.extensions import short_name
+from jacobian_ensembles.settings import PositiveInt, Settings
+
+
+class GridCell(Settings):
+    """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
+
+    dataset: Annotated[str, AfterValidator(short_name)]
+    ensemble: Annotated[str, AfterValidator(short_name)]
+    members: PositiveInt
+    lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
+
+
+class Cell(GridCell):
+    """One training of a model of the grid; repetitions differ in every random draw."""
+
+    repetition: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def identity(self) -> tuple[str | int | float, ...]:
+        """What the seeds of an attack on it are derived from; this order is part of every result."""
+        return self.dataset, self.ensemble, self.members, self.lambda_jr, self.repetition
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As stored beside results: ``dataset``, ``ensemble``, ``members``, ``lambda`` and ``repetition``."""
+        return self.model_dump(by_alias=True)

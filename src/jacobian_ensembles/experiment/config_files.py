@@ -1,0 +1,54 @@
+"""Configurations read from files, later ones over earlier ones, and from settings on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """One configuration over another, section by section, as Snakemake's ``--configfile`` does it."""
+    out = dict(base)
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a command.
+
+    Args:
+        paths: YAML files, later ones over earlier ones; ``config.yaml`` of this folder where none is named.
+        settings: ``section.key=value`` each, over the files.
+        grid: A single cell's dataset, ensemble, members and lambda, over the grid of the files.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        ConfigError: If a file cannot be read, or the configuration not be used.
+    """
+    raw: dict[str, Any] = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
+    for path in paths or [p for p in ("config.yaml",) if Path(p).is_file()]:
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: cannot be read as YAML ({error}).") from error
+        raw = merge(raw, content or {})
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: give section.key=value, such as training.epochs=2.")
+        nested: Any = yaml.safe_load(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        raw = merge(raw, nested)
+    if grid is not None:
+        raw = merge(raw, {"grid": {**grid, "cells": None}, "trials": {}, "ablation": {}})
+    return load_config(raw)

@@ -1,0 +1,175 @@
+"""Every figure and table of a run: name, caption, what it is made from, and what makes it. Light: no pandas, no torch.
+
+The rules, the page, shipped runs and their redrawing all read this list. To add a figure, write its function and a row
+here; docs/how-to/extend.md has an example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_FIGURES, _FURTHER = "jacobian_ensembles.paper.figures", "jacobian_ensembles.paper.further_figures"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or table.
+
+    Attributes:
+        name: The stem of its files.
+        function: ``package.module:function``. For a figure it maps the tables by name, and the settings, to a
+            matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
+            :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
+        inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``.
+        caption: What readers see beside it.
+        alt: What a figure shows, for those who cannot see it.
+        target: The target of the workflow that makes it.
+        settings: Of the run's settings, by which it is drawn: ``eps``, ``confidence``, ``clean_weight``.
+        latex: Whether a table is written as LaTeX, too.
+        only: Which runs have it: all, those with an ``ablation``, or those with several ``repetitions``.
+    """
+
+    name: str
+    function: str
+    inputs: tuple[str, ...]
+    caption: str
+    alt: str = ""
+    target: str = "figures"
+    settings: tuple[str, ...] = ()
+    latex: bool = False
+    only: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The endings of its files."""
+        if self in FIGURES:
+            return "pdf", "png"
+        return ("tex", "csv", "md") if self.latex else ("csv", "md")
+
+    def belongs_to(self, repetitions: int, ablation: bool = True) -> bool:
+        """Whether a run with so many trainings per model, with or without an ablation, has this figure or table."""
+        return {"repetitions": repetitions > 1, "ablation": ablation}.get(self.only, True)
+
+
+_GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
+
+#: In the order of the page.
+FIGURES = (
+    Item(
+        name="figure1_clean_accuracy",
+        function=f"{_FIGURES}:clean_accuracy",
+        inputs=("metrics", "summary"),
+        settings=("confidence",),
+        caption="Figure 1. Clean accuracy against λ.",
+        alt=f"Line plots of clean test accuracy against the strength lambda of Jacobian regularisation: {_GRID}",
+    ),
+    Item(
+        name="figure2_robustness",
+        function=f"{_FIGURES}:robustness",
+        inputs=("metrics", "summary"),
+        settings=("eps", "confidence"),
+        caption="Figure 2. Accuracy under the worst universal perturbation against λ.",
+        alt=f"Line plots of test accuracy under the worst universal perturbation at one eps against lambda: {_GRID}",
+    ),
+    Item(
+        name="figure3_tradeoff",
+        function=f"{_FIGURES}:tradeoff",
+        inputs=("metrics", "summary"),
+        settings=("confidence",),
+        caption="Figure 3. Clean accuracy against robustness, per ε.",
+        alt="Scatter plots of clean accuracy (vertical) against accuracy under the worst universal "
+        "perturbation (horizontal): a row of panels per dataset, a column per eps, points labelled by lambda.",
+    ),
+    Item(
+        name="theory",
+        function=f"{_FURTHER}:theory",
+        inputs=("jacobian",),
+        target="theory",
+        caption="Theorem 3.1: how the norm of the Jacobian falls with M, measured.",
+        alt="Measured expectation and variance of the squared Frobenius norm of the Jacobian against the number of "
+        "learners M, beside the bounds of Theorem 3.1, for independent learners (dashed) and correlated ones (dotted).",
+    ),
+    Item(
+        name="worst_of_k",
+        function=f"{_FURTHER}:worst_of_k",
+        inputs=("worst_of_k",),
+        target="worst_of_k",
+        caption="The expected worst case of K attack seeds, against K.",
+        alt="Line plots of how far the expected accuracy under the worst of K attack seeds falls below that under one, "
+        "against K: a row of panels per dataset, a column per eps, a grey line per model, a black one for their mean.",
+    ),
+    Item(
+        name="ablation",
+        function=f"{_FURTHER}:ablation",
+        inputs=("ablation",),
+        target="ablation",
+        only="ablation",
+        caption="Variants of the attack on the same models.",
+        alt="Dot plots of the accuracy under every variant of the attack, a panel per model: the worst and the mean of "
+        "the attack seeds, beside clean accuracy.",
+    ),
+    Item(
+        name="budget",
+        function=f"{_FURTHER}:budget",
+        inputs=("ablation",),
+        target="ablation",
+        only="ablation",
+        caption="Variants of the attack, against ε.",
+        alt="Line plots of the accuracy under the worst seed of every variant of the attack against eps, from clean "
+        "accuracy at 0, a panel per model.",
+    ),
+)
+
+TABLES = (
+    Item(
+        name="table1",
+        function="jacobian_ensembles.paper.table1:table1",
+        inputs=("summary",),
+        target="tables",
+        latex=True,
+        caption="Table 1: the three models with the highest weighted accuracy (mean of clean accuracy and mean "
+        "accuracy under the worst universal perturbation of each eps), then the best with Jacobian regularisation "
+        "only, with an ensemble only, and with neither. Fractions in the CSV; the LaTeX and Markdown twins show percent.",
+    ),
+    Item(
+        name="comparison",
+        function="jacobian_ensembles.paper.comparison:comparison",
+        inputs=("summary",),
+        target="tables",
+        caption="Our models beside the paper's Table 1, in percent. adds_up is false where the paper's printed "
+        "weighted accuracy is not the mean of its own clean and average UAP accuracy. Empty: the run has no "
+        "such model.",
+    ),
+    Item(
+        name="claims",
+        function="jacobian_ensembles.paper.claims:claims",
+        inputs=("metrics", "summary", "jacobian"),
+        target="claims",
+        settings=("confidence",),
+        caption="Each claim of the paper with this run's numbers behind it, the test used and a verdict; the rules of "
+        "the verdicts are in jacobian_ensembles/paper/claims.py.",
+    ),
+    Item(
+        name="spread",
+        function="jacobian_ensembles.paper.spread:spread",
+        inputs=("metrics",),
+        target="spread",
+        settings=("clean_weight", "confidence"),
+        only="repetitions",
+        caption="The spread over trainings, and over attack seeds within one training.",
+    ),
+)
+
+
+def items_of(target: str) -> list[Item]:
+    """The figures and tables that a target makes."""
+    return [item for item in (*FIGURES, *TABLES) if item.target == target]
+
+
+def find(name: str) -> Item:
+    """The figure or table of a name.
+
+    Raises:
+        KeyError: If the catalogue has none.
+    """
+    return {item.name: item for item in (*FIGURES, *TABLES)}[name]

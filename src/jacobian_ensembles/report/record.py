@@ -1,0 +1,69 @@
+"""What a finished run holds that its page shows, as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Key = tuple[Any, ...]
+
+
+def model_key(spec: Mapping[str, Any]) -> Key:
+    """What tells the models of a run apart: dataset, ensemble, members, lambda."""
+    return spec["dataset"], spec["ensemble"], int(spec["members"]), float(spec["lambda"])
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test images of a dataset.
+
+    Attributes:
+        images: (N, channels, height, width), float32 in [0, 1].
+        labels: (N,) true classes.
+        classes: C.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a finished run holds that its page shows.
+
+    Attributes:
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
+        eps: The eps of Figure 2, whose perturbations the gallery shows.
+        clean_weight: Where the slider of the weight of clean accuracy starts, in [0, 1].
+        config: The configuration, shown as it is.
+        summary: ``summary.csv``.
+        comparison: ``comparison.csv``.
+        figures: Name and PNG of each figure, in the order of the page.
+        claims: ``claims.csv``: columns claim, statement, evidence, test, verdict; None where it was not computed.
+        clean: Predicted and true classes, (N,) each, by :func:`model_key`.
+        uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``.
+        examples: What the models shown in detail take the example images for, clean and perturbed.
+        test_sets: By the dataset's name.
+        provenance: The provenance records of the run's jobs.
+    """
+
+    run: str
+    banner: str
+    eps: float
+    clean_weight: float
+    config: Mapping[str, Any]
+    summary: pd.DataFrame
+    comparison: pd.DataFrame
+    figures: Sequence[tuple[str, bytes]]
+    claims: pd.DataFrame | None
+    clean: Mapping[Key, tuple[np.ndarray, np.ndarray]]
+    uaps: Mapping[Key, Mapping[str, Any]]
+    examples: Mapping[Key, tuple[Sequence[int], Sequence[int]]]
+    test_sets: Mapping[str, TestSet]
+    provenance: Sequence[Mapping[str, Any]]

@@ -1,0 +1,31 @@
+"""How a learner is trained: the arguments of :func:`~jacobian_ensembles.training.learner.train_learners`. No torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jacobian_ensembles.settings import PositiveInt, Settings
+
+
+class Recipe(Settings):
+    """How a learner is trained.
+
+    Attributes:
+        optimizer: ``adam`` or ``sgd``.
+        learning_rate: At the start; annealed to zero along a cosine, per iteration.
+        momentum: Of sgd; adam ignores it.
+        weight_decay: L2 penalty of the optimiser.
+        batch_size: Images per step.
+        epochs: Passes over the training images, of a learner or of a whole cyclic run.
+        projections: P, random projections per image that estimate the norm of the Jacobian.
+    """
+
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: PositiveInt = 100
+    epochs: PositiveInt = 8
+    projections: PositiveInt = 1
