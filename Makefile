@@ -5,7 +5,7 @@ PYTHON ?= python3
 # The pair that CI tests. With a GPU, name the build you want, e.g. TORCH="torch torchvision".
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 # snakemake options of `make quick`
-SNAKEMAKE_ARGS ?= --cores all --resources gpu=1 --rerun-incomplete
+SNAKEMAKE_ARGS ?= --cores all
 
 BIN := .venv/bin
 READY := .venv/.installed

@@ -62,7 +62,7 @@ def copy_repository(folder: Path, data: bool = False) -> Path:
     """Copy what Snakemake needs."""
     for part in ("Snakefile", "config.yaml", "environment.yml", "pyproject.toml"):
         shutil.copy(ROOT / part, folder / part)
-    for part in ("src", "workflow"):
+    for part in ("src", "profiles", "workflow"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     if data and (ROOT / "results/data").is_dir():
         shutil.copytree(ROOT / "results/data", folder / "results/data")

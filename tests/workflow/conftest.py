@@ -15,7 +15,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-PARTS = ("Snakefile", "config.yaml", "environment.yml", "pyproject.toml", "src", "workflow")
+PARTS = ("Snakefile", "config.yaml", "environment.yml", "pyproject.toml", "src", "profiles", "workflow")
 
 
 class Repository:
@@ -62,7 +62,7 @@ class Repository:
 
     def run(self, *args: str, **kwargs) -> str:
         """Run snakemake with this repository's configuration; targets come first in ``args``."""
-        return self.snakemake(*args, "--rerun-incomplete", "--configfile", self.configfile, **kwargs)
+        return self.snakemake(*args, "--configfile", self.configfile, **kwargs)
 
     def planned(self, *args: str) -> dict[str, int]:
         """How many jobs of each rule a dry run plans."""

@@ -135,7 +135,7 @@ def test_only_adapters_know_snakemake():
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "workflow/profiles").glob("*/config.yaml")), ids=lambda p: p.parent.name
+    "path", sorted((ROOT / "profiles").glob("*/config.yaml")), ids=lambda p: p.parent.name
 )
 def test_every_line_of_a_profile_has_a_comment(path):
     lines, block = path.read_text().splitlines(), False
@@ -148,7 +148,7 @@ def test_every_line_of_a_profile_has_a_comment(path):
 
 @pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])
 def test_a_cluster_profile_groups_every_rule_that_is_submitted(rules, profile):
-    settings = yaml.safe_load((ROOT / f"workflow/profiles/{profile}/config.yaml").read_text())
+    settings = yaml.safe_load((ROOT / f"profiles/{profile}/config.yaml").read_text())
     grouped = {entry.partition("=")[0] for entry in settings["groups"]}
     assert grouped <= set(rules)
     local = next(iter(rules.values())).workflow._localrules

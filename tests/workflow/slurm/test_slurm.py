@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 
 SCRIPTS = Path(__file__).resolve().parent
 # a cluster without accounting, looked at more often than a real one should be
-SLURM = ["--profile", "workflow/profiles/slurm", "--slurm-status-command", "squeue"]
+SLURM = ["--profile", "profiles/slurm", "--slurm-status-command", "squeue"]
 SLURM += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "30"]
 SLURM += ["--default-resources", "slurm_account=test", "slurm_partition=main"]
-GENERIC = ["--profile", "workflow/profiles/cluster-generic", "--seconds-between-status-checks", "1"]
+GENERIC = ["--profile", "profiles/cluster-generic", "--seconds-between-status-checks", "1"]
 GENERIC += ["--latency-wait", "30"]
 
 
