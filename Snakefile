@@ -1,19 +1,26 @@
 # Jacobian Ensembles: from the data sets to the paper's figures and table.
 #
-#   snakemake --cores all --resources gpu=1                                                    the paper's grid
-#   snakemake --cores all --resources gpu=1 --configfile workflow/presets/quick.yaml           minutes, small grid
+#   snakemake --cores all                                                the paper's grid
+#   snakemake --cores all --configfile workflow/presets/quick.yaml       minutes, small grid
 #
 # Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, recipe (with their
 # presets); ship (keep a finished run's small outputs), reference_figures (redraw what is shipped, without training).
 from snakemake.utils import min_version
 
-min_version("9.10")
+min_version("9.11")
 
 
-configfile: "config.yaml"
+report: "workflow/report/workflow.rst"
 
 
+# before the rules: the configuration and what depends on it
+include: "workflow/rules/handover.smk"
+include: "workflow/rules/configuration.smk"
+include: "workflow/rules/scheduler.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+# the stages, in the order of a run
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/attack.smk"
@@ -24,40 +31,6 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/recipe.smk"
 include: "workflow/rules/reference.smk"
-
-
-report: "workflow/report/workflow.rst"
-
-
-# with a cluster's profile these are not submitted: targets, the download, and what takes seconds
-localrules:
-    download_dataset,
-    aggregate_metrics,
-    plot_figure,
-    write_table,
-    write_latex_table,
-    compare_trials,
-    aggregate_jacobian,
-    tabulate_worst_of_k,
-    aggregate_ablation,
-    ship_run,
-    rebuild_run,
-    import_dataset,
-    write_report,
-    all,
-    data,
-    learners,
-    metrics,
-    figures,
-    tables,
-    theory,
-    claims,
-    worst_of_k,
-    spread,
-    ablation,
-    recipe,
-    ship,
-    reference_figures,
 
 
 rule all:

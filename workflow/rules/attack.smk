@@ -1,5 +1,6 @@
 # Universal perturbations of every ensemble and eps, and the worst of each.
 
+
 rule craft_uaps:
     input:
         ensemble=paths.ensemble,
@@ -13,11 +14,8 @@ rule craft_uaps:
         paths.benchmark(paths.uaps)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=gpu_slot,
+        **LONG,
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
@@ -50,11 +48,8 @@ rule select_worst_uap:
         paths.benchmark(paths.worst)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=300,
-        runtime=5,
-        gpu=0,
+        **ASSEMBLE,
     params:
         confidence=cfg.metrics.confidence,
         code=code("select_worst_uap"),

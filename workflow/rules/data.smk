@@ -1,4 +1,5 @@
 # Datasets: obtained once, shared by all runs. A built-in one has no `code`: whatever fetches it, its bytes are verified.
+from jacobian_ensembles.data.cards import CARDS
 
 
 rule download_dataset:
@@ -11,9 +12,9 @@ rule download_dataset:
         paths.benchmark(paths.dataset)
     wildcard_constraints:
         dataset="|".join(CARDS),
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
@@ -34,9 +35,9 @@ rule import_dataset:
         paths.benchmark(paths.dataset)
     wildcard_constraints:
         dataset="|".join(filter(is_own, cfg.datasets)) or "none",
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,

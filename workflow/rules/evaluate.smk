@@ -14,11 +14,8 @@ rule evaluate_ensemble:
         paths.benchmark(paths.clean)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
-        gpu=gpu_slot,
+        **EVALUATE,
     params:
         data=leaves(cfg.data, "validation_images", "test_images"),
         extensions=extensions_of,
@@ -45,19 +42,17 @@ rule aggregate_metrics:
         paths.log(paths.metrics),
     benchmark:
         paths.benchmark(paths.metrics)
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         clean_weight=cfg.metrics.clean_weight,
         confidence=cfg.metrics.confidence,
         code=code("aggregate_metrics"),
     message:
-        "Aggregate the metrics of run {cfg.run.name}"
+        f"Aggregate the metrics of run {cfg.run.name}"
     script:
         "../scripts/aggregate_metrics.py"
 

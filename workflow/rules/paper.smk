@@ -15,9 +15,7 @@ def sources_of(name):
 
 def settings_for(name):
     """The settings that a figure or table is made by."""
-    return {
-        name: settings_of_the_run[name] for name in catalogue.find(name).settings
-    }
+    return {name: settings_of_the_run[name] for name in catalogue.find(name).settings}
 
 
 def caption_of(name):
@@ -44,13 +42,11 @@ rule plot_figure:
         paths.benchmark(f"{paths.figures}/{{figure}}.pdf")
     wildcard_constraints:
         figure="|".join(item.name for item in catalogue.FIGURES),
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=800,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         settings=lambda w: settings_for(w.figure),
         caption=lambda w: caption_of(w.figure),
@@ -81,13 +77,11 @@ rule write_table:
         paths.benchmark(f"{paths.tables}/{{table}}.csv")
     wildcard_constraints:
         table="|".join(item.name for item in catalogue.TABLES if not item.latex),
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         settings=lambda w: settings_for(w.table),
         caption=lambda w: caption_of(w.table),

@@ -15,11 +15,8 @@ rule train_trial:
         paths.benchmark(paths.trial)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=gpu_slot,
+        **LONG,
     params:
         seed=cfg.seed,
         data=leaves(cfg.data, "validation_images", "train_images"),
@@ -52,13 +49,11 @@ rule compare_trials:
         paths.log(f"{recipe_table}.csv"),
     benchmark:
         paths.benchmark(f"{recipe_table}.csv")
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         code=code("compare_trials"),
     message:

@@ -14,18 +14,16 @@ rule ship_run:
         f"{paths.root}/logs/ship_run.log",
     benchmark:
         f"{paths.root}/benchmarks/ship_run.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=800,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         config=cfg.model_dump(mode="json", by_alias=True, exclude={"compute"}),
         code=code("ship_run"),
     message:
-        "Ship run {cfg.run.name}"
+        f"Ship run {cfg.run.name}"
     script:
         "../scripts/ship_run.py"
 
@@ -40,13 +38,11 @@ rule rebuild_run:
         f"{rebuilt}/logs/{{reference}}.log",
     benchmark:
         f"{rebuilt}/benchmarks/{{reference}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=800,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         code=code("rebuild_run"),
     message:

@@ -1,16 +1,10 @@
 # The run as one page: results/<run>/report.html.
 
 
-own_methods = {
-    name: cfg.reference(name) for name in cfg.ensembles if is_own(name)
-}
+own_methods = {name: cfg.reference(name) for name in cfg.ensembles if is_own(name)}
 worst_at_figure2 = paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
 # the figures of the page, in the catalogue's order
-shown = [
-    item.name
-    for item in catalogue.FIGURES
-    if item.belongs_to(cfg.grid.repetitions, bool(cfg.ablation))
-]
+shown = [item.name for item in catalogue.FIGURES if in_this_run(item)]
 
 
 rule predict_examples:
@@ -28,18 +22,15 @@ rule predict_examples:
         paths.benchmark(paths.examples)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=15,
-        gpu=gpu_slot,
+        **EVALUATE,
     params:
         clip=cfg.attack.clip,
         architecture=cfg.model.architecture,
         methods=own_methods,
         code=code("predict_examples", *own_methods, cfg.model.architecture),
     message:
-        "Classify the example images of run {cfg.run.name}"
+        f"Classify the example images of run {cfg.run.name}"
     script:
         "../scripts/predict_examples.py"
 
@@ -67,9 +58,9 @@ rule write_report:
         paths.log(paths.report),
     benchmark:
         paths.benchmark(paths.report)
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=3000,
         runtime=15,
@@ -84,6 +75,6 @@ rule write_report:
         captions=[catalogue.find(name).caption for name in shown],
         code=code("write_report"),
     message:
-        "Write the report of run {cfg.run.name}"
+        f"Write the report of run {cfg.run.name}"
     script:
         "../scripts/write_report.py"

@@ -59,13 +59,11 @@ rule aggregate_ablation:
         paths.log(f"{ablation_table}.csv"),
     benchmark:
         paths.benchmark(f"{ablation_table}.csv")
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         variants=list(cfg.ablation),
         code=code("aggregate_ablation"),
@@ -85,13 +83,11 @@ rule tabulate_worst_of_k:
         paths.log(paths.worst_of_k),
     benchmark:
         paths.benchmark(paths.worst_of_k)
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         confidence=cfg.metrics.confidence,
         code=code("tabulate_worst_of_k"),

@@ -14,11 +14,8 @@ rule measure_jacobian:
         paths.benchmark(paths.jacobian)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
-        gpu=gpu_slot,
+        **EVALUATE,
     params:
         data={
             "validation_images": cfg.data.validation_images,
@@ -47,17 +44,15 @@ rule aggregate_jacobian:
         paths.log(paths.jacobian_table),
     benchmark:
         paths.benchmark(paths.jacobian_table)
+    localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
-        gpu=0,
+        **GATHER,
     params:
         code=code("aggregate_jacobian"),
     message:
-        "Aggregate the Jacobian norms of run {cfg.run.name}"
+        f"Aggregate the Jacobian norms of run {cfg.run.name}"
     script:
         "../scripts/aggregate_jacobian.py"
 

@@ -35,11 +35,8 @@ rule train_learner:
         ensemble=methods_of(cyclic=False),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
-        gpu=gpu_slot,
+        **TRAIN,
     params:
         **training_of(cyclic=False),
     message:
@@ -60,9 +57,7 @@ use rule train_learner as train_snapshots with:
     wildcard_constraints:
         ensemble=methods_of(cyclic=True),
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=gpu_slot,
+        **LONG,
     params:
         **training_of(cyclic=True),
     message:
@@ -82,11 +77,8 @@ rule assemble_ensemble:
         paths.benchmark(paths.ensemble)
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
-        mem_mb=300,
-        runtime=5,
-        gpu=0,
+        **ASSEMBLE,
     params:
         code=code("assemble_ensemble"),
     message:

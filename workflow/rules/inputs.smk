@@ -1,0 +1,92 @@
+# Input functions: which files a job starts from. Snakemake's linter wants them apart from the rules.
+
+cell_at = {tuple(cell_wildcards(cell).items()): cell for cell in cfg.cells}
+
+
+def dataset_of(wildcards):
+    """A dataset's file. A built-in one, verified by checksum, is the same when fetched again; a user's may not be."""
+    path = paths.dataset.format(dataset=wildcards.dataset)
+    return path if is_own(wildcards.dataset) else ancient(path)
+
+
+def learners_of(wildcards):
+    """The learner files of one ensemble."""
+    cell = cell_at[tuple(wildcards.items())]
+    return paths.members(cell, cfg.is_cyclic(cell.ensemble))
+
+
+def blocks_of(wildcards):
+    """The crafted blocks of one ensemble and eps, in seed order."""
+    blocks = cfg.attack.seed_blocks()
+    return [
+        paths.uaps.format(**wildcards, first=first, last=last) for first, last in blocks
+    ]
+
+
+def variant_blocks_of(wildcards):
+    """The crafted blocks of one variant, ensemble and eps, in seed order."""
+    blocks = cfg.ablation[wildcards.variant].seed_blocks()
+    return [
+        paths.variant_uaps.format(**wildcards, first=first, last=last)
+        for first, last in blocks
+    ]
+
+
+def of_every_cell(template):
+    """A template filled in for every model of the run."""
+    return [template.format(**cell_wildcards(cell)) for cell in cfg.cells]
+
+
+def of_every_attack(*templates):
+    """Templates filled in for every (model, eps) of the run, one template after another."""
+    return [
+        template.format(**cell_wildcards(cell), eps=number_token(eps))
+        for template in templates
+        for eps in cfg.grid.eps
+        for cell in cfg.cells
+    ]
+
+
+def of_every_model(template):
+    """A template filled in for the first training of every model of the run."""
+    cells = [cell for cell in cfg.cells if cell.repetition == 0]
+    return [template.format(**cell_wildcards(c)) for c in cells]
+
+
+def records_of_the_run():
+    """The provenance records of all jobs that the page rests on, in the order of the workflow."""
+    blocks = [
+        paths.uaps.replace("{first}", str(first)).replace("{last}", str(last))
+        for first, last in cfg.attack.seed_blocks()
+    ]
+    results = [
+        *expand(paths.dataset, dataset=cfg.datasets),
+        *(
+            path
+            for cell in cfg.cells
+            for path in paths.members(cell, cfg.is_cyclic(cell.ensemble))
+        ),
+        *of_every_cell(paths.ensemble),
+        *of_every_cell(paths.clean),
+        *of_every_attack(*blocks),
+        *of_every_attack(paths.worst),
+        *of_every_cell(paths.jacobian),
+        paths.metrics,
+        paths.examples,
+        *expand(f"{paths.figures}/{{figure}}.pdf", figure=names_of("figures")),
+        *expand(f"{paths.tables}/{{table}}.csv", table=names_of("tables", "claims")),
+    ]
+    return list(dict.fromkeys(map(paths.provenance, results)))
+
+
+def results_to_ship():
+    """What a run is made of: its trials, or everything that follows from its models."""
+    if cfg.trials:
+        return rules.recipe.input
+    wanted = [*rules.figures.input, *rules.tables.input, *rules.theory.input]
+    wanted += [*rules.claims.input, *rules.worst_of_k.input]
+    if cfg.ablation:
+        wanted += rules.ablation.input
+    if cfg.grid.repetitions > 1:
+        wanted += rules.spread.input
+    return wanted

@@ -1,0 +1,41 @@
+# A stopgap: keeps Snakemake's scheduler from spinning.
+#
+# The fault: with its default limit of 100 job starts per second, Snakemake sets a timer whenever it has looked for startable
+# jobs, JobScheduler._schedule_reevalutation, without asking whether one is set already. Each finished job causes a look
+# of its own, so each adds a chain of looks that never ends: after 300 jobs it looked all the time, which took almost half
+# a core. Seen in 9.10 to 9.27; no option switches it off. Upstream: pull request snakemake/snakemake#3744, open.
+#
+# Remove this file when a Snakemake that asks first is the oldest one allowed (min_version in the Snakefile).
+import threading
+import time
+
+from snakemake.logging import logger
+
+try:
+    from snakemake.scheduling.job_scheduler import JobScheduler
+except ImportError:
+    JobScheduler = None
+
+
+def look_again(scheduler, delay):
+    """Have Snakemake look for startable jobs in so many seconds, unless it is to look by then anyway."""
+    now = time.monotonic()
+    if now < getattr(scheduler, "next_look", now) <= now + delay:
+        return
+    scheduler.next_look = now + delay
+    timer = threading.Timer(delay, scheduler._open_jobs.release)
+    timer.daemon = True
+    timer.start()
+
+
+# what look_again replaces, and what it uses, is there
+if (
+    hasattr(JobScheduler, "_schedule_reevalutation")
+    and "_open_jobs" in JobScheduler.__init__.__code__.co_names
+):
+    JobScheduler._schedule_reevalutation = look_again
+else:
+    logger.warning(
+        "This Snakemake has no JobScheduler._schedule_reevalutation as workflow/rules/scheduler.smk knows it. Everything "
+        "runs; if Snakemake's own process takes more and more CPU time in a long run, say so in an issue."
+    )
