@@ -35,7 +35,7 @@ FULL_SIZE = {
 }
 RULES = (
     *("download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "craft_uaps"),
-    *("evaluate_ensemble", "select_worst_uap", "aggregate_metrics", "plot_figure", "write_table", "compare_with_paper"),
+    *("evaluate_ensemble", "select_worst_uap", "aggregate_metrics", "plot_figure", "write_table", "write_latex_table"),
 )
 
 

@@ -24,13 +24,17 @@ OVERLAY = {
     "data": {"local_dir": "images", "validation_images": 30},
     "model": {"architecture": "docs/examples/small_cnn.py:small_cnn", "options": {"width": 4}},
     "training": {"epochs": 12, "batch_size": 15, "learning_rate": 0.01},
-    "attack": {"method": "docs/examples/momentum.py:momentum", "seeds": 2, "iterations": 5, "batch_size": 30},
+    "attack": {
+        "method": "docs/examples/momentum.py:momentum",
+        "options": {"iterations": 5, "batch_size": 30},
+        "seeds": 2,
+    },
     "figures": {"eps": 0.3},
     "theory": {"images": 60},
 }
 TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
 ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}
-MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_supplement": 2}
+MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_figure": 5}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +89,7 @@ def test_the_users_own_reaches_tables_and_figures(own):
         ("folder_of_images.py", "read_image_folder(local_dir)", 'read_image_folder(local_dir, "L")',
          {"import_dataset": 1} | TRAIN | ATTACK | GATHER | MEASURE),
         ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER | MEASURE),
-        ("momentum.py", "DECAY = 0.9", "DECAY = 0.8", ATTACK | GATHER),
+        ("momentum.py", "decay: float = 0.9", "decay: float = 0.8", ATTACK | GATHER),
         ("half_median.py", "size // 2", "size // 3",
          TRAIN | ATTACK | GATHER | MEASURE),
         ("momentum.py", "as in the momentum", "as in  the momentum", {}),

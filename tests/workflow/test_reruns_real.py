@@ -11,8 +11,8 @@ from conftest import HERE
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
-GATHER = {"aggregate_metrics": 1, "plot_figure": 3, "write_table": 1, "compare_with_paper": 1, "check_claims": 1}
-GATHER |= {"tabulate_worst_of_k": 1, "plot_supplement": 1, "write_report": 1}
+GATHER = {"aggregate_metrics": 1, "plot_figure": 4, "write_table": 2, "write_latex_table": 1}
+GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_new_lambda_computes_its_own_cell_only(copy):
     edit(copy, "grid", lambdas=[0, 0.1, 0.5], cells=[*config["cells"], new])
     done, written = run_and_tell(copy)
     once = {"train_learner": 1, "assemble_ensemble": 1, "evaluate_ensemble": 1, "measure_jacobian": 1, "craft_uaps": 2}
-    once |= {"select_worst_uap": 1, "aggregate_jacobian": 1, "plot_supplement": 2}
+    once |= {"select_worst_uap": 1, "aggregate_jacobian": 1, "plot_figure": 5}
     assert done == GATHER | once
     of_models = {name for name in written if "/lambda" in name}
     assert of_models
@@ -90,7 +90,7 @@ def test_a_deleted_intermediate_is_rebuilt_the_same_without_its_neighbours(copy,
 
 
 def test_an_edit_of_the_attack_recrafts_everything_and_retrains_nothing(copy):
-    source = copy.path / "src/jacobian_ensembles/uap.py"
+    source = copy.path / "src/jacobian_ensembles/attacks/sgd_uap.py"
     old = "return delta.clamp(-eps, eps)"
     assert old in source.read_text()
     source.write_text(source.read_text().replace(old, "return delta.clamp(-eps / 2, eps / 2)"))

@@ -107,6 +107,7 @@ use rule write_table as write_latex_table with:
         provenance=paths.provenance(f"{paths.tables}/{{table}}.csv"),
     wildcard_constraints:
         table="|".join(item.name for item in catalogue.TABLES if item.latex),
+    localrule: True
 
 
 rule figures:

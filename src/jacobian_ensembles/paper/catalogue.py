@@ -129,7 +129,7 @@ TABLES = (
         latex=True,
         caption="Table 1: the three models with the highest weighted accuracy (mean of clean accuracy and mean "
         "accuracy under the worst universal perturbation of each eps), then the best with Jacobian regularisation "
-        "only, with an ensemble only, and with neither. Fractions in the CSV; the LaTeX and Markdown twins show percent.",
+        "only, with an ensemble only, and with neither. Fractions in the CSV; LaTeX and Markdown show percent.",
     ),
     Item(
         name="comparison",
