@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 # before the rules: the configuration and what depends on it
 include: "workflow/rules/handover.smk"
 include: "workflow/rules/configuration.smk"
+include: "workflow/rules/display.smk"
 include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/common.smk"

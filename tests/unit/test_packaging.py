@@ -33,6 +33,11 @@ def test_environment_yml_is_pin_for_pin_pyproject(project):
     assert set(environment["dependencies"]) == expected
 
 
+def test_the_snakefile_wants_the_oldest_snakemake_that_is_allowed(project):
+    (oldest,) = re.findall(r'^min_version\("(.*)"\)', (ROOT / "Snakefile").read_text(), re.MULTILINE)
+    assert project["optional-dependencies"]["workflow"] == [f"snakemake>={oldest},<10"]
+
+
 def test_what_is_installed_here_satisfies_environment_yml():
     # the conda channels are out of CI's reach: that the pins can hold together is shown by PyPI's packages instead
     pypi_names = {conda: pypi for pypi, conda in CONDA_NAMES.items()}

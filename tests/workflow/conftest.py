@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,13 @@ class Repository:
             else:
                 shutil.copy(source, path / part)
 
-    def start(self, *args: str, env: dict[str, str] | None = None, cores: int = 2) -> subprocess.Popen:
-        """Start snakemake, with its output in a pipe."""
+    def start(
+        self, *args: str, env: dict[str, str] | None = None, cores: int = 2, cwd: Path | None = None
+    ) -> subprocess.Popen:
+        """Start snakemake, here or in another folder, with its output in a pipe."""
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", str(cores), *args],
-            cwd=self.path,
+            cwd=cwd or self.path,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
             text=True,
             stdout=subprocess.PIPE,
@@ -64,13 +67,20 @@ class Repository:
         """Run snakemake with this repository's configuration; targets come first in ``args``."""
         return self.snakemake(*args, "--configfile", self.configfile, **kwargs)
 
-    def planned(self, *args: str) -> dict[str, int]:
+    def planned(self, *args: str, **kwargs) -> dict[str, int]:
         """How many jobs of each rule a dry run plans."""
-        return job_counts(self.snakemake("--dry-run", *args))
+        return job_counts(self.snakemake("--dry-run", *args, **kwargs))
 
     def missing(self) -> dict[str, int]:
         """How many jobs of each rule a dry run of this repository's configuration plans."""
         return self.planned("--configfile", self.configfile)
+
+    def finished_jobs(self) -> Counter[str]:
+        """How many jobs of each rule the latest run finished, by Snakemake's log of it."""
+        log = max((self.path / ".snakemake/log").iterdir())
+        done = Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", log.read_text(), re.MULTILINE))
+        del done["all"]
+        return done
 
     def stored(self) -> dict[str, str]:
         """The SHA-256 of every result of every run: all but logs, benchmarks and what says when and where.

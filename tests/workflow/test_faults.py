@@ -55,7 +55,7 @@ def test_a_killed_job_leaves_no_half_file_and_is_made_again_the_same(copy, tiny,
     assert f"died with <Signals.SIG{name}" in output
     assert "Exiting because a job execution failed" in output
     assert not (copy.path / target).exists()
-    assert "1 of 1 steps (100%) done" in copy.run(target)
+    assert "1 of 1 jobs done, in" in copy.run(target)
     assert copy.stored() == tiny.stored()
     assert copy.missing() == {}
 

@@ -1,16 +1,26 @@
 """House rules that every rule and adapter keeps, checked on the parsed workflow."""
 
 import ast
+import inspect
+import logging
 import re
+import runpy
+import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi
+from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
+from snakemake.cli import parse_args
+from snakemake.exceptions import WorkflowError
+from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.enums import RerunTrigger
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", "theory", "claims", "ablation"}
@@ -26,15 +36,22 @@ NAMED_BY_A_FUNCTION = {"plot_figure", "write_table", "write_latex_table"}
 SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.name != "_job.py")
 
 
-def parsed(**config):
+@contextmanager
+def workflow(config=None, resources=None, mode=ExecMode.DEFAULT):
     with SnakemakeApi(OutputSettings(quiet=set())) as api:
-        workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=1),
-            config_settings=ConfigSettings(configfiles=[ROOT / "config.yaml"], config=config),
+        parsed = api.workflow(
+            resource_settings=ResourceSettings(cores=1, resources=resources or {}),
+            config_settings=ConfigSettings(config=config or {}),
+            workflow_settings=WorkflowSettings(exec_mode=mode),
             snakefile=ROOT / "Snakefile",
             workdir=ROOT,
         )
-        yield {rule.name: rule for rule in workflow._workflow.rules}  # the API has no public list of rules
+        yield parsed._workflow  # the API has no public list of rules
+
+
+def parsed(**config):
+    with workflow(config) as flow:
+        yield {rule.name: rule for rule in flow.rules}
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +116,72 @@ def test_snakemake_looks_for_jobs_once_per_interval_however_often_it_is_told_to(
     assert scheduler._open_jobs._value == 3
 
 
+def test_snakemake_has_what_the_stopgap_for_its_scheduler_replaces_and_uses():
+    # red: see whether the fault is gone, and with it workflow/rules/scheduler.smk
+    source = inspect.getsource(job_scheduler)  # the class itself is changed by now
+    assert "def _schedule_reevalutation(self, delay" in source
+    assert "self._open_jobs.release()" in source
+
+
+@pytest.mark.parametrize("renamed", ["module", "method", "attribute"])
+def test_a_scheduler_that_the_stopgap_does_not_know_costs_a_warning_and_nothing_else(monkeypatch, renamed):
+    if renamed == "module":
+        monkeypatch.setitem(sys.modules, "snakemake.scheduling.job_scheduler", None)
+    elif renamed == "method":
+        monkeypatch.delattr(JobScheduler, "_schedule_reevalutation")
+    else:
+        monkeypatch.setattr(JobScheduler, "__init__", lambda self: None)
+    warnings, before = [], vars(JobScheduler).get("_schedule_reevalutation")
+    monkeypatch.setattr(logging.getLogger("snakemake.logging"), "warning", warnings.append)
+    runpy.run_path(str(ROOT / "workflow/rules/scheduler.smk"))
+    assert "scheduler.smk" in warnings[0]
+    assert vars(JobScheduler).get("_schedule_reevalutation") is before
+
+
+def test_a_job_uses_the_configuration_that_its_run_was_started_with(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")  # put back afterwards
+    with workflow({"seed": 7}) as flow:
+        config = flow.config
+    with workflow({"seed": 8}, mode=ExecMode.REMOTE) as flow:  # the file was edited since
+        assert flow.config == config
+        assert flow.config["seed"] == 7
+
+
+@pytest.mark.parametrize(("left", "got"), [(None, "holds nothing"), ("eJw", "holds 3 characters that cannot be read")])
+def test_a_job_that_lost_its_configuration_says_so_and_what_to_do(monkeypatch, left, got):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", left or "")
+    if left is None:
+        monkeypatch.delenv("JACOBIAN_ENSEMBLES_RUN")
+    message = rf"JACOBIAN_ENSEMBLES_RUN {got}.*--export=ALL"
+    with pytest.raises(WorkflowError, match=message) as error, workflow(mode=ExecMode.REMOTE):
+        pass
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_configuration_is_complete_wherever_a_job_reads_it():
+    with workflow() as flow:
+        config = flow.config
+    assert config["compute"] == {"device": "auto", "gpu_slots": 1}
+    assert config["grid"]["lambdas"][1] == 0.01
+    assert set(config) == set(yaml.safe_load((ROOT / "config.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("compute", "given", "limit"),
+    [
+        ({"device": "cuda"}, {}, 1),
+        ({"device": "cuda", "gpu_slots": 4}, {}, 4),
+        ({"device": "cuda", "gpu_slots": 4}, {"gpu": 2}, 2),
+        ({"device": "cpu"}, {}, None),
+    ],
+)
+def test_as_many_gpu_jobs_run_as_there_are_slots_unless_the_user_says_otherwise(monkeypatch, compute, given, limit):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with workflow({"compute": compute}, given) as flow:
+        assert flow.global_resources.get("gpu").value == limit
+        assert flow.resource_scopes.is_local("gpu")
+
+
 def test_no_rule_runs_python_in_the_snakefile_or_a_shell(rules):
     for name, rule in jobs(rules).items():
         assert not rule.is_run, name
@@ -149,6 +232,23 @@ def test_every_line_of_a_profile_has_a_comment(path):
         block = block and line.startswith("  ")
         assert block or re.search(r"^#|(^| )# \S", line), line
         block = block or ">-" in line
+
+
+def test_the_default_profile_overwrites_nothing_of_another():
+    default = set(yaml.safe_load((ROOT / "profiles/default/config.yaml").read_text()))
+    for path in (ROOT / "profiles").glob("*/config.yaml"):
+        assert path.parent.name == "default" or not default & set(yaml.safe_load(path.read_text())), path
+
+
+@pytest.mark.parametrize(("profile", "gpus"), [("slurm", 1), ("cluster-generic", 1), ("multi-gpu", 16)])
+def test_a_profile_and_the_default_one_add_up_wherever_snakemake_is_started(monkeypatch, tmp_path, profile, gpus):
+    monkeypatch.chdir(tmp_path)
+    _, args = parse_args(["-s", str(ROOT / "Snakefile"), "--profile", str(ROOT / "profiles" / profile)])
+    assert args.rerun_incomplete
+    assert args.rerun_triggers == set(RerunTrigger.all()) - {RerunTrigger.CODE}
+    assert args.resources["gpu"].value == gpus
+    if profile == "cluster-generic":
+        assert Path(args.cluster_generic_status_cmd).is_file()
 
 
 @pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])

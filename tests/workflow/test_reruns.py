@@ -184,7 +184,7 @@ def test_a_deleted_intermediate_is_made_again_on_request_without_its_neighbours(
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
     output = smoke.preset("smoke", target)
     assert "select_worst_uap        1" in output
-    assert "1 of 1 steps (100%) done" in output
+    assert "1 of 1 jobs done, in" in output
     assert (smoke.path / target).read_bytes() == content
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
 

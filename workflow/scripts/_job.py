@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from jacobian_ensembles.storage.files import write_json
 def running(snakemake: Any) -> Iterator[str]:
     """Surround a job: yields the device it may use, ``cpu`` or ``cuda``.
 
-    Everything logged goes to the rule's log file and to the terminal. A job that fails leaves its traceback in
-    the log and one line on the terminal. A job that succeeds leaves its provenance where the rule has an output
-    of that name. Import torch only inside: threads and the GPU are chosen before it.
+    Everything logged goes to the rule's log file. A job that fails leaves its traceback there, and on the terminal
+    only if there is no room for it. A job that succeeds leaves its provenance where the rule has an output of that
+    name. Import torch only inside: threads and the GPU are chosen before it.
     """
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,8 @@ def running(snakemake: Any) -> Iterator[str]:
         level=logging.INFO,
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
-        handlers=[logging.FileHandler(snakemake.log[0], mode="w"), logging.StreamHandler()],
+        filename=snakemake.log[0],
+        filemode="w",
     )
     name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
     started = time.monotonic()
@@ -45,8 +46,11 @@ def running(snakemake: Any) -> Iterator[str]:
             yield "cpu" if gpu is None else "cuda"
         except Exception as error:
             logging.error("%s failed: %s: %s", name, type(error).__name__, error)
-            with suppress(OSError), Path(snakemake.log[0]).open("a") as log:  # the disk may be full
-                traceback.print_exc(file=log)
+            try:
+                with Path(snakemake.log[0]).open("a") as log:
+                    traceback.print_exc(file=log)
+            except OSError:  # the disk may be full
+                traceback.print_exc()
             sys.exit(1)
         if "provenance" in snakemake.output.keys():  # noqa: SIM118 - not a mapping
             settings = json.loads(
