@@ -1,6 +1,7 @@
 """A user's own dataset, architecture, ensemble method and attack in the real workflow: one file and one line each."""
 
 import shutil
+import textwrap
 
 import pandas as pd
 import pytest
@@ -103,4 +104,53 @@ def test_an_edit_of_the_users_file_reruns_what_depends_on_it(own, file, old, new
 def test_a_reference_that_leads_nowhere_is_refused_before_any_job(own):
     output = own.snakemake("--dry-run", "--config", "attack={method: mine.py:attack}", check=False)
     assert "attack.method: got 'mine.py:attack'; no file mine.py in" in output
+    assert "Traceback" not in output
+
+
+def example_row():
+    """The row that the example of a figure shows in its docstring."""
+    text = (ROOT / "docs/examples/accuracy_lost.py").read_text()
+    return textwrap.dedent(text[text.index("    Item(") : text.index('"""', 10)])
+
+
+def test_a_figure_is_a_function_and_a_row_of_the_catalogue(smoke, tmp_path):
+    repo = smoke.copy(tmp_path / "repository")
+    shutil.copytree(ROOT / "docs" / "examples", repo.path / "docs" / "examples")
+    catalogue = repo.path / "src/jacobian_ensembles/paper/catalogue.py"
+    text = catalogue.read_text()
+    catalogue.write_text(text.replace("FIGURES = (\n", f"FIGURES = (\n{example_row()}", 1))
+    assert repo.missing() == {"plot_figure": 1, "write_report": 1, "all": 1}
+    repo.run("all", "ship")
+    assert "Accuracy lost to the worst perturbation." in (repo.path / "results/smoke/report.html").read_text()
+    assert {p.name for p in (repo.path / "results/reference/smoke/figures").glob("accuracy_lost.*")} == {
+        "accuracy_lost.pdf", "accuracy_lost.png",
+    }  # fmt: skip
+    repo.run("reference_figures")
+    assert (repo.path / "results/rebuilt/smoke/figures/accuracy_lost.png").is_file()
+    before = catalogue.read_text()
+    # the function's own file counts as its code, and the catalogue's text as none
+    figure = repo.path / "docs/examples/accuracy_lost.py"
+    figure.write_text(figure.read_text().replace('marker="o"', 'marker="s"'))
+    catalogue.write_text(before.replace("in the order of the page", "in the page's order"))
+    assert repo.missing() == {"plot_figure": 1, "write_report": 1, "all": 1}
+
+
+SNAPSHOTS = "docs/examples/snapshot_fast.py:snapshot_fast"
+
+
+def test_a_cyclic_method_of_the_users_is_one_run_of_snapshots(own, tmp_path):
+    overlay = tmp_path / "cyclic.yaml"
+    sections = {**OVERLAY, "grid": {**OVERLAY["grid"], "ensembles": [SNAPSHOTS]}}
+    sections["training"] = {**OVERLAY["training"], "snapshot_epochs": 12}
+    overlay.write_text(yaml.safe_dump(sections))
+    model = "results/own/ensembles/shapes/snapshot_fast/M2/lambda0.00/rep0/ensemble.safetensors"
+    assert own.planned(model, "--configfile", str(overlay)) == {"train_snapshots": 1, "assemble_ensemble": 1}
+    own.snakemake(model, "--configfile", str(overlay))
+    arrays, spec = load_tensors(own.path / model, "learners")
+    assert (spec["ensemble"], spec["members"]) == ("snapshot_fast", 2)
+    assert all((value[0] != value[1]).any() for value in arrays.values())
+    sections["training"]["snapshot_epochs"] = 7
+    overlay.write_text(yaml.safe_dump(sections))
+    output = own.snakemake("--dry-run", "--configfile", str(overlay), check=False)
+    assert "training.snapshot_epochs: got 7, which 2 cycles of snapshot_fast cannot share" in output
     assert "Traceback" not in output

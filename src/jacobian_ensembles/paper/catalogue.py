@@ -17,8 +17,8 @@ class Item:
 
     Attributes:
         name: The stem of its files.
-        function: ``package.module:function``. For a figure it maps the tables by name, and the settings, to a
-            matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
+        function: ``package.module:function``, or ``path/to/file.py:function``. For a figure it maps the tables by name,
+            and the settings, to a matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
         inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``.
         caption: What readers see beside it.

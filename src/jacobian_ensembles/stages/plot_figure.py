@@ -6,12 +6,12 @@ import io
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
 
+from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.storage.files import write_bytes
@@ -57,7 +57,7 @@ def plot_figure(
     """
     tables = {source: read_table(path) for source, path in inputs.items()}
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        fig = resolve_name(find(name).function)(tables, **settings)
+        fig = resolve(find(name).function, {})(tables, **settings)
         sns.despine(fig)
         wrapped = textwrap.fill(figure_note(tables, run, banner), int(15 * fig.get_figwidth()))
         fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
+from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.storage.tables import read_table
@@ -37,6 +37,6 @@ def write_table(
         settings: The settings that the catalogue says it needs.
     """
     tables = {source: read_table(path) for source, path in inputs.items()}
-    table = resolve_name(find(name).function)(tables, run, banner, **settings)
+    table = resolve(find(name).function, {})(tables, run, banner, **settings)
     table = replace(table, frame=table.frame.assign(run=run, banner=banner))
     write_rendered(table, csv_path, markdown_path, latex_path)
