@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.data.checks import check_images
+from jacobian_ensembles.data.checks import check_images, check_training_labels
 from jacobian_ensembles.data.splits import validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
@@ -57,16 +57,26 @@ def train_ensemble(
 
     Raises:
         DivergedError: If a learner did not become better than chance.
-        ValueError: If images are not in [0, 1], shapes do not match, or snapshots do not divide the epochs.
+        ValueError: If images are not in [0, 1], labels do not count classes from 0, shapes do not match, lambda is
+            negative, the network does not return C scores, or snapshots do not divide the epochs.
     """
-    check_images(images, labels)
-    if validation is None:
+    images, labels = check_images(images, labels)
+    if members < 1:
+        raise ValueError(f"members must be a whole number from 1 on. Got {members}.")
+    classes = check_training_labels(labels)
+    if validation is not None:
+        validation = check_images(*validation)
+        if validation[0].shape[1:] != images.shape[1:] or int(validation[1].max()) >= classes:
+            raise ValueError(
+                f"validation must be like training: images {tuple(images.shape[1:])}, labels below {classes}. "
+                f"Got images {tuple(validation[0].shape[1:])}, labels up to {int(validation[1].max())}."
+            )
+    else:
         held_out = torch.from_numpy(validation_indices(labels.cpu().numpy(), min(5000, len(labels) // 10), "data"))
         held_out = held_out.to(labels.device)
         kept = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
         kept[held_out] = False
         validation, (images, labels) = (images[held_out], labels[held_out]), (images[kept], labels[kept])
-    labels, classes = labels.long(), int(max(labels.max(), validation[1].max())) + 1
     method = resolve(ensemble, METHODS, Method) if isinstance(ensemble, str) else ensemble
     recipe = recipe or Training().recipe(method.cyclic)
     name = short_name(ensemble) if isinstance(ensemble, str) else "own"

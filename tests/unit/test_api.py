@@ -80,7 +80,7 @@ def test_a_model_is_attacked_and_evaluated_in_evaluation_mode_and_put_back_as_it
             LABELS,
             r"floats in \[0, 1\]. Got torch.float32 in \[[0-9.e-]+, 25[0-9.]+\]. Divide bytes by 255",
         ),
-        (IMAGES - 0.5, LABELS, r"in \[-0.5"),
+        (IMAGES - 0.5, LABELS, r"in \[-0.[45]"),
         ((255 * IMAGES).byte(), LABELS, "Got torch.uint8"),
         (IMAGES, LABELS[:-1], "labels must be 300 integers"),
         (IMAGES, LABELS.float(), "labels must be 300 integers. Got torch.float32"),

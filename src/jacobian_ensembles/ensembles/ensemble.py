@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.ensembles.methods import Method
+from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 
 
@@ -36,7 +37,7 @@ class Ensemble(nn.Module):
 
     def member_logits(self, x: Tensor) -> Tensor:
         """The logits of every member: (B, ...) -> (M, B, C)."""
-        return torch.stack([member(x) for member in self.members])
+        return torch.stack([scores(member, x) for member in self.members])
 
     def combine(self, logits: Tensor) -> Tensor:
         """Member logits (M, B, C) to the ensemble's log-probabilities (B, C)."""

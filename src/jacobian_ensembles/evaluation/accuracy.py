@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.door import scores
+
 
 def perturb(x: Tensor, delta: Tensor, clip: bool) -> Tensor:
     """Apply a perturbation.
@@ -41,17 +43,27 @@ def correct(
 
     Returns:
         (K, N) bool, on the CPU.
+
+    Raises:
+        ValueError: If the model returns NaN for a perturbed image.
     """
     batch = batch or batch_size(images.device)
     out = torch.empty(len(deltas), len(labels), dtype=torch.bool, device=images.device)
+    undefined = torch.zeros((), dtype=torch.bool, device=images.device)
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
         for k, delta in enumerate(deltas):
-            out[k, part] = model(perturb(images[part], delta, clip)).argmax(1) == labels[part]
+            of_batch = scores(model, perturb(images[part], delta, clip))
+            out[k, part] = of_batch.argmax(1) == labels[part]
+            undefined |= of_batch.isnan().any()
+    if undefined:
+        raise ValueError(
+            "the model returned NaN for perturbed images, which may lie outside [0, 1]: let it take those, or set clip."
+        )
     return out.cpu()
 
 
 @torch.no_grad()
 def predictions(model: nn.Module, images: Tensor, batch: int | None = None) -> Tensor:
     """The predicted class of every image: (N, ...) -> (N,) int64, on the CPU."""
-    return torch.cat([model(x).argmax(1) for x in images.split(batch or batch_size(images.device))]).cpu()
+    return torch.cat([scores(model, x).argmax(1) for x in images.split(batch or batch_size(images.device))]).cpu()

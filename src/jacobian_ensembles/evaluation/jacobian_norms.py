@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.data.checks import check_pixels
+from jacobian_ensembles.models.door import scores, try_out
 from jacobian_ensembles.models.evaluation_mode import evaluating
-from jacobian_ensembles.models.jacobian import exact_jacobian, logit_jacobian, unit_vectors
+from jacobian_ensembles.models.jacobian import DETACHED, exact_jacobian, logit_jacobian, unit_vectors
 
 
 def jacobian_norm(
@@ -29,9 +31,14 @@ def jacobian_norm(
     Returns:
         (N,) norms, on the images' device.
 
+    Raises:
+        ValueError: If images are not in [0, 1], or outputs are not scores that can be differentiated.
+
     References:
         Hoffman, Roberts, Yaida: Robust Learning with Jacobian Regularization, arXiv:1908.02729, Algorithm 1.
     """
+    images = check_pixels(images)
+    try_out(model, images)
     rng = torch.Generator().manual_seed(seed)
     norms = []
     with evaluating(model), torch.enable_grad():
@@ -40,11 +47,15 @@ def jacobian_norm(
                 norms.append(exact_jacobian(model, x).flatten(1).norm(dim=1))
                 continue
             x = x.detach().requires_grad_(True)
-            out = model(x)
+            out = scores(model, x)
+            if not out.requires_grad:
+                raise ValueError(DETACHED)
             total = x.new_zeros(len(x))
             for i in range(projections):
                 v = unit_vectors(len(x), out.shape[1], rng).to(out)
-                (g,) = torch.autograd.grad((out * v).sum(), x, retain_graph=i + 1 < projections)
+                (g,) = torch.autograd.grad(
+                    (out * v).sum(), x, retain_graph=i + 1 < projections, allow_unused=True, materialize_grads=True
+                )
                 total += g.flatten(1).pow(2).sum(1)
             norms.append((total * out.shape[1] / projections).sqrt())
     return torch.cat(norms)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from jacobian_ensembles.data.checks import check_images
 from jacobian_ensembles.evaluation.accuracy import correct, predictions
+from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 if TYPE_CHECKING:
@@ -109,16 +109,17 @@ def evaluate(
         The record, as NumPy arrays.
 
     Raises:
-        ValueError: If images are not in [0, 1], or shapes do not match.
+        ValueError: If images are not in [0, 1], labels not in [0, C), scores not (B, C), or shapes do not match.
     """
-    check_images(images, labels)
+    images, labels = admit(model, images, labels)
     if deltas is None:
         deltas = images.new_zeros((0, *images.shape[1:]))
-    if deltas.shape[1:] != images.shape[1:]:
-        raise ValueError(
-            f"deltas must be (K, {tuple(images.shape[1:])}), one perturbation each. Got {tuple(deltas.shape)}."
-        )
-    deltas = deltas.to(images)
+    if not isinstance(deltas, Tensor) or deltas.shape[1:] != images.shape[1:]:
+        got = tuple(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__
+        raise ValueError(f"deltas must be (K, {tuple(images.shape[1:])}), one perturbation each. Got {got}.")
+    deltas = deltas.detach().to(images)
+    if not deltas.isfinite().all():
+        raise ValueError("deltas must be finite. Got NaN or infinity: an attack without gradients may give that.")
     with evaluating(model):
         return Evaluation(
             labels=labels.cpu().numpy(),

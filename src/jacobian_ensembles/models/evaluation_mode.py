@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from torch import Tensor, nn
 
 
 @contextmanager
 def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Put a model in evaluation mode for the while, and each of its modules back as it was; functions have no mode."""
+    """Call a model's ``eval()`` for the while, and put each of its modules back as it was; functions have no mode.
+
+    Args:
+        model: A module, whose own ``eval()`` and ``train()`` are called, or a function.
+    """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    before = [module.training for module in modules]
-    for module in modules:
-        module.training = False
+    before = [getattr(module, "training", None) for module in modules]
+    if modules and before[0] is not None:
+        with suppress(NotImplementedError):
+            modules[0].eval()
+    else:
+        _switch(modules, [None if mode is None else False for mode in before])
     try:
         yield
     finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training
+        _switch(modules, before)
+
+
+def _switch(modules: Sequence[nn.Module], modes: Sequence[bool | None]) -> None:
+    """Bring modules into the modes given, parents first; None leaves one alone."""
+    # frozen TorchScript has no mode, and exported programs refuse a change of it
+    for module, mode in zip(modules, modes, strict=True):
+        if mode is None or getattr(module, "training", None) == mode:
+            continue
+        with suppress(NotImplementedError):
+            module.train(mode)
+        if getattr(module, "training", None) != mode:  # its own train() does something else
+            with suppress(NotImplementedError):
+                module.training = mode

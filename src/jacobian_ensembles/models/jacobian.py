@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
+
+#: What is wrong with a model whose outputs autograd cannot follow.
+DETACHED = (
+    "the model's scores cannot be differentiated with respect to its inputs. Let it compute them by torch alone, "
+    "without detach(), no_grad(), inference_mode() or NumPy."
+)
 
 
 def unit_vectors(batch: int, classes: int, generator: torch.Generator) -> Tensor:
@@ -34,12 +41,19 @@ def exact_jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     Returns:
         (B, C, D).
+
+    Raises:
+        ValueError: If the outputs are not scores, or cannot be differentiated.
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        out = model(x)
+        out = scores(model, x)
+        if not out.requires_grad:
+            raise ValueError(DETACHED)
         rows = [
-            torch.autograd.grad(out[:, c].sum(), x, retain_graph=c + 1 < out.shape[1])[0].flatten(1)
+            torch.autograd.grad(
+                out[:, c].sum(), x, retain_graph=c + 1 < out.shape[1], allow_unused=True, materialize_grads=True
+            )[0].flatten(1)
             for c in range(out.shape[1])
         ]
     return torch.stack(rows, dim=1)

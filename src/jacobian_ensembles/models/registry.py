@@ -48,7 +48,7 @@ def build_net(
         The module, from images in [0, 1] to logits.
 
     Raises:
-        ValueError: If the architecture is not built in and there is no builder.
+        ValueError: If the architecture is not built in and there is no builder, or it builds no module.
     """
     mean, std = architecture.mean, architecture.std
     if architecture.name == "lenet":
@@ -60,6 +60,9 @@ def build_net(
         if generator is not None:
             torch.manual_seed(generator.initial_seed())
         net = builder(architecture.shape, architecture.classes, **architecture.options)
+    if not isinstance(net, nn.Module):
+        got = type(net).__name__
+        raise ValueError(f"The architecture '{architecture.name}' must build a torch.nn.Module. Got {got}.")
     return net if (mean, std) == (0.0, 1.0) else Normalized(net, mean, std)
 
 

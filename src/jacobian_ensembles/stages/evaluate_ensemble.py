@@ -7,6 +7,7 @@ from pathlib import Path
 from jacobian_ensembles.evaluation.accuracy import predictions
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
 from jacobian_ensembles.storage.predictions import save_clean
 
@@ -25,4 +26,6 @@ def evaluate_ensemble(
     """
     target = prepare_device(device)
     x, y = images.split("test")
-    save_clean(path, predictions(ensemble.load().to(target), x.to(target)).numpy(), y.numpy(), cell.record)
+    model = ensemble.load().to(target)
+    x, y = admit(model, x.to(target), y.to(target))
+    save_clean(path, predictions(model, x).numpy(), y.cpu().numpy(), cell.record)

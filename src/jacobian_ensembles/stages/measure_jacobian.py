@@ -7,6 +7,7 @@ from pathlib import Path
 from jacobian_ensembles.evaluation.jacobian_norms import jacobian_statistics
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
 from jacobian_ensembles.storage.files import save_tensors
 
@@ -24,7 +25,8 @@ def measure_jacobian(
         device: ``cpu`` or ``cuda``.
     """
     target = prepare_device(device)
-    x, _ = images.split("test")
-    members = ensemble.load().to(target).members
-    statistics = {name: t.cpu().numpy() for name, t in jacobian_statistics(list(members), x.to(target)).items()}
+    x, y = images.split("test")
+    model = ensemble.load().to(target)
+    x, _ = admit(model, x.to(target), y.to(target))
+    statistics = {name: t.cpu().numpy() for name, t in jacobian_statistics(list(model.members), x).items()}
     save_tensors(path, statistics, kind="jacobian", spec=cell.record)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.door import scores, try_out
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.models.registry import Builder, build_net
@@ -82,7 +83,7 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
         A number in [0, 1].
     """
     parts = zip(images.split(batch), labels.split(batch), strict=True)
-    right = sum((net(x).argmax(1) == y).sum().item() for x, y in parts)
+    right = sum((scores(net, x).argmax(1) == y).sum().item() for x, y in parts)
     return float(right / len(labels))
 
 
@@ -119,15 +120,61 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
         raise DivergedError(f"{where}: the learner diverged, {what}. Lower training.learning_rate or lambda.")
     images, labels = validation
     score = accuracy(net.eval(), images, labels)
-    chance = torch.bincount(labels).max().item() / len(labels)
-    # what a constant guess reaches, plus three standard errors
-    bound = chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
+    bound = _guess(labels)
     if score <= bound:
         raise DivergedError(
             f"{where}: validation accuracy is {score:.1%}, no better than guessing one class ({bound:.1%} with "
             "three standard errors). The learner collapsed; lower training.learning_rate or lambda, or train longer."
         )
     return score
+
+
+def check_learner(net: nn.Module, images: Tensor, classes: int) -> None:
+    """Refuse a network of a user's that cannot be trained on a dataset, before any step is taken.
+
+    Args:
+        net: The fresh network.
+        images: (B, ...), some training images.
+        classes: C of the dataset.
+
+    Raises:
+        ValueError: If it has nothing to train, or does not return (B, C) float32 scores.
+    """
+    with torch.random.fork_rng():
+        found = try_out(net, images)
+    if found != classes:
+        raise ValueError(
+            f"the architecture must return {classes} scores, one per class of the dataset. It returned {found}: build "
+            "its last layer for the number of classes it is given, as in builder(shape, classes)."
+        )
+    trained = [p for p in net.parameters() if p.requires_grad]
+    kinds = sorted({str(p.dtype) for p in trained})
+    if kinds != ["torch.float32"]:
+        got = ", ".join(kinds) or "none that requires a gradient"
+        raise ValueError(f"the architecture's parameters must be float32. Got {got}: build it with .float().")
+
+
+def check_validation(labels: Tensor) -> None:
+    """Refuse a validation split on which no learner could be told from a guess.
+
+    Args:
+        labels: (B,) validation labels.
+
+    Raises:
+        ValueError: If even every image right would not be better than guessing one class.
+    """
+    if len(labels) == 0 or _guess(labels) >= 1:
+        common = int(torch.bincount(labels).max()) if len(labels) else 0
+        raise ValueError(
+            f"the validation split must tell a learner from a guess. Got {len(labels)} images, {common} of one class: "
+            "give more, of several classes (data.validation_images, or validation=...)."
+        )
+
+
+def _guess(labels: Tensor) -> float:
+    """What a constant guess reaches, plus three standard errors."""
+    chance = torch.bincount(labels).max().item() / len(labels)
+    return chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
 
 
 def train_learners(
@@ -161,8 +208,12 @@ def train_learners(
 
     Raises:
         DivergedError: If the loss is not finite, or a net is at chance on the validation split.
-        ValueError: If the snapshots do not divide the epochs.
+        ValueError: If the snapshots do not divide the epochs, lambda is negative, the validation split is too small, or
+            the network returns something else than C scores.
     """
+    if not 0 <= lambda_jr < math.inf:
+        raise ValueError(f"lambda must be a finite number >= 0. Got {lambda_jr}.")
+    check_validation(validation[1])
     with torch.random.fork_rng():  # a user's net may draw its dropout masks from torch's global generator
         torch.manual_seed(derive_seed("global", *identity))
         return _train(train, validation, architecture, settings, lambda_jr, identity, sample, snapshots, builder)
@@ -188,6 +239,8 @@ def _train(
         raise ValueError(f"{epochs} epochs do not divide into {cycles} equal cycles.")
 
     net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
+    if not isinstance(net, LeNet):
+        check_learner(net, images, architecture.classes)
     order = generator("order", *identity)
     projection = generator("projections", *identity)
     dropout = generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 
 
@@ -67,7 +68,7 @@ def loss_and_gradients(
     if not isinstance(model, LeNet):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr))
-            logits = model(x)
+            logits = scores(model, x)
             loss = F.cross_entropy(logits, labels)
             if lambda_jr:
                 loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
