@@ -1,24 +1,115 @@
-"""Checks on what an attack returns."""
+"""Checks on what an attack returns, and on whether it had anything to go by."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Steps:
+    """A count of an attack's steps: all of them, and those that had no usable gradient."""
+
+    def __init__(self) -> None:
+        self._notes: list[Tensor] = []
+
+    def note(self, gradient: Tensor, losses: Tensor, cap: float | None) -> None:
+        """Count one step of G groups side by side.
+
+        A gradient that is nowhere finite and non-zero is usable for nothing, unless every loss has reached its cap:
+        then there was nothing left to ascend.
+
+        Args:
+            gradient: (G, ...), of each group's mean loss.
+            losses: (G*B,), of each sample.
+            cap: The largest loss of a sample; None for no cap.
+        """
+        largest = gradient.abs().flatten(1).amax(1)
+        idle = ~(largest.isfinite() & (largest > 0))
+        if cap is not None:
+            idle &= ~(losses.detach().view(len(gradient), -1) >= cap).all(1)
+        self._notes.append(idle)
+
+    def add(self, other: Steps) -> None:
+        """Count another's steps, too."""
+        self._notes += other._notes
+
+    @property
+    def total(self) -> int:
+        """The number of steps, each of one perturbation."""
+        return sum(map(len, self._notes))
+
+    @property
+    def idle(self) -> int:
+        """The number of steps without a usable gradient."""
+        return int(torch.cat(self._notes).sum()) if self._notes else 0
+
+    def check(self, what: str = "the attack") -> None:
+        """Refuse an attack that did nothing, and warn of one that did nothing at times.
+
+        Raises:
+            ValueError: If no step had a usable gradient.
+        """
+        total, idle = self.total, self.idle
+        if idle == total > 0:
+            raise ValueError(
+                f"{what}: none of {total} steps had a finite gradient other than zero, so nothing was attacked and "
+                "accuracies would not be robustness. The model rounds, saturates, detaches or gives NaN: attack it without "
+                "that part, or with scores scaled down."
+            )
+        if idle:
+            log.warning(
+                "%s: %d of %d steps had no finite gradient other than zero: accuracies may pass for robustness.",
+                what, idle, total,
+            )  # fmt: skip
+
+
+_COUNT: ContextVar[Steps | None] = ContextVar("steps", default=None)
+
+
+@contextmanager
+def counting_steps() -> Iterator[Steps]:
+    """Count every step that :func:`~jacobian_ensembles.attacks.losses.loss_gradient` is asked for meanwhile.
+
+    Steps are also those of whoever counts around it, if nothing fails.
+    """
+    steps, around = Steps(), _COUNT.get()
+    token = _COUNT.set(steps)
+    try:
+        yield steps
+    finally:
+        _COUNT.reset(token)
+    if around is not None:
+        around.add(steps)
+
+
+def note_step(gradient: Tensor, losses: Tensor, cap: float | None) -> None:
+    """Tell whoever counts of one step: see :meth:`Steps.note`."""
+    if (steps := _COUNT.get()) is not None:
+        steps.note(gradient, losses, cap)
 
 
 def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
-    """Refuse what an attack returned, if it is not K perturbations within eps.
+    """Refuse what is not one perturbation per seed within eps.
 
     Args:
-        deltas: What it returned.
-        shape: (K, ...), what it must be.
+        deltas: What an attack returned.
+        shape: (K, ...), what is needed.
         eps: Radius.
         method: The attack's name, for the message.
 
     Raises:
-        ValueError: Saying what was got.
+        ValueError: Saying what was returned.
     """
-    if tuple(deltas.shape) != shape:
-        raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {tuple(deltas.shape)}.")
+    if not isinstance(deltas, Tensor) or tuple(deltas.shape) != shape:
+        got = tuple(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__
+        raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {got}.")
     largest = deltas.abs().max().item()
     if not largest <= eps * (1 + 1e-6):
         raise ValueError(f"{method}: it returned a perturbation of size {largest:g}, where eps is {eps:g}.")

@@ -7,7 +7,9 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.attacks.checks import note_step
 from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 
 
@@ -45,19 +47,27 @@ def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None
         groups: G.
 
     Returns:
-        (G, ...), the gradient of each group's mean loss.
+        (G, ...), the gradient of each group's mean loss; zero where it is NaN, or the model cannot be differentiated.
+        :func:`~jacobian_ensembles.attacks.checks.counting_steps` tells how often it was of no use.
     """
     size = len(x) // groups
-    if isinstance(model, Ensemble) and model.has_explicit_gradient:
+    same = isinstance(model, nn.Module) and next((p.dtype == x.dtype for p in model.parameters()), False)
+    if same and isinstance(model, Ensemble) and model.has_explicit_gradient:
         points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
         with torch.enable_grad():
             logits = torch.stack([p.logits for p in points]).detach().requires_grad_(True)
-            total = capped_loss(model.combine(logits), labels, cap).sum() / size
-            (v,) = torch.autograd.grad(total, logits)
+            losses = capped_loss(model.combine(logits), labels, cap)
+            (v,) = torch.autograd.grad(losses.sum() / size, logits)
         gradients = (p.vjp_sum(v_m, groups) for p, v_m in zip(points, v, strict=True))
-        return functools.reduce(torch.add, gradients)
-    x = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        total = capped_loss(model(x).log_softmax(1), labels, cap).sum() / size
-        (g,) = torch.autograd.grad(total, x)
-    return g.reshape(groups, size, *g.shape[1:]).sum(1)
+        gradient = functools.reduce(torch.add, gradients)
+    else:
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            losses = capped_loss(scores(model, x).log_softmax(1), labels, cap)
+            total = losses.sum() / size
+            g = torch.zeros_like(x)
+            if total.requires_grad:  # not where the model detaches
+                (g,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
+        gradient = g.reshape(groups, size, *g.shape[1:]).sum(1)
+    note_step(gradient, losses, cap)
+    return gradient.nan_to_num(nan=0.0)

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.attacks.checks import counting_steps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.data.checks import check_images
 from jacobian_ensembles.evaluation.accuracy import perturb
+from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
@@ -94,14 +95,17 @@ def craft_uaps(
         (K, ...), each within eps.
 
     Raises:
-        ValueError: If images are not in [0, 1], labels do not match, or eps is not in (0, 1].
+        ValueError: If images are not in [0, 1], labels not in [0, C), scores not (B, C), eps not in (0, 1], there are
+            no seeds, or no step had a finite gradient other than zero: such an attack proves no robustness.
 
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
     """
-    check_images(images, labels)
+    images, labels = admit(model, images, labels)
     if not 0 < eps <= 1:
         raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
+    if not len(seeds):
+        raise ValueError("seeds must hold at least one attack seed. Got none.")
     settings = settings or SgdSettings()
     chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
     deltas: list[Tensor] = []
@@ -109,7 +113,7 @@ def craft_uaps(
     while len(deltas) < len(seeds):
         part = seeds[len(deltas) : len(deltas) + chunk]
         try:
-            with evaluating(model):
+            with evaluating(model), counting_steps() as steps:
                 deltas += _ascend(model, images, labels, eps, settings, part)
         except torch.OutOfMemoryError:
             if chunk == 1:
@@ -117,6 +121,7 @@ def craft_uaps(
             chunk = (len(part) + 1) // 2
             log.warning("eps %g: out of memory; going on with %d perturbations side by side", eps, chunk)
             continue
+        steps.check(f"eps {eps:g}")
         done, elapsed = len(deltas), time.monotonic() - started
         log.info(
             "eps %g: %d/%d perturbations, %.1f s each, %.0f s left",

@@ -10,6 +10,8 @@ from jacobian_ensembles.evaluation.statistics import student_interval
 
 MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
 CELL_KEYS = [*MODEL_KEYS, "repetition"]
+#: The attack's steps that had no finite gradient other than zero; older tables have no such column.
+IDLE = "steps_without_gradient"
 _T = TypeVar("_T", float, "pd.Series[float]")
 
 
@@ -41,6 +43,8 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
             low, high = student_interval(values.tolist(), confidence)
             row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": low, f"{stem}_high": high}
             row |= {f"{stem}_sd": values.std(ddof=1)}
+        if IDLE in row:
+            row[IDLE] = group[IDLE].sum()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -56,8 +60,9 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
     Returns:
         A frame with ``clean_accuracy``, ``mean_uap_accuracy`` and ``weighted_accuracy`` of every model, averaged
         over its repetitions (see :func:`average_repetitions`), and the number of eps values, attack seeds and
-        test images behind them. The intervals of a single training are over test images: Wilson's for clean accuracy;
-        for the means, the means of their parts' bounds, as if the parts erred on the same images (so rather too wide).
+        test images behind them, and the attack's ``steps_without_gradient``. The intervals of a single training are
+        over test images: Wilson's for clean accuracy; for the means, the means of their parts' bounds, as if the parts
+        erred on the same images (so rather too wide).
     """
     cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
         clean_accuracy=("clean_accuracy", "first"),
@@ -70,6 +75,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
+    if IDLE in metrics.columns:
+        cells[IDLE] = metrics.groupby(CELL_KEYS)[IDLE].sum().to_numpy()
     for value in ("accuracy", "low", "high"):
         clean, uap = cells[f"clean_{value}"], cells[f"mean_uap_{value}"]
         cells[f"weighted_{value}"] = weighted_accuracy(clean, uap, clean_weight)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
+from jacobian_ensembles.evaluation.summary import IDLE
 
 
 class _Titles(dict[Any, str]):
@@ -76,7 +77,9 @@ def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     least, most = int(summary["repetitions"].min()), int(summary["repetitions"].max())
     if most > 1:
         worst = f"mean of {least if least == most else f'{least} to {most}'} trainings, {worst}"
-    return f"{label} '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
+    note = f"{label} '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
+    idle = int(summary[IDLE].sum()) if IDLE in summary else 0
+    return f"{note} {idle:,} steps of the attack had no gradient: such accuracies are no robustness." if idle else note
 
 
 def figure_note(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> str:

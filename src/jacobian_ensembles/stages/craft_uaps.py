@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.checks import check_deltas
+from jacobian_ensembles.attacks.checks import check_deltas, counting_steps
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.models.door import admit
+from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
 from jacobian_ensembles.storage.predictions import save_uaps
@@ -49,14 +51,19 @@ def craft_uaps(
 
     Raises:
         ExtensionError: If a reference leads nowhere.
-        ValueError: If an attack of the user's returns something else than K perturbations within eps.
+        ValueError: If the model does not give one row of scores per image, or an attack of the user's something else
+            than K perturbations within eps, or no step of it had a usable gradient.
     """
     target = prepare_device(device)
     model = (ensemble if isinstance(ensemble, nn.Module) else ensemble.load()).to(target)
     (x, y), (test_x, test_y) = images.split(attack["split"]), images.split("test")
     seeds = [derive_seed("uap", seed, *cell.identity, eps, k) for k in range(first, last + 1)]
     craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
-    deltas = craft(model, x.to(target), y.to(target), eps, seeds, **attack["options"])
+    x, y = admit(model, x.to(target), y.to(target))
+    with counting_steps() as steps:
+        deltas = craft(model, x, y, eps, seeds, **attack["options"])
     check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"])
-    bits = correct(model, test_x.to(target), test_y.to(target), deltas, attack["clip"])
-    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell.record, "eps": eps})
+    steps.check(attack["method"])
+    with evaluating(model):
+        bits = correct(model, *admit(model, test_x.to(target), test_y.to(target)), deltas, attack["clip"])
+    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell.record, "eps": eps}, steps.idle)

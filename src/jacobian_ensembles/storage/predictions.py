@@ -10,6 +10,9 @@ import numpy as np
 
 from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
 
+#: The key of the attack's steps that had no finite gradient other than zero: accuracies under it may not be robustness.
+IDLE = "steps_without_gradient"
+
 
 def pack_bits(correct: np.ndarray) -> np.ndarray:
     """Pack (K, N) booleans into (K, ceil(N/8)) bytes."""
@@ -49,7 +52,14 @@ def load_clean(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict[str, Any]
     return tensors["predicted"], tensors["labels"], spec
 
 
-def save_uaps(path: str | Path, deltas: np.ndarray, correct: np.ndarray, first_seed: int, spec: dict[str, Any]) -> None:
+def save_uaps(
+    path: str | Path,
+    deltas: np.ndarray,
+    correct: np.ndarray,
+    first_seed: int,
+    spec: dict[str, Any],
+    idle_steps: int = 0,
+) -> None:
     """Store a block of perturbations and what the model got right under each.
 
     Args:
@@ -58,9 +68,12 @@ def save_uaps(path: str | Path, deltas: np.ndarray, correct: np.ndarray, first_s
         correct: (K, N) booleans.
         first_seed: The attack seed of the first; the others follow on.
         spec: The cell and ``eps``.
+        idle_steps: The attack's steps without a usable gradient.
     """
     tensors = {"delta": deltas.astype(np.float32), "correct": pack_bits(correct)}
-    save_tensors(path, tensors, "uaps", {**spec, "first_seed": first_seed, "images": correct.shape[1]})
+    save_tensors(
+        path, tensors, "uaps", {**spec, "first_seed": first_seed, "images": correct.shape[1], IDLE: idle_steps}
+    )
 
 
 def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -70,15 +83,16 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
         paths: The blocks, in seed order.
 
     Returns:
-        Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks.
+        Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks, with all their idle steps.
 
     Raises:
         ArtifactError: If a block is damaged, missing from the sequence, or of another model or eps.
     """
-    deltas, bits, shared, expected = [], [], None, 0
+    deltas, bits, shared, expected, idle = [], [], None, 0, 0
     for path in paths:
         tensors, spec = load_tensors(path, kind="uaps")
         first = spec.pop("first_seed")
+        idle += spec.pop(IDLE, 0)
         shared = shared or spec
         if spec != shared:
             raise ArtifactError(f"{path}: a block of {spec}, but {paths[0]} is one of {shared}.")
@@ -98,7 +112,7 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
         expected += count
     if shared is None:
         raise ArtifactError("No blocks of perturbations were given.")
-    return np.concatenate(deltas), np.concatenate(bits), shared
+    return np.concatenate(deltas), np.concatenate(bits), {**shared, IDLE: idle}
 
 
 def save_worst_uap(path: str | Path, delta: np.ndarray, correct: np.ndarray, spec: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ def test_blocks_are_joined_in_seed_order(tmp_path):
     deltas, bits, spec = load_uaps([a, b])
     assert np.array_equal(deltas, np.concatenate([da, db]))
     assert np.array_equal(bits, np.concatenate([ba, bb]))
-    assert spec == {**SPEC, "images": 11}
+    assert spec == {**SPEC, "images": 11, "steps_without_gradient": 0}
 
 
 def test_blocks_out_of_order_or_missing_are_refused(tmp_path):
