@@ -231,12 +231,14 @@ def main() -> None:
             "threads": args.threads,
             "matrix_product_gflops": peak,
         }
-        args.json.write_text(json.dumps({"machine": machine, "rows": record, "two_jobs": concurrent}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"machine": machine, "rows": record, "two_jobs": concurrent}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()

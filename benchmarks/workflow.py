@@ -81,7 +81,7 @@ def snakemake_table(folder: Path) -> None:
         return runs[0][0]
 
     row("dry run, nothing there", "--dry-run", "--quiet", "rules")
-    (folder / "ten.yaml").write_text(yaml.safe_dump({"grid": {"lambdas": LAMBDAS_10X}}))
+    (folder / "ten.yaml").write_text(yaml.safe_dump({"grid": {"lambdas": LAMBDAS_10X}}), encoding="utf-8")
     row("dry run, ten times the λ", "--dry-run", "--quiet", "rules", "--configfile", "ten.yaml", repeats=1)
 
     # Every output as a one-byte file; --touch then records each job as done, as a run of it would.
@@ -90,7 +90,7 @@ def snakemake_table(folder: Path) -> None:
     outputs = [Path(folder, line.split("\t")[0]) for line in summary[header + 1 :] if "\t" in line]
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(" ")
+        output.write_text(" ", encoding="utf-8")
     _, wall, cpu, _ = snakemake(folder, "--touch", "--quiet", "all")
     print(f"| touch all {len(outputs):,} outputs (to set up the next rows) | | {wall:.1f} s | {cpu:.1f} s |")
     for name, args in (("dry run, all there", ["--dry-run"]), ("run, all there", [])):
@@ -104,7 +104,7 @@ def start_table() -> None:
     package = re.compile(r"^ +((?:from|import) jacobian_ensembles.*)$", re.MULTILINE)
     lines = {"Python": "pass"}
     for script in sorted((ROOT / "workflow/scripts").glob("[a-z]*.py")):
-        text = script.read_text()
+        text = script.read_text(encoding="utf-8")
         lines[script.stem] = "import _job\n" + "\n".join(package.findall(text))
     for name, code in lines.items():
         runs = [run(ROOT / "workflow/scripts", sys.executable, "-B", "-c", code) for _ in range(3)]
@@ -114,7 +114,7 @@ def start_table() -> None:
 
 def size_tables(folder: Path) -> None:
     """The largest process of each rule at full image counts, and the disk one model takes."""
-    (folder / "full.yaml").write_text(yaml.safe_dump(FULL_SIZE))
+    (folder / "full.yaml").write_text(yaml.safe_dump(FULL_SIZE), encoding="utf-8")
     options = ("--quiet", "all", "--rerun-triggers", "mtime", "--configfile", "full.yaml")
     own = snakemake(folder, "--dry-run", *options)[3]
     print(f"\n| rule (Snakemake itself: {own:.0f} MB) | largest process |\n|---|---:|")

@@ -37,9 +37,9 @@ def filled(text: str) -> str:
             shown = _OF_RUNS[kind](path.split(","))
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
-            shown = f"```{language}\n{(ROOT / path).read_text()}```"
+            shown = f"```{language}\n{(ROOT / path).read_text(encoding='utf-8')}```"
         else:
-            shown = _table((ROOT / path).read_text(), columns)
+            shown = _table((ROOT / path).read_text(encoding="utf-8"), columns)
         return f"{opening}\n{shown}\n\n{closing}"
 
     return PIECE.sub(piece, text)
@@ -52,7 +52,7 @@ def _summary(run: str) -> pd.DataFrame:
 def _origins(runs: list[str]) -> str:
     rows = []
     for run in runs:
-        made = json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text())
+        made = json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text(encoding="utf-8"))
         summary = _summary(run)
         row = {
             "run": f"`{run}`",
@@ -131,4 +131,4 @@ def pages() -> list[Path]:
 
 if __name__ == "__main__":
     for page in pages():
-        page.write_text(filled(page.read_text()))
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -66,9 +66,9 @@ def _copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None
         text = pd.read_csv(source, dtype=str, keep_default_na=False).assign(**origin).to_csv(index=False)
         write_text(target, text)
     elif source.suffix == ".md":
-        write_text(target, f"{source.read_text().rstrip()}\n\n*From {line}.*\n")
+        write_text(target, f"{source.read_text(encoding='utf-8').rstrip()}\n\n*From {line}.*\n")
     elif source.suffix == ".tex":
-        write_text(target, f"% {line}\n{source.read_text()}")
+        write_text(target, f"% {line}\n{source.read_text(encoding='utf-8')}")
     elif source.suffix == ".png":
         buffer, info = io.BytesIO(), PngInfo()
         info.add_text("Description", line)
@@ -136,7 +136,7 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
         ArtifactError: If the folder has no metrics.
     """
     shipped, target = Path(shipped), Path(target)
-    config = load_config(yaml.safe_load((shipped / "config.yaml").read_text()))
+    config = load_config(yaml.safe_load((shipped / "config.yaml").read_text(encoding="utf-8")))
     (target / "figures").mkdir(parents=True, exist_ok=True)
     (target / "metrics").mkdir(exist_ok=True)
     for path in sorted((shipped / "metrics").glob("*.csv")):
@@ -190,7 +190,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
         if config.trials or config.ablation:  # their tables are not made from metrics
             raise ConfigError(f"{path}: runs with trials or an ablation cannot be joined.")
     if not others and first.name == name:
-        own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text())
+        own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text(encoding="utf-8"))
         return own
     for path in others:
         ours, theirs = _settings(configs[first]), _settings(configs[path])
@@ -249,7 +249,7 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     for part in map(Path, parts):
         if not (part / "attack_seeds.csv").is_file():
             raise ArtifactError(f"{part}: no attack_seeds.csv, so not a shipped run of models.")
-        configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text()))
+        configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text(encoding="utf-8")))
     if not configs:
         raise ArtifactError("Shipped runs are needed to join. Got none.")
     config = _joined_config(configs, target.name)

@@ -36,6 +36,7 @@ def running(snakemake: Any) -> Iterator[str]:
         datefmt="%H:%M:%S",
         filename=snakemake.log[0],
         filemode="w",
+        encoding="utf-8",
     )
     name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
     started = time.monotonic()
@@ -47,7 +48,7 @@ def running(snakemake: Any) -> Iterator[str]:
         except Exception as error:
             logging.error("%s failed: %s: %s", name, type(error).__name__, error)
             try:
-                with Path(snakemake.log[0]).open("a") as log:
+                with Path(snakemake.log[0]).open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
             except OSError:  # the disk may be full
                 traceback.print_exc()

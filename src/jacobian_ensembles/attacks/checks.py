@@ -59,9 +59,9 @@ class Steps:
         total, idle = self.total, self.idle
         if idle == total > 0:
             raise ValueError(
-                f"{what}: none of {total} steps had a finite gradient other than zero, so nothing was attacked and "
-                "accuracies would not be robustness. The model rounds, saturates, detaches or gives NaN: attack it without "
-                "that part, or with scores scaled down."
+                f"{what}: none of {total} steps had a finite gradient other than zero, so nothing was attacked; "
+                "accuracies would not be robustness. The model rounds, saturates, detaches or gives NaN: attack it "
+                "without that part, or with scores scaled down."
             )
         if idle:
             log.warning(

@@ -108,7 +108,9 @@ def _fetch_torchvision(dataset: str, folder: Path) -> None:
 
 
 def _call(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT
+    )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise DataError(f"'{' '.join(command)}' failed: {' '.join(last)}")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jacobian_ensembles import PUBLIC
 from jacobian_ensembles.attacks.registry import ATTACKS
-from jacobian_ensembles.experiment.extensions import source_file
+from jacobian_ensembles.experiment.extensions import files_behind
+from jacobian_ensembles.experiment.neighbours import parse
 from jacobian_ensembles.models.names import ARCHITECTURES
 
 _PACKAGE = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def _read(module: str) -> tuple[str, frozenset[str]]:
     path = _PACKAGE / f"{module.replace('.', '/')}.py"
     if not path.is_file():
         raise ValueError(f"{_PACKAGE.name} has no module '{module}'.")
-    tree = ast.parse(path.read_text())
+    tree = parse(path)
     imports = frozenset(_imports(tree))
     return ast.unparse(_strip_docstrings(tree)), imports
 
@@ -85,13 +86,13 @@ def code_digest(*modules: str) -> str:
 
 def script_digest(path: str | Path) -> str:
     """A digest of what a script, and the modules it imports from this package, do: see :func:`code_digest`."""
-    tree = ast.parse(Path(path).read_text())
+    tree = parse(path)
     behind = code_digest(*_imports(tree))
     return hashlib.sha256(f"{ast.unparse(_strip_docstrings(tree))}\n{behind}\n".encode()).hexdigest()[:16]
 
 
 def extension_digest(reference: str) -> str:
-    """The digest of what a reference leads to: of a user's file, or of the module of a built-in attack or architecture.
+    """The digest of what a reference leads to: a user's file with what it imports from beside it, or a built-in module.
 
     Args:
         reference: See :mod:`~jacobian_ensembles.experiment.extensions`.
@@ -102,5 +103,7 @@ def extension_digest(reference: str) -> str:
     found = {**ATTACKS, **ARCHITECTURES}.get(reference)
     if found is not None:
         return code_digest(found.partition(":")[0].removeprefix(f"{_PACKAGE.name}."))
-    path = source_file(reference)
-    return "" if path is None else script_digest(path)
+    digests = [script_digest(path) for path in files_behind(reference)]
+    if len(digests) < 2:
+        return "".join(digests)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]

@@ -37,7 +37,7 @@ def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str
     raw: dict[str, Any] = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
     for path in paths or [p for p in ("config.yaml",) if Path(p).is_file()]:
         try:
-            content = yaml.safe_load(Path(path).read_text())
+            content = yaml.safe_load(Path(path).read_bytes())
         except (OSError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read as YAML ({error}).") from error
         raw = merge(raw, content or {})

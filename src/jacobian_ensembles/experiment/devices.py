@@ -29,7 +29,9 @@ def visible_gpus() -> list[str]:
         names = [name.strip() for name in chosen.split(",")]  # CUDA ignores what follows an invalid name
         return list(itertools.takewhile(lambda name: name not in ("", "-1", "NoDevFiles"), names))
     try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=30
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     lines = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]

@@ -17,6 +17,8 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
+from jacobian_ensembles.experiment.neighbours import neighbours, parse, shadowed, top_level
+
 
 class ExtensionError(ValueError):
     """A reference does not lead to an object of the kind wanted; the message says where it broke off."""
@@ -50,16 +52,15 @@ def source_file(reference: str) -> Path | None:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """The names a module defines at its top level."""
+    """The names a module may define when it is run, also under ``try`` and ``if``; ``*`` where it could be any."""
     names = set()
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    for node in top_level(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {t.id for t in targets if isinstance(t, ast.Name)}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names}
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     return names
 
 
@@ -87,26 +88,65 @@ def check_reference(reference: str, builtin: Iterable[str]) -> str:
         if name in builtin or not name.isidentifier():
             raise ExtensionError(f"the part after the colon must be a Python name other than {known}")
         try:
-            defined = _defined(ast.parse(path.read_text()))
+            defined = _defined(parse(path))
         except SyntaxError as error:
             raise ExtensionError(f"{path} is not valid Python: {error}") from error
-        if name not in defined:
+        except OSError as error:
+            raise ExtensionError(f"{path} cannot be read: {error.strerror}") from error
+        if not defined & {name, "*"}:
             raise ExtensionError(f"{path} defines no {name}")
     except ExtensionError as error:
         raise ExtensionError(f"got {reference!r}; {error}") from None
     return reference
 
 
+def files_behind(reference: str) -> list[Path]:
+    """The files that a reference's object may depend on: its own, and those it imports from beside it.
+
+    Args:
+        reference: A name or a reference that :func:`check_reference` took.
+
+    Returns:
+        The files, its own first; none for what is built in.
+
+    Raises:
+        ExtensionError: If there is no such file, or one of them is not valid Python.
+    """
+    path = source_file(reference)
+    if path is None:
+        return []
+    where = reference.rpartition(":")[0]
+    package = () if where.endswith(".py") else tuple(where.split("."))
+    if package and path.name != "__init__.py":
+        package = package[:-1]
+    try:
+        return [path, *neighbours(path, package)]
+    except SyntaxError as error:
+        raise ExtensionError(f"got {reference!r}; {error.filename} is not valid Python: {error}") from error
+
+
 @cache
 def _module(path: Path) -> ModuleType:
-    """Run a file, once per process, as a module of its own."""
+    """Run a file, once per process, as a module of its own that can import its neighbours.
+
+    Raises:
+        ExtensionError: If another module would be taken for a neighbour.
+    """
+    if problem := shadowed(path):
+        raise ExtensionError(problem)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # last: a neighbour never hides an installed module from anyone else
     name = f"{__package__}_extension_{path.stem}_{abs(hash(path))}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # half of it is no use to anyone
+        raise
     return module
 
 
@@ -130,7 +170,7 @@ def resolve(reference: str, builtin: Mapping[str, Any], kind: type | None = None
         return resolve_name(found) if isinstance(found, str) else found
     where, _, name = reference.rpartition(":")
     module = _module(Path(where).resolve()) if where.endswith(".py") else importlib.import_module(where)
-    found = getattr(module, name)
+    found = getattr(module, name, None)
     if not (callable(found) if kind is None else isinstance(found, kind)):
         wanted = "something to call" if kind is None else f"a {kind.__name__}"
         raise ExtensionError(f"{reference} is {found!r}, where {wanted} is needed")

@@ -61,7 +61,7 @@ def check_scores(out: object, images: int) -> Tensor:
     Raises:
         ValueError: Saying what was returned and how to wrap the model.
     """
-    needed = f"the model must return scores as one tensor ({images}, C), a row per image"
+    needed = f"the model must return scores as one tensor (B, C), a row per image, here {images}"
     if not isinstance(out, Tensor):
         got = type(out).__name__
         if isinstance(out, Mapping):

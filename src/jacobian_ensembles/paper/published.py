@@ -17,7 +17,7 @@ def paper_table1() -> pd.DataFrame:
         Columns dataset, group, ensemble, learners, lambda_jr, clean, avg_uap, weighted (in %), ``mean`` of
         clean and average UAP accuracy, and ``adds_up``.
     """
-    with files("jacobian_ensembles.paper").joinpath("table1.csv").open() as file:
+    with files("jacobian_ensembles.paper").joinpath("table1.csv").open(encoding="utf-8") as file:
         paper = pd.read_csv(file)
     paper["mean"] = (paper["clean"] + paper["avg_uap"]) / 2
     paper["adds_up"] = (paper["mean"] - paper["weighted"]).abs() <= _ROUNDING + 1e-9

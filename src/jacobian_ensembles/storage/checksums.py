@@ -50,7 +50,7 @@ def verify_checksum(path: str | Path) -> None:
     path = Path(path)
     try:
         content, sums = path.read_bytes(), path.with_name("SHA256SUMS")
-        lines = sums.read_text().splitlines() if sums.exists() else []
+        lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
         listed = {name: digest for digest, name in (line.split() for line in lines)}
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be checked ({error}). Delete it to have it made again.") from error

@@ -66,7 +66,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         ArtifactError: If the file is missing or not a JSON object.
     """
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Delete it to have it made again.") from error
     if not isinstance(record, dict):
