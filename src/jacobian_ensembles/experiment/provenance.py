@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,19 +13,31 @@ from typing import Any
 
 import jacobian_ensembles
 
+_FILE = Path(__file__).resolve()
+
+
+def _git(*command: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of a hook, say
+    done = subprocess.run(
+        ["git", "-C", str(_FILE.parent), *command],
+        capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True, env=environment,
+    )  # fmt: skip
+    return done.stdout.strip()
+
 
 def commit() -> str | None:
-    """The git commit of the source tree, with ``-dirty`` when it has uncommitted changes; None outside git."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
+
+    None outside git, and inside another project's repository, whose commit says nothing of this code.
+    """
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+        top, head = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(top).resolve() != _FILE.parents[3]:
+            return None
+        _git("ls-files", "--error-unmatch", str(_FILE))
+        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() + ("-dirty" if changes.stdout.strip() else "")
 
 
 def _version(package: str) -> str | None:

@@ -21,17 +21,53 @@ def git(folder, *args):
     subprocess.run(["git", "-C", folder, *identity, *args], check=True, capture_output=True)
 
 
-def test_the_commit_is_named_and_uncommitted_changes_are_confessed(tmp_path, monkeypatch):
-    shutil.copy(module.__file__, tmp_path / "provenance.py")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
-    assert provenance({}, "cpu", 1, 0)["commit"] is None
-    git(tmp_path, "init")
-    git(tmp_path, "add", "provenance.py")
-    git(tmp_path, "commit", "-m", "x")
-    commit = provenance({}, "cpu", 1, 0)["commit"]
-    assert len(commit) == 40
-    (tmp_path / "provenance.py").write_text("changed")
-    assert provenance({}, "cpu", 1, 0)["commit"] == f"{commit}-dirty"
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A source tree, outside git so far, that the running code is said to lie in."""
+    file = tmp_path / "tree/src/jacobian_ensembles/experiment/provenance.py"
+    file.parent.mkdir(parents=True)
+    shutil.copy(module.__file__, file)
+    monkeypatch.setattr(module, "_FILE", file.resolve())
+    return tmp_path / "tree"
+
+
+def commit():
+    return provenance({}, "cpu", 1, 0)["commit"]
+
+
+def test_the_commit_is_named_and_uncommitted_changes_are_confessed(tree):
+    assert commit() is None
+    git(tree, "init")
+    assert commit() is None
+    git(tree, "add", ".")
+    git(tree, "commit", "-m", "x")
+    assert len(commit()) == 40
+    clean = commit()
+    (tree / "src/jacobian_ensembles/experiment/provenance.py").write_text("changed")
+    assert commit() == f"{clean}-dirty"
+
+
+@pytest.mark.parametrize("how", ["above, untracked", "above, tracked", "at the top, untracked"])
+def test_another_repository_is_not_named(tree, how):
+    top = tree if how.startswith("at") else tree.parent
+    git(top, "init")
+    (top / "thesis.tex").write_text("x")
+    git(top, "add", "thesis.tex" if how.endswith("untracked") else ".")
+    git(top, "commit", "-m", "x")
+    assert commit() is None
+
+
+def test_a_link_to_the_tree_and_a_hooks_environment_change_nothing(tree, tmp_path, monkeypatch):
+    git(tree, "init")
+    git(tree, "add", ".")
+    git(tree, "commit", "-m", "x")
+    right = commit()
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init")
+    git(other, "commit", "--allow-empty", "-m", "y")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert commit() == right
 
 
 @pytest.fixture(autouse=True)
