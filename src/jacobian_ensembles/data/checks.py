@@ -143,25 +143,44 @@ def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     if not isinstance(arrays, Mapping) or set(arrays) != set(DATASET_TENSORS):
         got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else type(arrays).__name__
         raise DataError(f"{dataset}: its function must return a mapping of {', '.join(DATASET_TENSORS)}. Got {got}.")
-    out = {name: np.asarray(value) for name, value in arrays.items()}
+    out, problems = {}, []
+    for name, value in arrays.items():
+        try:
+            out[name] = np.asarray(value)
+        except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors on a GPU
+            raise DataError(f"{dataset}: {name} cannot be made an array ({error}).") from error
     shape = out["train_images"].shape[1:]
-    problems = []
     for part in ("train", "test"):
         images, labels = out[f"{part}_images"], out[f"{part}_labels"]
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[1:] != shape:
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[1:] != shape or not images.size:
             wanted = "uint8 of shape (n, height, width) or (n, height, width, channels), as in training"
-            problems.append(f"{part}_images must be {wanted}, got {images.dtype} {images.shape}")
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or not len(labels):
-            problems.append(f"{part}_labels must be {len(images)} integers, got {labels.dtype} {labels.shape}")
+            scale = "; scale floats to 0..255 and round them" if images.dtype.kind == "f" else ""
+            problems.append(f"{part}_images must be {wanted}, got {images.dtype} {images.shape}{scale}")
+        elif _channels_first(images.shape):
+            problems.append(
+                f"{part}_images of shape {images.shape} have their channels first; move channels last, by "
+                "np.moveaxis(images, 1, -1)"
+            )
+        count = len(images) if images.ndim else 0
+        if labels.shape != (count,) or labels.dtype.kind not in "iu" or not count:
+            problems.append(f"{part}_labels must be {count} integers, got {labels.dtype} {labels.shape}")
     if not problems:
         classes = int(out["train_labels"].max()) + 1
-        missing = sorted(set(range(classes)) - set(out["train_labels"].tolist()))
+        missing = sorted(set(range(min(classes, 257))) - set(out["train_labels"].tolist()))
         if not 2 <= classes <= 256 or missing or int(out["train_labels"].min()) < 0:
             problems.append(
-                f"training labels must run from 0 to C - 1, 2 <= C <= 256; {missing or 'some'} do not occur"
+                f"training labels must run from 0 to C - 1, 2 <= C <= 256; got {out['train_labels'].min()} to "
+                f"{classes - 1}" + (f", without {', '.join(map(str, missing[:10]))}" if missing else "")
             )
-        if not 0 <= int(out["test_labels"].min()) <= int(out["test_labels"].max()) < classes:
+        elif not 0 <= int(out["test_labels"].min()) <= int(out["test_labels"].max()) < classes:
             problems.append("a test label occurs that no training image has")
     if problems:
         raise DataError(f"{dataset}: {'; '.join(problems)}.")
     return {name: a.astype(np.uint8) for name, a in out.items()}
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether images (n, a, b, c) are more likely (n, channels, height, width)."""
+    if len(shape) == 3 or shape[3] <= 4:
+        return False
+    return shape[1] <= 4 or shape[1] < shape[2] == shape[3]

@@ -183,7 +183,7 @@ def test_a_folder_of_colour_images_becomes_a_dataset(colour):
 
 def test_grey_images_and_mixed_sizes(tmp_path):
     assert read_image_folder(paint(tmp_path / "grey"), mode="L")["train_images"].shape == (120, 24, 20)
-    with pytest.raises(DataError, match=r"one size are needed, got .*\(20, 20, 3\), \(24, 20, 3\)"):
+    with pytest.raises(DataError, match=r"001.png: images of one size are needed, got \(20, 20\) here"):
         read_image_folder(paint(tmp_path / "mixed", sizes=((24, 20), (20, 20))))
     with pytest.raises(DataError, match=r"no folder train/<class>/"):
         read_image_folder(tmp_path)
@@ -206,7 +206,7 @@ def arrays(**changes):
         ({"train_images": np.zeros((6, 4, 4))}, "train_images must be uint8"),
         ({"test_images": np.zeros((2, 5, 4), np.uint8)}, "test_images must be uint8 .* as in training"),
         ({"test_labels": np.array([0])}, r"test_labels must be 2 integers, got int64 \(1,\)"),
-        ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, r"labels must run from 0 to C - 1.*\[2\] do not occur"),
+        ({"train_labels": np.array([0, 1, 3, 0, 1, 3])}, "labels must run from 0 to C - 1.* got 0 to 3, without 2"),
         ({"test_labels": np.array([0, 3])}, "a test label occurs that no training image has"),
     ],
 )
