@@ -20,6 +20,7 @@ from jacobian_ensembles.experiment.layout import Layout
 from jacobian_ensembles.experiment.provenance import about
 from jacobian_ensembles.progress import start_logging
 from jacobian_ensembles.storage.files import ArtifactError, read_header
+from jacobian_ensembles.values import tidy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,6 +202,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> float:
+    try:
+        return tidy(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; give a number") from None
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     wide: Any = argparse.RawDescriptionHelpFormatter
@@ -239,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--lambda",
         dest="lambda_jr",
-        type=float,
+        type=_number,
         default=0.0,
         metavar="LAMBDA",
         help="Jacobian regularisation (default: 0)",
@@ -249,7 +257,7 @@ def parser() -> argparse.ArgumentParser:
     attack = add(
         "attack", _attack, "Craft universal perturbations of a model, and test each.", [settings, compute, model]
     )
-    attack.add_argument("--eps", type=float, required=True, help="L-infinity radius in (0, 1], in pixel units")
+    attack.add_argument("--eps", type=_number, required=True, help="L-infinity radius in (0, 1], in pixel units")
     attack.add_argument("--seeds", type=_positive, default=1, help="how many perturbations (default: 1)")
     attack.add_argument("-o", "--output", default="uaps.safetensors", help="default: uaps.safetensors")
     evaluate = add(

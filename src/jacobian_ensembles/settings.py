@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from jacobian_ensembles.values import tidy
 
 
 class Settings(BaseModel):
@@ -28,4 +30,6 @@ def number(value: Any) -> Any:
 
 
 PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(whole)]
-Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(number)]
+# tidy: 0.30000000000000004, as a scan by NumPy writes it, is 0.3
+Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(number), AfterValidator(tidy)]
+Lambda = Annotated[float, Field(ge=0), BeforeValidator(number), AfterValidator(tidy)]

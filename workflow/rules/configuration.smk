@@ -2,7 +2,6 @@
 # files start here, so that it can be run from any folder and imported as a module.
 import sys
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import update_config
@@ -11,36 +10,44 @@ HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from jacobian_ensembles.experiment.config import ConfigError, load_config
 from jacobian_ensembles.experiment.code_digest import script_digest
+from jacobian_ensembles.experiment.config import load_config
+from jacobian_ensembles.experiment.overlays import load_overlays
+from jacobian_ensembles.experiment.yaml_files import read_yaml
+
+
+def files_below():
+    """The configuration files of this run: this repository's, that of the folder where Snakemake runs, overlays."""
+    files = [REPOSITORY / "config.yaml"]
+    # a workflow that imports this one reads its own config.yaml, and hands over what it wants
+    if __name__:
+        return files
+    local = Path("config.yaml")
+    if local.is_file() and not local.samefile(files[0]):
+        files.append(local.absolute())
+        logger.info(f"Configuration: {files[1]}, over {files[0]}")
+    return files + [*workflow.overwrite_configfiles]
 
 
 def configured(given):
-    """This repository's config.yaml, under config.yaml of the folder where Snakemake runs, under what was given."""
+    """What was given, over the files below it, validated."""
     if workflow.config_settings.replace_workflow_config:
-        return given
-    files = [REPOSITORY / "config.yaml"]
-    local = Path("config.yaml")
-    # a workflow that imports this one reads its own config.yaml, and hands over what it wants
-    if not __name__ and local.is_file() and not local.samefile(files[0]):
-        files.append(local.absolute())
-        logger.info(f"Configuration: {files[1]}, over {files[0]}")
-    merged = {}
-    for layer in (*map(load_configfile, files), given):
+        return load_config(given)
+    files, merged = files_below(), {}
+    for layer in (*map(read_yaml, files), given):
         update_config(merged, layer)
-    return merged
+    return load_overlays(merged, files, workflow.config_settings.config)
 
-
-if workflow.is_main_process:
-    config = configured(config)
-    scripts = (REPOSITORY / "workflow" / "scripts").glob("[!_]*.py")
-    digests = {path.stem: script_digest(path) for path in scripts}
-else:
-    config, digests = handed_over()
 
 try:
-    cfg = load_config(config)
-except ConfigError as error:
+    if workflow.is_main_process:
+        cfg = configured(config)
+        scripts = (REPOSITORY / "workflow" / "scripts").glob("[!_]*.py")
+        digests = {path.stem: script_digest(path) for path in scripts}
+    else:
+        given, digests = handed_over()
+        cfg = load_config(given)
+except ValueError as error:
     raise WorkflowError(str(error)) from None
 
 # complete, and with every value of its own type

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from jacobian_ensembles.experiment.extensions import short_name
-from jacobian_ensembles.settings import PositiveInt, Settings
+from jacobian_ensembles.settings import Lambda, PositiveInt, Settings
 
 
 class GridCell(Settings):
@@ -16,7 +16,7 @@ class GridCell(Settings):
     dataset: Annotated[str, AfterValidator(short_name)]
     ensemble: Annotated[str, AfterValidator(short_name)]
     members: PositiveInt
-    lambda_jr: Annotated[float, Field(ge=0, alias="lambda")]
+    lambda_jr: Annotated[Lambda, Field(alias="lambda")]
 
 
 class Cell(GridCell):

@@ -27,8 +27,9 @@ from jacobian_ensembles.experiment.cells import Cell, GridCell
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.settings import PositiveInt, Settings, Unit, number, whole
+from jacobian_ensembles.settings import Lambda, PositiveInt, Settings, Unit, whole
 from jacobian_ensembles.training.recipe import Recipe
+from jacobian_ensembles.values import expanded, numbers_in_text
 
 DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS))]
 EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
@@ -47,7 +48,7 @@ def _unique(values: Any) -> Any:
     if isinstance(values, list | tuple):
         if not values:
             raise ValueError("the list is empty; give at least one value")
-        repeated = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
+        repeated = sorted({f"{v:.12g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
         if repeated:
             raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
     return values
@@ -70,7 +71,7 @@ class Run(Settings):
     """Where results go and how they are labelled."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    results: Annotated[str, Field(min_length=1)] = "results"
+    results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
     banner: str = ""
 
     @field_validator("name")
@@ -87,7 +88,7 @@ class Grid(Settings):
     datasets: Annotated[_Values[DatasetRef], AfterValidator(_distinct)]
     ensembles: Annotated[_Values[EnsembleRef], AfterValidator(_distinct)]
     members: _Values[PositiveInt]
-    lambdas: _Values[Annotated[float, Field(ge=0), BeforeValidator(number)]]
+    lambdas: _Values[Lambda]
     eps: _Values[Unit]
     repetitions: PositiveInt = 1
     cells: _Values[GridCell] | None = None
@@ -101,7 +102,7 @@ class Grid(Settings):
         for cell in self.cells or ():
             if cell not in allowed:
                 raise ValueError(
-                    f"grid.cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}, "
+                    f"grid.cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:.12g}, "
                     "which is not in the product of datasets, ensembles, members and lambdas"
                 )
         return self
@@ -118,7 +119,7 @@ class Grid(Settings):
 class Data(Settings):
     """Which images are used, and where they come from."""
 
-    local_dir: str | None = None
+    local_dir: Annotated[str, AfterValidator(expanded)] | None = None
     validation_images: Annotated[PositiveInt, Field(le=30_000)] = 5_000
     train_images: PositiveInt | None = None
     test_images: Annotated[PositiveInt, Field(le=10_000)] | None = None
@@ -128,7 +129,7 @@ class Model(Settings):
     """The network of every learner."""
 
     architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
     activation: Literal["tanh", "relu"] = "tanh"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
@@ -165,7 +166,7 @@ class Attack(SgdSettings):
     """How universal perturbations are crafted: the attack with its options, and how many, on which images."""
 
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
     split: SplitName = "train"
@@ -276,8 +277,8 @@ class Config(Settings):
                 f"{' or '.join(map(str, misfits))} equal cycles; give a multiple of every entry of grid.members"
             )
         if self.figures.eps not in self.grid.eps:
-            allowed = ", ".join(f"{eps:g}" for eps in self.grid.eps)
-            problems.append(f"figures.eps: got {self.figures.eps:g}; give one of grid.eps, {allowed}")
+            allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
+            problems.append(f"figures.eps: got {self.figures.eps:.12g}; give one of grid.eps, {allowed}")
         if problems:
             raise ValueError("\n  ".join(problems))
         return self

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+from jacobian_ensembles.experiment.yaml_files import load_yaml, read_yaml
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,15 +36,17 @@ def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str
     raw: dict[str, Any] = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
     for path in paths or [p for p in ("config.yaml",) if Path(p).is_file()]:
         try:
-            content = yaml.safe_load(Path(path).read_bytes())
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML ({error}).") from error
-        raw = merge(raw, content or {})
+            raw = merge(raw, read_yaml(path))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set {setting}: give section.key=value, such as training.epochs=2.")
-        nested: Any = yaml.safe_load(value)
+        try:
+            nested: Any = load_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"--set {setting}: {error}.") from error
         for part in reversed(key.split(".")):
             nested = {part: nested}
         raw = merge(raw, nested)

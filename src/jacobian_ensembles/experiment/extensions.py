@@ -39,9 +39,10 @@ def source_file(reference: str) -> Path | None:
     if not colon:
         return None
     if where.endswith(".py"):
-        if not Path(where).is_file():
+        path = Path(where).expanduser()
+        if not path.is_file():
             raise ExtensionError(f"no file {where} in {Path.cwd()}")
-        return Path(where)
+        return path
     try:
         spec = importlib.util.find_spec(where)
     except (ImportError, ValueError):
@@ -169,7 +170,7 @@ def resolve(reference: str, builtin: Mapping[str, Any], kind: type | None = None
         found: Any = builtin[reference]
         return resolve_name(found) if isinstance(found, str) else found
     where, _, name = reference.rpartition(":")
-    module = _module(Path(where).resolve()) if where.endswith(".py") else importlib.import_module(where)
+    module = _module(Path(where).expanduser().resolve()) if where.endswith(".py") else importlib.import_module(where)
     found = getattr(module, name, None)
     if not (callable(found) if kind is None else isinstance(found, kind)):
         wanted = "something to call" if kind is None else f"a {kind.__name__}"
