@@ -16,10 +16,12 @@ from jacobian_ensembles.experiment.config import Config, ConfigError
 from jacobian_ensembles.experiment.config_files import read_config
 from jacobian_ensembles.experiment.devices import NoFreeSlotError, claim_gpu, visible_gpus, wants_gpu
 from jacobian_ensembles.experiment.extensions import ExtensionError, resolve, short_name, source_file
+from jacobian_ensembles.experiment.failures import one_line, where_it_broke
 from jacobian_ensembles.experiment.layout import Layout
+from jacobian_ensembles.experiment.origin import dataset_origin, place_token
 from jacobian_ensembles.experiment.provenance import about
 from jacobian_ensembles.progress import start_logging
-from jacobian_ensembles.storage.files import ArtifactError, read_header
+from jacobian_ensembles.storage.files import ArtifactError, read_header, try_output
 from jacobian_ensembles.values import tidy
 
 if TYPE_CHECKING:
@@ -66,12 +68,30 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
         yield "cuda" if gpu else "cpu"
 
 
+def _try_output(path: str | Path | None, *inputs: str | None) -> None:
+    """Refuse what could not be written at the end, before anything is fetched, trained or attacked."""
+    if path is None:
+        return
+    if any(given is not None and Path(given).resolve() == Path(path).resolve() for given in inputs):
+        raise ConfigError(f"{path}: it is read and would be overwritten. Give another file to write.")
+    try:
+        try_output(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}). Give another file.") from error
+
+
 def _data(cfg: Config, dataset: str) -> Path:
     """The stored dataset, obtained first where it is not there."""
     from jacobian_ensembles.stages.download_dataset import download_dataset
 
-    path = Path(Layout(cfg.run.results, cfg.run.name).dataset.format(dataset=short_name(dataset)))
-    if not path.is_file():
+    name, layout = short_name(dataset), Layout(cfg.run.results, cfg.run.name)
+    path = Path(layout.dataset.format(dataset=name))
+    current = path.is_file()
+    if name != dataset:
+        origin = dataset_origin(dataset, cfg.data.local_dir)
+        path = Path(layout.own_dataset.format(dataset=f"{name}-{place_token(origin)}"))
+        current = path.is_file() and read_header(path, kind="dataset")[1].get("origin") == origin
+    if not current:
         download_dataset(dataset, path, cfg.data.local_dir)
     return path
 
@@ -86,6 +106,7 @@ def _images(cfg: Config, dataset: str) -> StoredImages:
 def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
     cyclic = cfg.is_cyclic(short_name(args.ensemble))
+    _try_output(args.output)
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
         from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
         from jacobian_ensembles.stages.train_learner import train_learner
@@ -125,6 +146,8 @@ def _load(args: argparse.Namespace, cfg: Config) -> nn.Module:
 def _model(args: argparse.Namespace) -> tuple[str, Cell]:
     """The dataset to use, and the model as a cell."""
     spec: dict[str, Any] = {"dataset": "", "ensemble": "own", "members": 1, "lambda": 0.0}
+    if args.model.endswith(".py"):
+        raise ConfigError(f"Which model of {args.model}? Name the function that returns it: {args.model}:function.")
     if _is_stored(args.model):
         _, header = read_header(args.model, kind="learners")
         spec = {key: header[key] for key in spec}
@@ -139,6 +162,7 @@ def _model(args: argparse.Namespace) -> tuple[str, Cell]:
 def _attack(args: argparse.Namespace) -> None:
     dataset, cell = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
+    _try_output(args.output, args.model)
     with _device(cfg, args.threads) as device:
         from jacobian_ensembles.stages.craft_uaps import craft_uaps
 
@@ -155,6 +179,7 @@ def _attack(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     dataset, _ = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
+    _try_output(args.csv, args.model, args.uaps)
     with _device(cfg, args.threads) as device:
         import torch
 
@@ -175,6 +200,8 @@ def _report(args: argparse.Namespace) -> None:
     from jacobian_ensembles.stages.write_report import report_of_folder
 
     path = args.output or Path(args.folder) / "report.html"
+    if Path(args.folder).is_dir():
+        _try_output(path)
     report_of_folder(args.folder, path, cfg)
     print(path)
 
@@ -294,9 +321,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ExtensionError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (ArtifactError, NoFreeSlotError, OSError, RuntimeError, ValueError) as error:
-        log.debug("", exc_info=True)
+    except (ArtifactError, NoFreeSlotError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except (Exception, SystemExit) as error:  # whatever a user's code throws
+        log.debug("", exc_info=True)
+        ours = isinstance(error, RuntimeError | ValueError) and where_it_broke(error) is None
+        print(f"{type(error).__name__}: {error}" if ours else one_line(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

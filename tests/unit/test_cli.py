@@ -88,7 +88,7 @@ def test_a_model_of_ones_own_is_attacked_and_evaluated(folder, capsys):
         (["train", "--dataset", "mnist", "--set", "training.epoch=2"], 2, "did you mean 'epochs'?"),
         (["train", "--dataset", "mnist", "--set", "training"], 2, "give section.key=value"),
         (["train", "--dataset", "mnist", "--config", "nothing.yaml"], 2, "nothing.yaml: cannot be read as YAML"),
-        (["attack", "nothing.safetensors", "--eps", "0.1"], 1, "nothing.safetensors: not a readable safetensors file"),
+        (["attack", "nothing.safetensors", "--eps", "0.1"], 1, "nothing.safetensors: there is no such file"),
         (["attack", "own.py:nothing", "--dataset", "mnist", "--eps", "0.1"], 2, "own.py defines no nothing"),
         (["attack", "own.py:mine", "--eps", "0.1"], 2, "Name them with --dataset"),
         (["evaluate", "own.py:wrong", "--dataset", "own.py:patches"], 2, "returned 3, where an nn.Module is needed"),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = ("src/**/*.py", "docs/**/*.py", "workflow/scripts/*.py", "benchmarks/*.py")
 FILES = [path for place in PLACES for path in ROOT.glob(place)]
-_OTHER_OPENERS = {"Image", "tarfile", "gzip", "webbrowser", "zipfile"}
+_OTHER_OPENERS = {"Image", "PIL.Image", "tarfile", "gzip", "webbrowser", "zipfile"}
 
 
 def unspoken(tree):
@@ -20,7 +20,7 @@ def unspoken(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        owner = getattr(getattr(node.func, "value", None), "id", None)
+        owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else None
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         if "encoding" in given:
             continue

@@ -8,6 +8,7 @@ from jacobian_ensembles.experiment.layout import (
     number_token,
 )
 from jacobian_ensembles.experiment.code_digest import extension_digest
+from jacobian_ensembles.experiment.origin import folder_digest
 from jacobian_ensembles.paper import catalogue
 
 paths = Layout(cfg.run.results, cfg.run.name)
@@ -30,6 +31,12 @@ def code(script, *names):
 def is_own(name):
     """Whether a dataset or ensemble method is the user's."""
     return cfg.reference(name) != name
+
+
+def file_of(dataset):
+    """Where a dataset is stored: a built-in one for all runs, a user's for this one."""
+    template = paths.own_dataset if is_own(dataset) else paths.dataset
+    return template.format(dataset=dataset)
 
 
 def extensions_of(wildcards):

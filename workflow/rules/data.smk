@@ -1,4 +1,5 @@
-# Datasets: obtained once, shared by all runs. A built-in one has no `code`: whatever fetches it, its bytes are verified.
+# Datasets. A built-in one is obtained once and shared by all runs; it has no `code`: whatever fetches it, its bytes are
+# verified. A user's belongs to the run, and is imported anew with its code, its folder and what lies there.
 from jacobian_ensembles.data.cards import CARDS
 
 
@@ -27,12 +28,12 @@ rule download_dataset:
 
 rule import_dataset:
     output:
-        dataset=paths.dataset,
-        provenance=paths.provenance(paths.dataset),
+        dataset=paths.own_dataset,
+        provenance=paths.provenance(paths.own_dataset),
     log:
-        paths.log(paths.dataset),
+        paths.log(paths.own_dataset),
     benchmark:
-        paths.benchmark(paths.dataset)
+        paths.benchmark(paths.own_dataset)
     wildcard_constraints:
         dataset="|".join(filter(is_own, cfg.datasets)) or "none",
     localrule: True
@@ -44,6 +45,8 @@ rule import_dataset:
         gpu=0,
     params:
         source=lambda w: cfg.reference(w.dataset),
+        local_dir=cfg.data.local_dir,
+        content=lambda w: folder_digest(cfg.data.local_dir),
         code=lambda w: code("import_dataset", w.dataset),
     message:
         "Import {wildcards.dataset}"
@@ -53,4 +56,4 @@ rule import_dataset:
 
 rule data:
     input:
-        expand(paths.dataset, dataset=cfg.datasets),
+        map(file_of, cfg.datasets),

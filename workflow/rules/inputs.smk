@@ -5,7 +5,7 @@ cell_at = {tuple(cell_wildcards(cell).items()): cell for cell in cfg.cells}
 
 def dataset_of(wildcards):
     """A dataset's file. A built-in one, verified by checksum, is the same when fetched again; a user's may not be."""
-    path = paths.dataset.format(dataset=wildcards.dataset)
+    path = file_of(wildcards.dataset)
     return path if is_own(wildcards.dataset) else ancient(path)
 
 
@@ -60,7 +60,7 @@ def records_of_the_run():
         for first, last in cfg.attack.seed_blocks()
     ]
     results = [
-        *expand(paths.dataset, dataset=cfg.datasets),
+        *map(file_of, cfg.datasets),
         *(
             path
             for cell in cfg.cells

@@ -12,7 +12,7 @@ rule predict_examples:
         summary=paths.summary,
         uaps=of_every_model(worst_at_figure2),
         ensembles=of_every_model(paths.ensemble),
-        datasets=ancient(expand(paths.dataset, dataset=cfg.datasets)),
+        datasets=ancient(list(map(file_of, cfg.datasets))),
     output:
         examples=paths.examples,
         provenance=paths.provenance(paths.examples),
@@ -44,7 +44,7 @@ rule write_report:
         clean=of_every_model(paths.clean),
         uaps=of_every_model(worst_at_figure2),
         examples=paths.examples,
-        datasets=ancient(expand(paths.dataset, dataset=cfg.datasets)),
+        datasets=ancient(list(map(file_of, cfg.datasets))),
         provenance=ancient(records_of_the_run()),  # their times alone make no new page
     output:
         page=report(

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.code_digest import extension_digest, script_digest
 from jacobian_ensembles.experiment.devices import claim_gpu
+from jacobian_ensembles.experiment.failures import where_it_broke
 from jacobian_ensembles.experiment.provenance import provenance
 from jacobian_ensembles.storage.files import write_json
 
@@ -46,7 +47,8 @@ def running(snakemake: Any) -> Iterator[str]:
             gpu = stack.enter_context(claim_gpu(snakemake.config["compute"]["gpu_slots"])) if _gpu(snakemake) else None
             yield "cpu" if gpu is None else "cuda"
         except Exception as error:
-            logging.error("%s failed: %s: %s", name, type(error).__name__, error)
+            where = where_it_broke(error)
+            logging.error("%s failed: %s: %s%s", name, type(error).__name__, error, f" ({where})" if where else "")
             try:
                 with Path(snakemake.log[0]).open("a", encoding="utf-8") as log:
                     traceback.print_exc(file=log)

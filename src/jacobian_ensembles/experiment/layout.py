@@ -72,6 +72,7 @@ class Layout:
         root = f"{results}/{run}"
         self.root = root
         self.dataset = f"{results}/data/{{dataset}}.safetensors"
+        self.own_dataset = f"{root}/data/{{dataset}}.safetensors"  # no other run's folder or file changes a user's
         single = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}"
         self.learner = f"{single}/learner{{member}}.safetensors"
         cyclic = f"{root}/learners/{{dataset}}/{{ensemble}}/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"

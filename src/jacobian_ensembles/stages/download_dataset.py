@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jacobian_ensembles.data.checks import check_arrays
 from jacobian_ensembles.data.fetching import DATASETS
 from jacobian_ensembles.experiment.extensions import resolve, short_name
+from jacobian_ensembles.experiment.origin import dataset_origin
 from jacobian_ensembles.storage.files import save_tensors
 
 
 def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
-    """Obtain a dataset and store it as one checked file.
+    """Obtain a dataset and store it as one checked file; a user's says where it is from.
 
     Args:
         dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.experiment.extensions`) to a
@@ -24,6 +26,8 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
     """
     name = short_name(dataset)
     arrays = resolve(dataset, DATASETS)(local_dir)
+    spec: dict[str, Any] = {"dataset": name}
     if dataset not in DATASETS:
         arrays = check_arrays(name, arrays)
-    save_tensors(path, arrays, kind="dataset", spec={"dataset": name})
+        spec["origin"] = dataset_origin(dataset, None if local_dir is None else str(local_dir))
+    save_tensors(path, arrays, kind="dataset", spec=spec)

@@ -76,6 +76,12 @@ def write_report(
     write_text(path, render(load_run(inputs, settings, config)))
 
 
+def _dataset(folder: Path, name: str) -> Path:
+    """Where a run's dataset is stored: a user's in the run's own folder, a built-in one beside all runs."""
+    own = folder / "data" / f"{name}.safetensors"
+    return own if own.is_file() else folder.parent / "data" / f"{name}.safetensors"
+
+
 def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
     """Write the page of a run's folder, from what is there.
 
@@ -102,7 +108,7 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         "clean": [folder / "clean" / cell / "clean.safetensors" for cell in cells],
         "uaps": [folder / "worst" / cell / eps / "worst_uap.safetensors" for cell in cells],
         "examples": examples,
-        "datasets": [folder.parent / "data" / f"{name}.safetensors" for name in sorted({c.parts[0] for c in cells})],
+        "datasets": [_dataset(folder, name) for name in sorted({cell.parts[0] for cell in cells})],
         "provenance": sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
     }
     if claims.is_file():

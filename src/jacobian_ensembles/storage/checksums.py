@@ -52,6 +52,8 @@ def verify_checksum(path: str | Path) -> None:
         content, sums = path.read_bytes(), path.with_name("SHA256SUMS")
         lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
         listed = {name: digest for digest, name in (line.split() for line in lines)}
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename}: there is no such file.") from error
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be checked ({error}). Delete it to have it made again.") from error
     if listed.get(path.name, digest := hashlib.sha256(content).hexdigest()) != digest:

@@ -49,6 +49,25 @@ def _umask() -> int:
     return current
 
 
+def try_output(path: str | Path) -> None:
+    """Find out whether a file could be written, without touching it.
+
+    Args:
+        path: Where to; missing folders are made.
+
+    Raises:
+        OSError: If it is a folder or a device, or its folder cannot be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"it is a folder; name a file in it, such as {path / 'result'}")
+    if path.exists() and not path.is_file():
+        raise FileExistsError("it is no ordinary file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 def write_text(path: str | Path, content: str) -> None:
     """Write a UTF-8 text file atomically."""
     write_bytes(path, content.encode())
@@ -67,6 +86,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Delete it to have it made again.") from error
     if not isinstance(record, dict):
@@ -99,14 +120,13 @@ def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str,
 
 def _open(path: str | Path, only: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header of a file and the named arrays, or all, none of them checked."""
+    _check_is_file(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in (file.keys() if only is None else only)}
     except (OSError, SafetensorError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: not a readable safetensors file ({error}). It may be truncated; delete it to have it made again."
-        ) from error
+        raise ArtifactError(f"{path}: not a readable safetensors file ({error}). {_what_it_is(path)}") from error
     if _HEADER not in metadata:
         raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
     try:
@@ -155,6 +175,30 @@ def load_tensors(
     if only is None and header["sha256"] != _checksum(tensors, kind, spec):
         raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
     return tensors, spec
+
+
+def _check_is_file(path: str | Path) -> None:
+    if not Path(path).exists():
+        raise ArtifactError(f"{path}: there is no such file.")
+    if Path(path).is_dir():
+        raise ArtifactError(f"{path}: it is a folder, where a file is needed.")
+
+
+def _what_it_is(path: str | Path) -> str:
+    """What a file that is not safetensors seems to be, and what to do: only one of ours can be made again."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(100_000)
+    except OSError:
+        return "Give this user the right to read it."
+    if f'"{_HEADER}"'.encode() in start:
+        return "It is truncated or damaged; delete it to have it made again."
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return (
+            "It looks like a file of torch.save, which could hold any code. Write a function that builds your model "
+            "and loads it, and name that: path/to/file.py:function."
+        )
+    return "It is none of this project's files; a model of your own is named by path/to/file.py:function."
 
 
 def check_tensors(

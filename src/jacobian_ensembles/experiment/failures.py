@@ -1,0 +1,38 @@
+"""Failures of users' code, said in one line with the place where they broke."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_OURS = Path(__file__).parents[1].resolve()
+_NOT_THEIRS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def where_it_broke(error: BaseException) -> str | None:
+    """The last line of a user's own file that was running, as ``file:line``; None where none was.
+
+    Args:
+        error: What was raised, with its traceback.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if frame.filename.startswith("<") or _OURS in path.resolve().parents or ".snakemake" in path.parts:
+            continue
+        if not any(folder in path.resolve().parents for folder in _NOT_THEIRS):
+            return f"{frame.filename}:{frame.lineno}"
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """What was raised, in one line: its type, its first line, and where the user's code broke.
+
+    Args:
+        error: What was raised, with its traceback.
+    """
+    lines = str(error).strip().splitlines()
+    where = where_it_broke(error)
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ") + (f" ({where})" if where else "")
