@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "jacobian_ensembles"
 #: Each room, and the rooms it may import beside itself. A module directly in the package is a room of its own.
 MAY_IMPORT = {
     "seeding": "",
-    "settings": "",
+    "values": "",
+    "settings": "values",
     "progress": "",
     "data": "seeding",
     "models": "data",
@@ -21,12 +22,12 @@ MAY_IMPORT = {
     "paper": "data ensembles evaluation",
     "storage": "evaluation",
     # what a run is: composed of the settings that the science defines, by the names of its registries; see LIGHT
-    "experiment": "settings data models ensembles training attacks",
+    "experiment": "values settings data models ensembles training attacks",
     "report": "data paper evaluation",
     "stages": "attacks training ensembles models data evaluation paper report storage experiment seeding",
     "api": "training ensembles models data experiment",
     "shipping": "stages paper ensembles data evaluation storage experiment",
-    "cli": "stages shipping evaluation storage experiment progress",
+    "cli": "values stages shipping evaluation storage experiment progress",
 }
 #: All that a run's configuration may import of the science: settings and names, none of which needs torch.
 LIGHT = {

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from jacobian_ensembles.cli import merge, read_config
 from jacobian_ensembles.experiment.config import ConfigError, load_config
+from jacobian_ensembles.experiment.config_files import merge, read_config
 from jacobian_ensembles.experiment.layout import number_token
 from jacobian_ensembles.experiment.overlays import load_overlays
 from jacobian_ensembles.experiment.yaml_files import load_yaml, read_yaml
