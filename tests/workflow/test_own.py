@@ -1,5 +1,6 @@
 """A user's own dataset, architecture, ensemble method and attack in the real workflow: one file and one line each."""
 
+import os
 import shutil
 import textwrap
 
@@ -99,6 +100,31 @@ def test_the_users_own_reaches_tables_and_figures(own):
 )  # fmt: skip
 def test_an_edit_of_the_users_file_reruns_what_depends_on_it(own, file, old, new, jobs):
     assert replan(own, file, old, new) == jobs
+
+
+EVERYTHING = {"import_dataset": 1} | TRAIN | ATTACK | GATHER | MEASURE
+
+
+def test_another_folder_is_imported_anew_and_the_same_images_are_not(own):
+    assert own.planned("--configfile", "own.yaml") == {}
+    shutil.copytree(own.path / "images", own.path / "others")
+    assert own.planned("--configfile", "own.yaml", "--config", "data={local_dir: others}") == EVERYTHING
+
+
+def test_an_edited_image_is_imported_anew(own):
+    path = own.path / "images/train/red/0.png"
+    kept = path.stat()
+    path.touch()
+    assert own.planned("--configfile", "own.yaml") == EVERYTHING
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert own.planned("--configfile", "own.yaml") == {}
+
+
+def test_a_run_of_another_name_has_a_dataset_of_its_own(own):
+    assert (own.path / "results/own/data/shapes.safetensors").is_file()
+    assert not (own.path / "results/data/shapes.safetensors").exists()
+    other = own.planned("--configfile", "own.yaml", "--config", "run={name: other}", "data={local_dir: others}")
+    assert other["import_dataset"] == 1
 
 
 def test_a_reference_that_leads_nowhere_is_refused_before_any_job(own):

@@ -10,7 +10,8 @@ from torch import nn
 
 import jacobian_ensembles as je
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.experiment.config import Attack, Training
+from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 
@@ -147,10 +148,10 @@ def builder(how=lambda x: x, width=None, dtype=None):
 def test_training_a_model_that_writes_to_its_input_changes_no_image(lambda_jr):
     x, y = separable()
     kept = x.clone()
-    settings = Training(epochs=8, batch_size=10, learning_rate=0.05)
+    recipe = Recipe(epochs=8, batch_size=10, learning_rate=0.05)
     how = WRITERS["normalises"]
     a, b = (
-        je.train_ensemble(x, y, members=2, lambda_jr=lambda_jr, settings=settings, architecture=builder(h))
+        je.train_ensemble(x, y, members=2, lambda_jr=lambda_jr, recipe=recipe, architecture=builder(h))
         for h in (how, lambda x: how(x.clone()))
     )
     assert torch.equal(x, kept)
