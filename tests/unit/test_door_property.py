@@ -71,6 +71,7 @@ FORMS = [
     lambda z: z.double(), lambda z: (z, z), lambda z: {"out": z}, lambda z: z[:, 0], lambda z: z[..., None],
     lambda z: None,
     lambda z: z.argmax(1), lambda z: z * float("nan"), lambda z: z.detach(), lambda z: z.round(), lambda z: z[:0], lambda z: z[:, :0],
+   
     lambda z: [z],
     lambda z: z.to(torch.int32), lambda z: z.T, lambda z: z.tolist(), lambda z: 3,
 ]  # fmt: skip
