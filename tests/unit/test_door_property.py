@@ -70,9 +70,8 @@ FORMS = [
     *[lambda z: z] * 12, lambda z: z.log_softmax(1), lambda z: z.softmax(1), lambda z: z.half(),
     lambda z: z.double(), lambda z: (z, z), lambda z: {"out": z}, lambda z: z[:, 0], lambda z: z[..., None],
     lambda z: None,
-    lambda z: z.argmax(1), lambda z: z * float("nan"), lambda z: z.detach(), lambda z: z.round(), lambda z: z[:0], lambda z: z[:, :0],
-   
-    lambda z: [z],
+    lambda z: z.argmax(1), lambda z: z * float("nan"), lambda z: z.detach(), lambda z: z.round(), lambda z: z[:0],
+    lambda z: z[:, :0], lambda z: [z],
     lambda z: z.to(torch.int32), lambda z: z.T, lambda z: z.tolist(), lambda z: 3,
 ]  # fmt: skip
 
