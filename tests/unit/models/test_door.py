@@ -11,9 +11,9 @@ from torch import nn
 import jacobian_ensembles as je
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.experiment.config import Attack
-from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.training.recipe import Recipe
 
 torch.manual_seed(0)
 X, Y = torch.rand(60, 1, 4, 4), torch.arange(60) % 3
