@@ -96,6 +96,10 @@ def test_an_import_against_the_direction_would_be_noticed(tmp_path, module, line
     assert len(list(against(tmp_path))) == 1
 
 
+#: numba keeps compiled code until the one file of its entry point changes: what is compiled together stays together.
+LONG = {"models/kernels.py"}
+
+
 def test_no_file_is_longer_than_a_reader_can_take_in():
-    lengths = {p.relative_to(PACKAGE): len(p.read_text().splitlines()) for p in PACKAGE.rglob("*.py")}
-    assert not {name: n for name, n in lengths.items() if n > 350}
+    lengths = {p.relative_to(PACKAGE).as_posix(): len(p.read_text().splitlines()) for p in PACKAGE.rglob("*.py")}
+    assert {name for name, n in lengths.items() if n > 350} == LONG

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.ensembles.methods import Method
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import LeNet
 
 
 class Ensemble(nn.Module):
@@ -50,8 +49,3 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify: (B, ...) -> log-probabilities (B, C)."""
         return self.combine(self.member_logits(x))
-
-    @property
-    def has_explicit_gradient(self) -> bool:
-        """Whether every member is a LeNet, whose input gradient needs no automatic differentiation."""
-        return all(isinstance(member, LeNet) for member in self.members)

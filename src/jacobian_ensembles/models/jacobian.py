@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models.lenet import LeNet, compiled
 
 #: What is wrong with a model whose outputs autograd cannot follow.
 DETACHED = (
@@ -61,7 +61,7 @@ def exact_jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def logit_jacobian(model: nn.Module, x: Tensor) -> Tensor:
-    """The Jacobian of a classifier's logits, by a LeNet's explicit products or, for any other, :func:`exact_jacobian`.
+    """The Jacobian of a classifier's logits, by a LeNet's compiled products or, for any other, :func:`exact_jacobian`.
 
     Args:
         model: Maps (B, ...) to logits (B, C), each sample on its own.
@@ -70,7 +70,7 @@ def logit_jacobian(model: nn.Module, x: Tensor) -> Tensor:
     Returns:
         (B, C, D).
     """
-    if not isinstance(model, LeNet):
+    if not (isinstance(model, LeNet) and compiled(model, x)):
         return exact_jacobian(model, x)
     at = model.linearize(x)
     unit = torch.eye(at.logits.shape[1], device=x.device)

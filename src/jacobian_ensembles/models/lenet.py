@@ -1,39 +1,56 @@
-"""The LeNet of the paper's experiments, with explicit derivatives with respect to its input.
+"""The LeNet of the paper's experiments: the textbook module, and compiled derivatives for CPUs.
 
-A LeNet spends most of an attack's or a regulariser's time in pooling and in the gradient with respect to the
-*input*, where general automatic differentiation is slow on a CPU. :meth:`LeNet.linearize` therefore keeps
-what a forward pass knows (which pixel won each pooling window, each activation's slope) and offers both
-products with the Jacobian: v^T J by an explicit backward pass, J u by a forward pass.
+General automatic differentiation of a network this small leaves most of a CPU idle. In float32 on a CPU
+:meth:`LeNet.linearize` therefore runs the network in the loops of :mod:`jacobian_ensembles.models.kernels`, keeps what
+a forward pass knows, and offers the products with the Jacobian and the parameters' gradients. Everywhere else,
+automatic differentiation of :meth:`LeNet.forward` gives the same.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.data.cards import CLASSES
-from jacobian_ensembles.models.convolutions import (
-    MaxPool,
-    as_windows,
-    input_gradient,
-    input_gradient_by_blocks,
-    kernel_gradient,
-    phase_kernel,
-    phase_kernel_adjoint,
-    winner_indices,
-)
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    """The compiled loops, imported when a network first needs them; None without numba."""
+    try:
+        from jacobian_ensembles.models.kernels import __name__ as name  # the form of import that code digests follow
+    except ImportError as error:
+        log.warning("LeNets run through torch's layers, several times slower than compiled: %s", error)
+        return None
+    return sys.modules[name]
+
+
+def compiled(net: nn.Module, x: Tensor) -> bool:
+    """Whether a network's products with its Jacobian at ``x`` are compiled: a LeNet's, in float32 on a CPU."""
+    return (
+        isinstance(net, LeNet)
+        and (x.device.type, x.dtype, net.fc3.weight.dtype) == ("cpu", torch.float32, torch.float32)
+        and _kernels() is not None
+    )
 
 
 class LeNet(nn.Module):
     """The LeNet of Hoffman et al. (2019): 61,706 parameters for ten classes.
 
     conv 6@5x5 (padding 2), activation, 2x2 max-pool, conv 16@5x5, activation, 2x2 max-pool, 400-120-84-C,
-    Xavier-uniform weights and zero biases. Pooling precedes the activation here: both activations are
-    monotone, so the two commute, and a quarter of the activations is saved.
+    Xavier-uniform weights and zero biases.
 
     Dropout acts only when a generator is passed, so the module has no training mode to forget.
 
@@ -80,87 +97,76 @@ class LeNet(nn.Module):
         """The five layers with parameters, input to output."""
         return [self.conv1, self.conv2, self.fc1, self.fc2, self.fc3]
 
-    def _act(self, z: Tensor) -> Tensor:
-        if self.activation == "relu":
-            return torch.relu(z)
-        return 2 * torch.sigmoid(2 * z) - 1  # tanh, four times as fast on a CPU, equal to rounding
-
-    def _slope(self, a: Tensor) -> Tensor:
-        """The activation's derivative, from its output."""
-        return 1 - a * a if self.activation == "tanh" else (a > 0).to(a.dtype)
-
-    def _normalize(self, x: Tensor) -> Tensor:
-        return x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
-
-    def _first_bias(self) -> Tensor:
-        assert self.conv1.bias is not None
-        return self.conv1.bias[:, None, None]
-
-    def _phases(self, x: Tensor) -> Tensor:
-        """The normalised input, split into the four pixels of each pooling window: (B, 4, 14, 14)."""
-        return F.pixel_unshuffle(self._normalize(x), 2)
-
-    def _first_windows(self, phases: Tensor, kernel: Tensor) -> Tensor:
-        """The first convolution with the pixels of each pooling window side by side: (B, 4, 6, 14, 14).
-
-        The bias, one for all pixels of a window, is left for after the pooling: a quarter of the additions.
-        """
-        windows: Tensor = F.conv2d(phases, kernel, padding=1).unflatten(1, (4, -1))
-        return windows
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify without dropout.
+    def forward(self, x: Tensor, dropout: torch.Generator | None = None) -> Tensor:
+        """Classify.
 
         Args:
             x: (B, 1, 28, 28), in [0, 1].
+            dropout: CPU generator of the dropout masks; None for no dropout.
 
         Returns:
             Logits (B, C).
         """
-        if torch.is_grad_enabled():
-            return self.linearize(x).logits
-        z = self._first_windows(self._phases(x), phase_kernel(self.conv1.weight)).amax(1)
-        a = self._act(z + self._first_bias())
-        a = self._act(as_windows(self.conv2(a)).amax(1))
-        logits: Tensor = self.fc3(self._act(self.fc2(self._act(self.fc1(a.flatten(1))))))
+        differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
+        if not differentiable and compiled(self, x):
+            return self.linearize(x, dropout, keep=False).logits
+        act = torch.tanh if self.activation == "tanh" else torch.relu
+        z = x if (self.mean, self.std) == (0.0, 1.0) else (x - self.mean) / self.std
+        a = F.max_pool2d(act(self.conv1(z)), 2)
+        a = F.max_pool2d(act(self.conv2(a)), 2).flatten(1)
+        for layer in (self.fc1, self.fc2):
+            a = act(layer(a))
+            if dropout is not None and self.dropout:
+                a = a * self._mask(a, dropout)
+        logits: Tensor = self.fc3(a)
         return logits
 
-    def linearize(self, x: Tensor, generator: torch.Generator | None = None) -> Linearization:
+    def _mask(self, a: Tensor, generator: torch.Generator) -> Tensor:
+        """What a layer's dropout multiplies hidden units (B, units) by."""
+        return (torch.rand(a.shape, generator=generator) >= self.dropout).to(a) / (1 - self.dropout)
+
+    @torch.no_grad()
+    def linearize(self, x: Tensor, dropout: torch.Generator | None = None, keep: bool = True) -> Linearization:
         """Classify, and keep what products with the Jacobian at ``x`` need.
 
         Args:
-            x: (B, 1, 28, 28), in [0, 1].
-            generator: CPU generator of the dropout masks; None for no dropout.
+            x: (B, 1, 28, 28), in [0, 1]; :func:`compiled` says whether this can be done.
+            dropout: CPU generator of the dropout masks; None for no dropout.
+            keep: False to use nothing but the logits.
 
         Returns:
             The linearisation, with the logits.
+
+        Raises:
+            ValueError: If it cannot be done.
         """
-        kernel1, phases = phase_kernel(self.conv1.weight), self._phases(x)
-        z1, won1 = MaxPool.apply(self._first_windows(phases, kernel1))
-        a1 = self._act(z1 + self._first_bias())
-        z2, won2 = MaxPool.apply(as_windows(self.conv2(a1)))
-        a2 = self._act(z2)
-        inputs, activations, slopes = [phases, a1, a2.flatten(1)], [a1, a2], [self._slope(a1), self._slope(a2)]
-        for layer in (self.fc1, self.fc2):
-            a = self._act(layer(inputs[-1]))
-            slope, hidden = self._slope(a), a
-            if generator is not None and self.dropout:
-                keep = torch.rand(a.shape, generator=generator) >= self.dropout
-                keep = keep.to(a, non_blocking=True) / (1 - self.dropout)
-                hidden, slope = a * keep, slope * keep
-            inputs.append(hidden)
-            activations.append(a)
-            slopes.append(slope)
-        return Linearization(
-            net=self,
-            kernel1=kernel1,
-            logits=self.fc3(hidden),
-            inputs=tuple(inputs),
-            activations=tuple(activations),
-            slopes=tuple(slopes),
-            won1=won1,
-            won2=winner_indices(won2),
-        )
+        kernels = _kernels()
+        if kernels is None or not compiled(self, x):
+            raise ValueError(f"Only float32 on a CPU, with numba, is compiled. Got {x.dtype} on {x.device}.")
+        weights = [p.detach() for p in self.parameters()]
+        missing = -len(weights[-1]) % 4  # the kernels compute four logits at a time
+        weights[8], weights[9] = F.pad(weights[8], (0, 0, 0, missing)), F.pad(weights[9], (0, missing))
+        vector = torch.cat([p.flatten() for p in weights]).numpy()
+        masks = np.empty((0, 0), np.float32)
+        if dropout is not None and self.dropout:
+            dropped = [self._mask(x.new_empty(len(x), units), dropout) for units in (120, 84)]
+            masks = _to_blocks(torch.cat([torch.ones(len(x), 400), *dropped], 1), kernels.LANES)
+        images = x.detach().reshape(len(x), 784).contiguous().numpy(), np.float32(self.mean), np.float32(1 / self.std)
+        relu = self.activation == "relu"
+        logits, *kept = kernels.forward(*images, vector, relu, masks, keep)
+        logits = _columns(logits, kernels.LANES)[: self.fc3.out_features, : len(x)].T
+        return Linearization(self, kernels, logits, images, (*kept, vector, relu, masks))
+
+
+def _to_blocks(rows: Tensor, lanes: int) -> Any:
+    """Rows (B, features) to the kernels' blocks (blocks, features * lanes), the last one filled up with zeros."""
+    padded = F.pad(rows, (0, 0, 0, -len(rows) % lanes))
+    return padded.view(-1, lanes, rows.shape[1]).transpose(1, 2).flatten(1).contiguous().numpy()
+
+
+def _columns(blocks: Any, lanes: int) -> Tensor:
+    """And back, with images as columns: (features, B), those that fill the last block included."""
+    return torch.from_numpy(blocks).view(len(blocks), -1, lanes).transpose(0, 1).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -169,58 +175,22 @@ class Linearization:
 
     Attributes:
         net: The network.
-        kernel1: The first convolution's kernel, with pooling windows folded in.
+        kernels: The module of the compiled loops.
         logits: (B, C).
-        inputs: What each of the five layers was given; the first, the image's four phases.
-        activations: The outputs of the four hidden layers' activations, before dropout.
-        slopes: The slopes of the four activations, times their dropout masks.
-        won1: The mask (B, 4, 6, 14, 14) of the pixels that the first pooling passed on.
-        won2: The indices (B, 16, 25) of those that the second one passed on.
+        images: (B, 784), what is subtracted from them and what multiplies them.
+        state: What the kernels need besides.
     """
 
     net: LeNet
-    kernel1: Tensor
+    kernels: ModuleType
     logits: Tensor
-    inputs: tuple[Tensor, ...]
-    activations: tuple[Tensor, ...]
-    slopes: tuple[Tensor, ...]
-    won1: Tensor
-    won2: Tensor
+    images: tuple[Any, ...]
+    state: tuple[Any, ...]
 
-    def _pull(self, v: Tensor, bends: Sequence[Tensor] | None = None) -> tuple[tuple[Tensor, ...], ...]:
-        """v^T J, layer by layer, down to the first convolution's output.
+    def _blocks(self, v: Tensor) -> Any:
+        """V (B, C) as the kernels want it."""
+        return _to_blocks(F.pad(v, (0, -v.shape[1] % 4)), self.kernels.LANES)
 
-        Args:
-            v: (B, C).
-            bends: What joins on the way, at the input of each of the four activations.
-
-        Returns:
-            What arrives at the five layers' outputs, and at the four activations' outputs and inputs.
-        """
-        net = self.net
-
-        def through(i: int, q: Tensor) -> Tensor:
-            p = q * self.slopes[i]
-            return p if bends is None else p.add_(bends[i])
-
-        q4 = v @ net.fc3.weight
-        p4 = through(3, q4)
-        q3 = p4 @ net.fc2.weight
-        p3 = through(2, q3)
-        q2 = (p3 @ net.fc1.weight).view_as(self.slopes[1])
-        p2 = through(1, q2)
-        g2 = p2.new_zeros(len(p2), 16, 100).scatter_(2, self.won2, p2.flatten(2)).unflatten(2, (10, 10))
-        q1 = input_gradient(g2, net.conv2.weight, padding=0)
-        p1 = through(0, q1)
-        g1 = (p1.unsqueeze(1) * self.won1).flatten(1, 2)
-        return (g1, g2, p3, p4, v), (q1, q2, q3, q4), (p1, p2, p3, p4)
-
-    def _back_to_phases(self, g1: Tensor) -> Tensor:
-        """From the first convolution's output to the input, split into its four phases: (B, 4, 14, 14)."""
-        g = input_gradient_by_blocks(g1, self.kernel1)
-        return g if self.net.std == 1 else g / self.net.std
-
-    @torch.no_grad()
     def vjp(self, v: Tensor) -> Tensor:
         """v^T J for every sample, outside any graph.
 
@@ -230,55 +200,21 @@ class Linearization:
         Returns:
             (B, 1, 28, 28).
         """
-        return F.pixel_shuffle(self._back_to_phases(self._pull(v)[0][0]), 2)
+        gradient = self.kernels.input_gradient(self._blocks(v), *self.state)
+        return torch.from_numpy(gradient)[: len(v)].view(-1, 1, 28, 28) / self.net.std
 
-    @torch.no_grad()
-    def vjp_sum(self, v: Tensor, groups: int = 1) -> Tensor:
-        """The sum of v^T J over each group of samples, outside any graph.
-
-        The first layer is linear, so its batch is summed before it instead of after: its cost, the largest
-        of all layers' input gradients, vanishes.
+    def vjp_sum(self, v: Tensor) -> Tensor:
+        """The sum of v^T J over the samples, outside any graph.
 
         Args:
-            v: (G*B, C), the G groups one after another.
-            groups: G.
+            v: (B, C).
 
         Returns:
-            (G, 1, 28, 28).
+            (1, 28, 28).
         """
-        total = self._pull(v)[0][0].unflatten(0, (groups, -1)).sum(1)
-        return F.pixel_shuffle(self._back_to_phases(total), 2)
+        return torch.from_numpy(self.kernels.input_gradient_sum(self._blocks(v), *self.state))[None] / self.net.std
 
-    def _push(self, phases: Tensor) -> tuple[Tensor, ...]:
-        """J u, layer by layer: what arrives at the five layers' inputs."""
-        net, (s1, s2, s3, s4) = self.net, self.slopes
-        t0 = phases if net.std == 1 else phases / net.std
-        t1 = F.conv2d(t0, self.kernel1, padding=1).unflatten(1, (4, -1))
-        t1 = t1.mul_(self.won1).sum(1) * s1
-        t2 = F.conv2d(t1, net.conv2.weight).flatten(2).gather(2, self.won2).flatten(1) * s2.flatten(1)
-        t3 = F.linear(t2, net.fc1.weight) * s3
-        return t0, t1, t2, t3, F.linear(t3, net.fc2.weight) * s4
-
-    def jvp(self, u: Tensor) -> Tensor:
-        """J u for every sample.
-
-        Args:
-            u: (B, 1, 28, 28).
-
-        Returns:
-            (B, C).
-        """
-        return F.linear(self._push(F.pixel_unshuffle(u, 2))[-1], self.net.fc3.weight)
-
-    def _weight_gradients(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Each layer's weight gradient, from what arrives at its output and what it was given."""
-        kernel1 = kernel_gradient(outputs[0], inputs[0], self.kernel1.shape, padding=1)
-        kernel2 = kernel_gradient(outputs[1], inputs[1], self.net.conv2.weight.shape, padding=0)
-        rest = (g.T @ h for g, h in zip(outputs[2:], inputs[2:], strict=True))
-        return [phase_kernel_adjoint(kernel1), kernel2, *rest]
-
-    @torch.no_grad()
-    def gradients(self, r: Tensor, directions: Sequence[Tensor] = ()) -> tuple[list[Tensor], Tensor]:
+    def gradients(self, r: Tensor, directions: Sequence[Tensor] = ()) -> tuple[list[Tensor], float]:
         """The gradient of a loss plus 1/2 sum ||v^T J||^2 with respect to every parameter.
 
         With u = J^T v held constant, the gradient of 1/2 ||J^T v||^2 equals that of v^T J u, a product of weights
@@ -292,22 +228,24 @@ class Linearization:
         Returns:
             The gradients in the order of ``net.parameters()``, and the sum of ||v^T J||^2 over samples and v.
         """
-        weights, bends, square = [], None, r.new_zeros(())
-        for v in directions:
-            (g1, *below), arrived, _ = self._pull(v)
-            g1 = g1.contiguous(memory_format=torch.channels_last)  # dearer than what follows without it
-            u = self._back_to_phases(g1).contiguous()
-            square += u.flatten().dot(u.flatten())
-            inputs = self._push(u)
-            weights.append(self._weight_gradients((g1, *below), inputs))
-            if self.net.activation == "tanh":  # its slope 1 - a^2 changes by -2a; that of a ReLU does not change
-                new = [
-                    (q * t.view_as(q)).mul_(a).mul_(-2)
-                    for q, t, a in zip(arrived, inputs[1:], self.activations, strict=True)
-                ]
-                bends = new if bends is None else [b + n for b, n in zip(bends, new, strict=True)]
-        outputs, _, pooled = self._pull(r, bends)
-        weights.append(self._weight_gradients(outputs, self.inputs))
-        biases = [p.sum((0, 2, 3)) for p in pooled[:2]] + [p.sum(0) for p in (*pooled[2:], r)]
-        summed = (sum(terms) for terms in zip(*weights, strict=True))
-        return [g for pair in zip(summed, biases, strict=True) for g in pair], square
+        kernels, (a1, _, _, hidden, _, _, masks) = self.kernels, self.state
+        bends1, bends = (np.zeros_like(a) if len(directions) else a[:0] for a in (a1, hidden))
+        convolutions = [torch.zeros_like(p) for p in list(self.net.parameters())[:3]]
+        into = [g.view(-1).numpy() for g in convolutions]  # the kernels add to them
+        arrived, given, square = [], [], 0.0
+        vectors = [self._blocks(v) for v in (*directions, r)]
+        for v in vectors[:-1]:
+            down, up, norms = kernels.tangent(v, *self.state, self.images[2], bends1, bends, into[0], into[2])
+            arrived.append(down)
+            given.append(up)
+            square += norms
+        arrived.append(kernels.parameter_gradients(vectors[-1], *self.state, *self.images, bends1, bends, *into))
+        given.append(hidden * masks if len(masks) else hidden)
+        # every linear layer's outer products, of the loss and all directions, are one matrix product
+        v, down, up = (_columns(np.concatenate(z), kernels.LANES) for z in (vectors, arrived, given))
+        outputs = [*down.split((400, 120, 84)), v[: r.shape[1]]]
+        weights = [p @ h.T for p, h in zip(outputs[1:], up.split((400, 120, 84)), strict=True)]
+        of_loss = [p[:, -len(hidden) * kernels.LANES :] for p in outputs]
+        biases = [of_loss[0].reshape(16, -1).sum(1), *(p.sum(1) for p in of_loss[1:])]
+        linear = [g for pair in zip(weights, biases[1:], strict=True) for g in pair]
+        return [*convolutions, biases[0], *linear], square

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models.lenet import LeNet, compiled
 
 
 def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def loss_and_gradients(
 ) -> tuple[Tensor, list[Tensor]]:
     """The training loss of one learner, cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1), and its gradient.
 
-    A :class:`LeNet` needs no automatic differentiation (see
+    A :class:`LeNet` on a CPU needs no automatic differentiation (see
     :meth:`~jacobian_ensembles.models.lenet.Linearization.gradients`); any other module is differentiated twice.
 
     Args:
@@ -65,10 +65,10 @@ def loss_and_gradients(
         if lambda_jr:
             raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
         directions = x.new_zeros(0)
-    if not isinstance(model, LeNet):
+    if not (isinstance(model, LeNet) and compiled(model, x)):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr))
-            logits = scores(model, x)
+            logits = scores(model, x) if dropout is None else model(x, dropout)
             loss = F.cross_entropy(logits, labels)
             if lambda_jr:
                 loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)

@@ -118,12 +118,6 @@ def test_an_unknown_average_is_refused():
         Ensemble([nn.Identity()], "votes")
 
 
-def test_only_lenets_throughout_have_an_explicit_gradient():
-    nets = lenets(2)
-    assert Ensemble(nets).has_explicit_gradient
-    assert not Ensemble([nets[0], nn.Sequential(nn.Flatten(), nn.Linear(784, 10))]).has_explicit_gradient
-
-
 def stored(path, ensemble, nets, **architecture):
     spec = {
         "dataset": "mnist",
