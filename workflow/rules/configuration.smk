@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+HERE = Path(workflow.current_basedir)
 REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
@@ -20,7 +20,7 @@ def files_below():
     """The configuration files of this run: this repository's, that of the folder where Snakemake runs, overlays."""
     files = [REPOSITORY / "config.yaml"]
     # a workflow that imports this one reads its own config.yaml, and hands over what it wants
-    if __name__:
+    if imported_as:
         return files
     local = Path("config.yaml")
     if local.is_file() and not local.samefile(files[0]):

@@ -7,8 +7,9 @@ import zlib
 
 from snakemake.exceptions import WorkflowError
 
-# one variable for the workflow itself, and one for each module that imports it: that has a name
-HANDOVER = "_".join(filter(None, ["JACOBIAN_ENSEMBLES_RUN", __name__]))
+# the name under which another workflow imports this one; None for the workflow itself
+imported_as = workflow.modifier.namespace
+HANDOVER = "_".join(filter(None, ["JACOBIAN_ENSEMBLES_RUN", imported_as]))
 
 
 def hand_over(config, digests):
