@@ -1,4 +1,4 @@
-# Jacobian Ensembles: from the data sets to the paper's figures and table.
+# Jacobian Ensembles: from the datasets to the paper's figures and table.
 #
 #   snakemake --cores all                                                the paper's grid
 #   snakemake --cores all --configfile workflow/presets/quick.yaml       minutes, small grid

@@ -229,6 +229,40 @@ def _joined_table(paths: Sequence[Path]) -> str:
     return table.to_csv(index=False)
 
 
+def _joined_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What made all parts of a run: jobs and hours added up, and every commit, device and version that took part."""
+    joined: dict[str, Any] = {}
+    for key in ("jobs", "hours"):
+        total: dict[str, float] = defaultdict(int)
+        for rule, value in (item for record in records for item in record[key].items()):
+            total[rule] = round(total[rule] + value, 3)
+        joined[key] = dict(total)
+    joined["first_finished"] = min(record["first_finished"] for record in records)
+    joined["last_finished"] = max(record["last_finished"] for record in records)
+    sets = dict.fromkeys(key for record in records for key in record if key not in joined)
+    joined |= {key: sorted({value for record in records for value in record.get(key, [])}) for key in sets}
+    drawn_by = commit()
+    joined["commit"] = sorted({*joined["commit"], *([drawn_by] if drawn_by else [])})
+    return joined
+
+
+def _join_tables(parts: Iterable[Path], folder: Path) -> None:
+    """Write the metrics of all parts, and their attack seeds, as one run's.
+
+    Raises:
+        ArtifactError: If a part lacks a table that others have, or one is damaged.
+    """
+    for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")}):
+        paths = [part / "metrics" / name for part in parts]
+        for path in paths:
+            if not path.is_file():
+                raise ArtifactError(f"{path}: missing, while other parts have it. Was it shipped completely?")
+            verify_checksum(path)
+        write_text(folder / "metrics" / name, _joined_table(paths))
+    write_checksums(sorted((folder / "metrics").glob("*.csv")))
+    write_text(folder / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in parts]))
+
+
 def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     """Put shipped runs together that each computed some of the models of one grid, on several machines or days.
 
@@ -253,34 +287,15 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     if not configs:
         raise ArtifactError("Shipped runs are needed to join. Got none.")
     config = _joined_config(configs, target.name)
-    records = [read_json(part / "provenance.json") for part in configs]
-    record: dict[str, Any] = {}
-    for key in ("jobs", "hours"):
-        total: dict[str, float] = defaultdict(int)
-        for rule, value in (item for r in records for item in r[key].items()):
-            total[rule] = round(total[rule] + value, 3)
-        record[key] = dict(total)
-    record |= {"first_finished": min(r["first_finished"] for r in records)}
-    record |= {"last_finished": max(r["last_finished"] for r in records)}
-    sets = dict.fromkeys(key for r in records for key in r if key not in record)
-    record |= {key: sorted({value for r in records for value in r.get(key, [])}) for key in sets}
-    drawn_by = commit()
-    record["commit"] = sorted({*record["commit"], *([drawn_by] if drawn_by else [])})
+    record = _joined_provenance([read_json(part / "provenance.json") for part in configs])
     settings, origin = _origin(config, record["commit"])
 
+    # the target is replaced only by a whole run
     with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
         joined, drawn = Path(folder) / target.name, Path(folder) / "drawn"
-        (joined / "metrics").mkdir(parents=True)
-        (joined / "tables").mkdir()
-        for name in sorted({path.name for part in configs for path in (part / "metrics").glob("*.csv")}):
-            paths = [part / "metrics" / name for part in configs]
-            for path in paths:
-                if not path.is_file():
-                    raise ArtifactError(f"{path}: missing, while other parts have it. Was it shipped completely?")
-                verify_checksum(path)
-            write_text(joined / "metrics" / name, _joined_table(paths))
-        write_checksums(sorted((joined / "metrics").glob("*.csv")))
-        write_text(joined / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in configs]))
+        for name in ("metrics", "tables"):
+            (joined / name).mkdir(parents=True)
+        _join_tables(configs, joined)
         write_json(joined / "provenance.json", record)
         write_text(joined / "config.yaml", settings)
         rebuild_run(joined, drawn)

@@ -62,6 +62,13 @@ def test_columns_are_chosen_and_what_was_there_is_replaced(tmp_path, monkeypatch
     assert fill.filled(fill.filled(page)) == fill.filled(page)
 
 
+def test_rows_are_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "ROOT", tmp_path)
+    (tmp_path / "t.md").write_text("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n| 5 | 6 |\n")
+    page = "<!-- table t.md columns 1 rows 0 2 -->\n<!-- end -->\n"
+    assert fill.filled(page).splitlines()[2:6] == ["| b |", "| --- |", "| 2 |", "| 6 |"]
+
+
 def test_runs_stand_side_by_side_and_a_model_that_one_lacks_is_a_dash(tmp_path, monkeypatch):
     monkeypatch.setattr(fill, "ROOT", tmp_path)
     header = "dataset,ensemble,members,lambda,clean_accuracy,mean_uap_accuracy\n"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from setuptools import find_packages
 
 import jacobian_ensembles
 
@@ -45,6 +46,26 @@ def test_what_is_installed_here_satisfies_environment_yml():
         name, pin = re.fullmatch(r"([a-z0-9-]+)(.*)", dependency).groups()
         found = platform.python_version() if name == "python" else version(pypi_names.get(name, name))
         assert Version(found.partition("+")[0]) in SpecifierSet(pin), dependency
+
+
+def left_out(folder, declared):
+    """The files below a package's folder that a wheel would not hold."""
+    found = {folder / name.replace(".", "/") for name in find_packages(str(folder))}
+    files = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts and ".egg-info" not in str(p)]
+    data = {folder / name / pattern for name, patterns in declared.items() for pattern in patterns}
+    return sorted(
+        str(p.relative_to(folder)) for p in files if p not in data and (p.suffix != ".py" or p.parent not in found)
+    )
+
+
+def test_the_wheel_holds_every_module_and_data_file(tmp_path):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert left_out(ROOT / "src", declared) == []
+    # a room without its __init__.py, or a file that nobody declared, would be noticed
+    (tmp_path / "jacobian_ensembles" / "room").mkdir(parents=True)
+    for name in ("__init__.py", "room/module.py", "table.csv"):
+        (tmp_path / "jacobian_ensembles" / name).touch()
+    assert left_out(tmp_path, declared) == ["jacobian_ensembles/room/module.py", "jacobian_ensembles/table.csv"]
 
 
 def test_the_version_is_the_same_everywhere(project):
@@ -90,6 +111,7 @@ def test_the_science_never_touches_snakemake():
             "storage.learners storage.predictions experiment.provenance data.splits evaluation.theorem",
             ("torch", "pandas", "matplotlib", "pydantic"),
         ),
+        ("stages.select_worst_uap stages.assemble_ensemble", ("torch", "pandas", "scipy", "pydantic")),
         ("evaluation.summary storage.tables paper.table1 paper.claims", ("torch", "matplotlib", "pydantic")),
         ("paper.figures", ("torch", "pydantic")),
         ("training.learner attacks.sgd_uap", ("pandas", "matplotlib", "torchvision")),

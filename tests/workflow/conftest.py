@@ -1,4 +1,4 @@
-"""The real workflow, run in a copy of the repository on the real data sets."""
+"""The real workflow, run in a copy of the repository on the real datasets."""
 
 import hashlib
 import json
@@ -96,7 +96,7 @@ class Repository:
         return found
 
     def copy(self, path: Path) -> "Repository":
-        """Another repository with the same results and the same memory of them; the data sets are hard links."""
+        """Another repository with the same results and the same memory of them; the datasets are hard links."""
         other = Repository(path, self.configfile)
         for part in ("results", ".snakemake"):
             shutil.copytree(self.path / part, path / part, ignore=_linked_or_stale, dirs_exist_ok=True)
@@ -104,14 +104,14 @@ class Repository:
         return other
 
     def share_data(self, other: "Repository") -> None:
-        """Take over another repository's data sets, as hard links."""
+        """Take over another repository's datasets, as hard links."""
         (self.path / "results/data").mkdir(parents=True, exist_ok=True)
         for source in (other.path / "results/data").iterdir():
             os.link(source, self.path / "results/data" / source.name)
 
 
 def _linked_or_stale(folder, names):
-    """What :meth:`Repository.copy` leaves out: the data sets, which it links, and locks."""
+    """What :meth:`Repository.copy` leaves out: the datasets, which it links, and locks."""
     return ["data"] if Path(folder).name == "results" else ["locks"]
 
 

@@ -45,7 +45,7 @@ def edit_config(repository, section, **settings):
 
 
 def link_data(repository, results):
-    """Put a repository's data sets into another results folder, as hard links."""
+    """Put a repository's datasets into another results folder, as hard links."""
     (results / "data").mkdir(parents=True)
     for source in (repository.path / "results/data").iterdir():
         os.link(source, results / "data" / source.name)

@@ -74,7 +74,7 @@ def test_every_rule_has_log_benchmark_message_environment_and_code(rules):
         assert rule.benchmark, name
         assert rule.message, name
         assert rule.conda_env, name
-        # what fetches a data set is not tracked: its bytes are verified
+        # what fetches a dataset is not tracked: its bytes are verified
         assert "code" in dict(rule.params.items()) or name in ("download_dataset", "import_dataset"), name
 
 

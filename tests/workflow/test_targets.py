@@ -27,7 +27,7 @@ def overlay(tmp_path, **sections):
 
 @pytest.fixture
 def beside(smoke, tmp_path):
-    """A repository without results that shares the smoke run's data set."""
+    """A repository without results that shares the smoke run's dataset."""
     repo = Repository(tmp_path / "beside")
     repo.share_data(smoke)
     return repo

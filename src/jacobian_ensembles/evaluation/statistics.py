@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -48,5 +47,7 @@ def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple
     """
     if len(values) < 2:
         raise ValueError(f"An interval over repetitions needs at least 2 of them. Got {len(values)}.")
+    from scipy import stats  # slow to import, and most who need an interval need Wilson's
+
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
     return float(np.mean(values) - half), float(np.mean(values) + half)

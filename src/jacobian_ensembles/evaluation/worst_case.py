@@ -1,19 +1,14 @@
-"""The worst of several attack seeds. NumPy and pandas only."""
+"""The worst of several attack seeds. NumPy only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import comb
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from jacobian_ensembles.evaluation.statistics import wilson_interval
-from jacobian_ensembles.evaluation.summary import CELL_KEYS
-
-#: The numbers of attack seeds at which the expected worst case is tabulated, where there are as many seeds.
-COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
 def expected_worst(accuracies: Sequence[float], count: int) -> float:
@@ -60,28 +55,6 @@ def worst_interval(
     lowest = rng.choice(np.asarray(accuracies, float), (draws, count)).min(axis=1)
     low, high = np.quantile(lowest, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
-
-
-def worst_of_k(records: Sequence[Mapping[str, Any]], confidence: float) -> pd.DataFrame:
-    """Tabulate the expected worst case against the number of attack seeds.
-
-    Args:
-        records: Of :func:`worst_case`, one per (model, eps).
-        confidence: Share of draws between the percentiles.
-
-    Returns:
-        One row per (model, eps, count) with ``expected_worst`` and its percentiles.
-    """
-    rows = []
-    for record in records:
-        accuracies = record["accuracies"]
-        for count in sorted({c for c in COUNTS if c <= len(accuracies)} | {len(accuracies)}):
-            low, high = worst_interval(accuracies, count, confidence)
-            rows.append(
-                {key: record[key] for key in (*CELL_KEYS, "eps", "seeds")}
-                | {"count": count, "expected_worst": expected_worst(accuracies, count), "low": low, "high": high}
-            )
-    return pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "count"])
 
 
 def worst_case(bits: np.ndarray, confidence: float) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class StoredImages:
     @property
     def classes(self) -> int:
         """C, the number of classes: one more than the largest training label."""
-        tensors, _ = load_tensors(self.path, kind="dataset", only=("train_labels",))
+        tensors, _ = _load_dataset(self.path)
         return int(tensors["train_labels"].max()) + 1
 
 
@@ -127,8 +128,7 @@ def load_split(
 
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
-    tensors, spec = load_tensors(path, kind="dataset")
-    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in CARDS else _own_tensors(tensors))
+    tensors, spec = _load_dataset(path)
     part = "test" if split == "test" else "train"
     images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
     if split == "test":
@@ -146,6 +146,22 @@ def load_split(
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
     return pixels, torch.from_numpy(labels[index]).to(torch.int64)
+
+
+def _load_dataset(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A stored dataset, checked; what a job has read it does not read and check again for its next split."""
+    try:
+        told = Path(path).stat()
+    except OSError:
+        return _read_dataset(str(path), 0, 0)  # which says what is wrong
+    return _read_dataset(str(path), told.st_mtime_ns, told.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_dataset(path: str, written: int, size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    tensors, spec = load_tensors(path, kind="dataset")
+    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in CARDS else _own_tensors(tensors))
+    return tensors, spec
 
 
 def _own_tensors(tensors: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:

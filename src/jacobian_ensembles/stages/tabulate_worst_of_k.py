@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jacobian_ensembles.evaluation.worst_case import worst_of_k
+from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
 from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.tables import write_table
 
 
 def tabulate_worst_of_k(records: Sequence[str | Path], csv_path: str | Path, confidence: float) -> None:
-    """Write :func:`~jacobian_ensembles.evaluation.worst_case.worst_of_k` as CSV.
+    """Write :func:`~jacobian_ensembles.evaluation.worst_of_k.worst_of_k` as CSV.
 
     Args:
         records: What stage select_worst_uap wrote, one per (model, eps).

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jacobian_ensembles.evaluation.worst_case import expected_worst, worst_interval, worst_of_k
+from jacobian_ensembles.evaluation.worst_case import expected_worst, worst_interval
+from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
 
 CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
 

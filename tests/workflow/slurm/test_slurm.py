@@ -54,7 +54,7 @@ def queue(cluster):
 
 @pytest.fixture
 def fresh(smoke, tmp_path):
-    """Make a repository that has the data sets and nothing else."""
+    """Make a repository that has the datasets and nothing else."""
 
     def make(configfile="workflow/presets/smoke.yaml"):
         repo = Repository(tmp_path / "repository", configfile)
