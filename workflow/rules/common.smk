@@ -70,3 +70,47 @@ def files_of(target):
         for item in catalogue.items_of(target)
         for kind in item.kinds
     ]
+
+
+def training_of(cyclic):
+    """The parameters of training one learner, or the whole of a cyclic run."""
+    return {
+        "seed": cfg.seed,
+        "data": leaves(cfg.data, "validation_images", "train_images"),
+        "model": cfg.model.network,
+        "recipe": cfg.training.recipe(cyclic).model_dump(),
+        "ensemble": lambda w: cfg.reference(w.ensemble),
+        "code": lambda w: code(
+            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
+        ),
+    }
+
+
+def methods_of(cyclic):
+    """A pattern of the ensemble methods whose learners are, or are not, snapshots of one run."""
+    chosen = [name for name in cfg.ensembles if cfg.is_cyclic(name) == cyclic]
+    return "|".join(chosen) or "none"
+
+
+# what the catalogue's functions may ask for
+settings_of_the_run = {
+    "eps": cfg.figures.eps,
+    "confidence": cfg.metrics.confidence,
+    "clean_weight": cfg.metrics.clean_weight,
+}
+
+
+def sources_of(name):
+    """The tables that a figure or table is made from, by name."""
+    return {source: paths.sources[source] for source in catalogue.find(name).inputs}
+
+
+def settings_for(name):
+    """The settings that a figure or table is made by."""
+    return {name: settings_of_the_run[name] for name in catalogue.find(name).settings}
+
+
+def caption_of(name):
+    """What Snakemake's report says of a figure or table."""
+    item = catalogue.find(name)
+    return f"{item.caption} {item.alt}".rstrip()

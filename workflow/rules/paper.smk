@@ -1,28 +1,5 @@
 # Figures and tables: every one of the catalogue (jacobian_ensembles/paper/catalogue.py), by two rules.
 
-# what the catalogue's functions may ask for
-settings_of_the_run = {
-    "eps": cfg.figures.eps,
-    "confidence": cfg.metrics.confidence,
-    "clean_weight": cfg.metrics.clean_weight,
-}
-
-
-def sources_of(name):
-    """The tables that a figure or table is made from, by name."""
-    return {source: paths.sources[source] for source in catalogue.find(name).inputs}
-
-
-def settings_for(name):
-    """The settings that a figure or table is made by."""
-    return {name: settings_of_the_run[name] for name in catalogue.find(name).settings}
-
-
-def caption_of(name):
-    """What Snakemake's report says of a figure or table."""
-    item = catalogue.find(name)
-    return f"{item.caption} {item.alt}".rstrip()
-
 
 rule plot_figure:
     input:

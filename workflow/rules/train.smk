@@ -1,26 +1,6 @@
 # Base learners, and the ensembles stacked from them.
 
 
-def training_of(cyclic):
-    """The parameters of training one learner, or the whole of a cyclic run."""
-    return {
-        "seed": cfg.seed,
-        "data": leaves(cfg.data, "validation_images", "train_images"),
-        "model": cfg.model.network,
-        "recipe": cfg.training.recipe(cyclic).model_dump(),
-        "ensemble": lambda w: cfg.reference(w.ensemble),
-        "code": lambda w: code(
-            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
-        ),
-    }
-
-
-def methods_of(cyclic):
-    """A pattern of the ensemble methods whose learners are, or are not, snapshots of one run."""
-    chosen = [name for name in cfg.ensembles if cfg.is_cyclic(name) == cyclic]
-    return "|".join(chosen) or "none"
-
-
 rule train_learner:
     input:
         dataset=dataset_of,
