@@ -157,8 +157,8 @@ def test_a_run_on_a_terminal_has_one_line_and_with_verbose_snakemakes_own(smoke,
         return output.decode()
 
     output = on_terminal()
-    assert "\r\033[K[....................] 0 of 1 jobs done; running: write_table\r" in output
+    assert "\r\033[K[....................] 0 of 1 jobs done; running: write_latex_table\r" in output
     assert "1 of 1 jobs done, in" in output
-    assert "Write Table 1" not in output
-    assert "Write Table 1" in max((repo.path / ".snakemake/log").iterdir()).read_text()
-    assert "Write Table 1" in on_terminal("--verbose")
+    assert "Write table table1" not in output
+    assert "Write table table1" in max((repo.path / ".snakemake/log").iterdir()).read_text()
+    assert "Write table table1" in on_terminal("--verbose")

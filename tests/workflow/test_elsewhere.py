@@ -78,7 +78,7 @@ def test_learners_are_trained_from_elsewhere_as_the_repositorys_configuration_sa
     options = ["--snakefile", str(repository.path / "Snakefile"), "--configfile", "mini.yaml"]
     repository.snakemake("learners", *options, cwd=away)
     learner = away / "results/mini/learners/mnist/voting/lambda0.10/rep0/learner0.provenance.json"
-    assert json.loads(learner.read_text())["settings"]["training"]["epochs"] == 1
+    assert json.loads(learner.read_text())["settings"]["recipe"]["epochs"] == 1
 
 
 @pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])

@@ -100,9 +100,10 @@ def extension_digest(reference: str) -> str:
     Returns:
         See :func:`script_digest`; nothing for other built-in names, which the jobs' own modules define.
     """
-    found = {**ATTACKS, **ARCHITECTURES}.get(reference)
-    if found is not None:
-        return code_digest(found.partition(":")[0].removeprefix(f"{_PACKAGE.name}."))
+    found = {**ATTACKS, **ARCHITECTURES}.get(reference, reference)
+    package, _, module = found.rpartition(":")[0].partition(".")
+    if package == _PACKAGE.name:
+        return code_digest(module)
     digests = [script_digest(path) for path in files_behind(reference)]
     if len(digests) < 2:
         return "".join(digests)
