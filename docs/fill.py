@@ -26,7 +26,8 @@ from jacobian_ensembles.shipping import short_commit
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
     r"(<!-- (table|code|runs|grid|origins|theory) (\S+)(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
-    r".*?(<!-- end -->)", re.DOTALL
+    r".*?(<!-- end -->)",
+    re.DOTALL,
 )
 
 
