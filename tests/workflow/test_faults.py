@@ -259,7 +259,7 @@ def test_code_edited_while_running_is_refused_instead_of_mixed_in(copy, tmp_path
         WORST, "--configfile", copy.configfile, env=fault(tmp_path, "1/[12] perturbations", "STOP", "job"), cores=1
     )
     held = struck(tmp_path)
-    source = copy.path / "src/jacobian_ensembles/uap.py"
+    source = copy.path / "src/jacobian_ensembles/attacks/sgd_uap.py"
     source.write_text(source.read_text().replace("delta.clamp(-eps, eps)", "delta.clamp(-eps / 2, eps / 2)"))
     os.kill(held, signal.SIGCONT)
     output, _ = process.communicate(timeout=300)

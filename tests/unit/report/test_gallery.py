@@ -1,4 +1,4 @@
-"""The pictures of the page; that the gallery says what the model says is tested with the page, in test_report.py."""
+"""The pictures of the page; that the gallery says what the model says is tested with the page, in test_page.py."""
 
 import base64
 import io
