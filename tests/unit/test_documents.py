@@ -15,6 +15,11 @@ sys.path.insert(0, str(ROOT / "docs"))
 import fill  # noqa: E402
 
 PAGES = [str(page.relative_to(ROOT)) for page in fill.pages()]
+CODE = [
+    path.relative_to(ROOT)
+    for folder in ("benchmarks", "docs", "src", "tests", "workflow")
+    for path in (ROOT / folder).rglob("*.py")
+]
 PRESETS = [str(preset.relative_to(ROOT)) for preset in sorted((ROOT / "workflow" / "presets").glob("*.yaml"))]
 
 
@@ -38,6 +43,16 @@ def test_pictures_and_files_that_a_page_links_to_are_there(page):
     links = re.findall(r"\]\(([^)#\s]+)", text)
     missing = [link for link in links if "://" not in link and not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_and_tests_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text()
+    named = re.findall(r"`([\w/]*\w\.py)(?:::\w+)?`", text)
+    known = "\n".join(f"/{path}" for path in CODE) + "\n"
+    assert not [name for name in named if f"/{name}\n" not in known]
+    tests = "".join((ROOT / path).read_text() for path in CODE if path.parts[0] == "tests")
+    assert not [name for name in re.findall(r"`(?:[\w/.]+::)?(test_\w+_\w+)`", text) if f"def {name}(" not in tests]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *PRESETS, "config.yaml", "Snakefile"])
