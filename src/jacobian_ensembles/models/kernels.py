@@ -44,6 +44,20 @@ _inlined = njit(forceinline=True, **_FUSED)
 _sums = njit(**_REORDERED)
 
 
+def _variant(compile_: Any, *constants: int) -> Any:
+    """Compile a function that is built around constants, under a name of its own.
+
+    What separate processes compiled and kept is linked by name: with one name for all its variants, a function would
+    run another's code.
+    """
+
+    def compiled(function: Any) -> Any:
+        function.__qualname__ += "_" + "_".join(map(str, constants))
+        return compile_(function)
+
+    return compiled
+
+
 def _entry(function: Any) -> Any:
     """Compile for Python to call, once for all processes where numba finds a place to keep the code."""
     try:
@@ -86,7 +100,7 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
     """
     plane, row = width * width * LANES, width * LANES
 
-    @_inlined
+    @_variant(_inlined, channels, outputs, width, windows)
     def window(x, w, i, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
         for ky in range(5):
             for kx in range(5):
@@ -97,7 +111,7 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
                 s3 += tap * x[(ky + 1) * row + (kx + 1) * LANES + i]
         return s0, s1, s2, s3
 
-    @_inner
+    @_variant(_inner, channels, outputs, width, windows)
     def layer(x, weight, bias, out, winners, given):  # type: ignore[no-untyped-def]
         sums, last = np.empty(4 * LANES, np.float32), channels - 1
         t0, t1, t2, t3 = sums[:LANES], sums[LANES:], sums[2 * LANES :], sums[3 * LANES :]
@@ -154,7 +168,7 @@ def _input_gradient(channels: int, outputs: int, width: int, windows: int, befor
     row, plane = width * LANES, width * width * LANES
     next_output, next_kernel = windows * windows * 4 * LANES, channels * 25
 
-    @_inlined
+    @_variant(_inlined, channels, outputs, width, windows, before, unroll)
     def gather(g, w, sums, r, s):  # type: ignore[no-untyped-def]
         for i in range(LANES):
             s0, s1, s2, s3 = sums[i], sums[LANES + i], sums[2 * LANES + i], sums[3 * LANES + i]
@@ -173,7 +187,7 @@ def _input_gradient(channels: int, outputs: int, width: int, windows: int, befor
                             s3 += v * w[at + ky * 5 + kx + 6]
             sums[i], sums[LANES + i], sums[2 * LANES + i], sums[3 * LANES + i] = s0, s1, s2, s3
 
-    @_inner
+    @_variant(_inner, channels, outputs, width, windows, before, unroll)
     def gradient(pixels, weight, out):  # type: ignore[no-untyped-def]
         sums = np.empty(4 * LANES, np.float32)
         for by in range(width // 2):
@@ -229,7 +243,7 @@ def _weight_gradient(channels: int, outputs: int, width: int, windows: int, unro
     """
     row, plane = width * LANES, width * width * LANES
 
-    @_inner
+    @_variant(_inner, channels, outputs, width, windows, unroll)
     def gradient(pixels, x, out):  # type: ignore[no-untyped-def]
         sums = np.empty(25 * LANES, np.float32)
         for o in range(outputs):
@@ -272,7 +286,7 @@ def _product(step: int, next_input: int, unroll: int) -> Any:
         ``product(weight, x, out)``, which adds to ``out``. The number of outputs must be a multiple of four.
     """
 
-    @_inner
+    @_variant(_inner, step, next_input, unroll)
     def product(weight, x, out):  # type: ignore[no-untyped-def]
         for o in range(0, len(out) // LANES, 4):
             t = out[o * LANES :]

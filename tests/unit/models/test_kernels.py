@@ -345,3 +345,40 @@ def test_compiled_code_is_kept_where_the_user_says_and_jobs_may_start_together_o
 def test_where_compiled_code_can_be_kept_nowhere_it_is_compiled_all_the_same():
     code = "from jacobian_ensembles.models import kernels; print(type(kernels.forward._cache).__name__)"
     assert run(code, NUMBA_CACHE_LOCATOR_CLASSES="UserProvidedCacheLocator", NUMBA_CACHE_DIR="").strip() == "NullCache"
+
+
+def compiled_functions(found, names):
+    """Every function that numba compiles among some objects and what they close over."""
+    for item in found:
+        function = getattr(item, "py_func", None)
+        if function is not None and function not in names:
+            names[function] = f"{function.__module__}.{function.__qualname__}"
+            compiled_functions([cell.cell_contents for cell in function.__closure__ or ()], names)
+    return names
+
+
+def test_no_two_compiled_functions_share_a_name_by_which_kept_code_of_several_processes_is_linked():
+    names = compiled_functions(vars(kernels).values(), {})
+    assert len(names) > 30
+    assert sorted(names.values()) == sorted(set(names.values()))
+
+
+@pytest.mark.faults
+def test_code_that_one_process_kept_and_another_added_to_computes_the_same(tmp_path):
+    step = """
+        import sys, torch
+        from jacobian_ensembles.models.lenet import LeNet
+        from jacobian_ensembles.training.objectives import loss_and_gradients
+        generator = torch.Generator().manual_seed(0)
+        net = LeNet(generator=generator)
+        x, labels = torch.rand(50, 1, 28, 28, generator=generator), torch.arange(50) % 10
+        v = torch.nn.functional.normalize(torch.randn(1, 50, 10, generator=generator), dim=2)
+        for strength in {strengths}:
+            loss, gradients = loss_and_gradients(net, x, labels, strength, v if strength else None)
+        print(float(loss), [g.double().abs().sum().item() for g in gradients])
+        """
+    shared = {"NUMBA_CACHE_DIR": str(tmp_path / "shared")}
+    run(step.format(strengths="(0.0,)"), **shared)  # keeps two of the three loops that the next one needs
+    second = run(step.format(strengths="(0.1,)"), **shared)
+    third = run(step.format(strengths="(0.1,)"), **shared)  # which has all of them kept
+    assert second == third == run(step.format(strengths="(0.1,)"))
