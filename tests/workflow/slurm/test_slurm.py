@@ -64,15 +64,15 @@ def fresh(smoke, tmp_path):
     return make
 
 
-def test_the_smoke_run_reaches_its_figures_in_four_submissions_and_equals_a_local_one(fresh, smoke, cluster):
+def test_the_smoke_run_reaches_its_figures_in_five_submissions_and_equals_a_local_one(fresh, smoke, cluster):
     repo, before = fresh(), queue(cluster)
     # a job that really used a GPU would find none here; this one asks for it, holds its slot, and computes with NumPy
     output = repo.run(*SLURM, "--set-resources", "select_worst_uap:gpu=1", env=cluster, cores=4)
     assert re.search(r"^(\d+) of \1 jobs done, in", output, re.MULTILINE)
     assert repo.stored() == smoke.stored()
     jobs = [job for name, job in queue(cluster).items() if name not in before]
-    # one of seven trainings, three of two models each; figures and tables are made where Snakemake runs
-    assert len(jobs) == output.count("has been submitted") == 1 + 3
+    # one of seven trainings, three of two models each, the examples; figures and tables are made where Snakemake runs
+    assert len(jobs) == output.count("has been submitted") == 1 + 3 + 1
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     on_gpu = [job for job in jobs if job.get("TresPerJob") == "gres:gpu:1"]
     assert len(on_gpu) == 3
@@ -108,7 +108,7 @@ def test_a_cancelled_job_is_sent_again_and_an_edited_configuration_is_not_mixed_
     assert process.returncode == 0, output
     assert "Trying to restart" in output
     tries = [job for name, job in queue(cluster).items() if name not in before]
-    assert [job["JobState"] for job in tries] == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert [job["JobState"] for job in tries] == ["CANCELLED", "COMPLETED", "COMPLETED", "COMPLETED"]
     memory = [int(re.search(r"mem=(\d+)M", job["TRES"])[1]) for job in tries]
     assert memory[:2] == [3 * 2000, 3 * 4000]  # three trainings; at the second try each is given twice as much
     assert repo.stored() == tiny.stored()
