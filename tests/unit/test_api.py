@@ -125,6 +125,17 @@ def test_an_evaluation_counts_by_hand():
     assert found.per_class().loc[1].tolist() == [1, 1, 1, 0]
 
 
+def test_sizes_are_those_of_the_norm_asked_for():
+    deltas = torch.tensor([[0.4, 0.0, 0.0, 0.0], [0.1, -0.1, 0.1, 0.1]]).view(2, 1, 2, 2)
+    images, labels = torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    for norm, expected in (("linf", [0.4, 0.1]), ("l2", [0.2, 0.1])):
+        found = je.evaluate(model, images, labels, deltas, norm=norm)
+        assert found.norm == norm
+        np.testing.assert_allclose(found.sizes, expected, rtol=1e-6)
+    assert je.evaluate(model, images, labels, deltas).norm == "linf"
+
+
 def test_an_evaluation_without_perturbations_has_no_worst():
     found = je.evaluate(linear(), IMAGES, LABELS)
     assert found.to_pandas().shape == (1, 4)

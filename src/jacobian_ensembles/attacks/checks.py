@@ -10,6 +10,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from jacobian_ensembles.evaluation.accuracy import sizes
+
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +97,7 @@ def note_step(gradient: Tensor, losses: Tensor, cap: float | None) -> None:
         steps.note(gradient, losses, cap)
 
 
-def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str) -> None:
+def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str, norm: str = "linf") -> None:
     """Refuse what is not one perturbation per seed within eps.
 
     Args:
@@ -103,6 +105,7 @@ def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str
         shape: (K, ...), what is needed.
         eps: Radius.
         method: The attack's name, for the message.
+        norm: What eps bounds, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
 
     Raises:
         ValueError: Saying what was returned.
@@ -110,6 +113,7 @@ def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str
     if not isinstance(deltas, Tensor) or tuple(deltas.shape) != shape:
         got = tuple(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__
         raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {got}.")
-    largest = deltas.abs().max().item()
+    largest = sizes(deltas, norm).max().item()
     if not largest <= eps * (1 + 1e-6):
-        raise ValueError(f"{method}: it returned a perturbation of size {largest:g}, where eps is {eps:g}.")
+        what = "" if norm == "linf" else f" ({norm})"
+        raise ValueError(f"{method}: it returned a perturbation of size {largest:g}{what}, where eps is {eps:g}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,29 @@ def perturb(x: Tensor, delta: Tensor, clip: bool) -> Tensor:
         x + delta, like ``x``.
     """
     return (x + delta).clamp(0, 1) if clip else x + delta
+
+
+def sizes(deltas: Tensor, norm: str = "linf") -> Tensor:
+    """How large perturbations are, in the units of eps.
+
+    Args:
+        deltas: (K, ...).
+        norm: ``linf``: the largest change of a pixel; ``l2``: the root of the mean squared change, which is the L2 norm
+            divided by the square root of D.
+
+    Returns:
+        (K,); under ``l2`` in double precision.
+
+    Raises:
+        ValueError: If ``norm`` is neither.
+    """
+    flat = deltas.reshape(len(deltas), math.prod(deltas.shape[1:]))
+    if norm == "linf":
+        return flat.abs().amax(1)
+    if norm == "l2":
+        lengths: Tensor = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
+        return lengths / math.sqrt(flat.shape[1])
+    raise ValueError(f"norm must be 'linf' or 'l2'. Got {norm!r}.")
 
 
 def batch_size(device: torch.device) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from jacobian_ensembles.evaluation.accuracy import correct, predictions
+from jacobian_ensembles.evaluation.accuracy import correct, predictions, sizes
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
@@ -24,13 +24,16 @@ class Evaluation:
         labels: (N,) true classes.
         predicted: (N,) predicted classes of the clean images.
         correct: (K, N) booleans: whether each image is still classified rightly.
-        sizes: (K,) the L-infinity norm of each perturbation.
+        sizes: (K,) how large each perturbation is, in the units of eps.
+        norm: What ``sizes`` are: ``linf``, the largest change of a pixel, or ``l2``, the root of the mean squared
+            change.
     """
 
     labels: np.ndarray
     predicted: np.ndarray
     correct: np.ndarray
     sizes: np.ndarray
+    norm: str = "linf"
 
     @property
     def clean_accuracy(self) -> float:
@@ -94,6 +97,7 @@ def evaluate(
     deltas: Tensor | None = None,
     clip: bool = False,
     batch: int | None = None,
+    norm: str = "linf",
 ) -> Evaluation:
     """Evaluate any classifier, clean and under perturbations.
 
@@ -104,6 +108,8 @@ def evaluate(
         deltas: (K, ...), K perturbations; None for the clean accuracy alone.
         clip: Clip perturbed images to [0, 1].
         batch: Images at a time; None for what suits the device.
+        norm: How the perturbations' sizes are measured: ``linf`` or ``l2``, see
+            :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
 
     Returns:
         The record, as NumPy arrays.
@@ -125,5 +131,6 @@ def evaluate(
             labels=labels.cpu().numpy(),
             predicted=predictions(model, images, batch).numpy(),
             correct=correct(model, images, labels, deltas, clip, batch).numpy(),
-            sizes=deltas.abs().flatten(1).amax(1).cpu().numpy() if len(deltas) else np.zeros(0),
+            sizes=sizes(deltas, norm).cpu().numpy(),
+            norm=norm,
         )

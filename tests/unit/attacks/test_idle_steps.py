@@ -151,3 +151,16 @@ def test_what_an_attack_returns_is_checked(deltas, message):
     with pytest.raises(ValueError, match=message):
         check_deltas(deltas, (2, 2), 0.1, "mine")
     check_deltas(torch.full((2, 2), 0.1), (2, 2), 0.1, "mine")
+
+
+def test_the_norm_says_what_eps_bounds():
+    delta = torch.tensor([[0.3, 0.0, 0.0, 0.0], [0.15, 0.15, -0.15, 0.15]])  # both have an L2 norm of 0.3
+    check_deltas(delta, (2, 4), 0.15, "mine", "l2")
+    with pytest.raises(ValueError, match=r"of size 0.3, where eps is 0.15"):
+        check_deltas(delta, (2, 4), 0.15, "mine")
+    with pytest.raises(ValueError, match=r"of size 0.15 \(l2\), where eps is 0.14"):
+        check_deltas(delta, (2, 4), 0.14, "mine", "l2")
+    with pytest.raises(ValueError, match="of size nan"):
+        check_deltas(delta * torch.nan, (2, 4), 1, "mine", "l2")
+    with pytest.raises(ValueError, match=r"norm must be 'linf' or 'l2'\. Got 'l1'"):
+        check_deltas(delta, (2, 4), 1, "mine", "l1")
