@@ -30,12 +30,12 @@ class Steps:
         Args:
             gradient: (G, ...), of each group's mean loss.
             losses: (G*B,), of each sample.
-            cap: The largest loss of a sample; None for no cap.
+            cap: The largest loss of a sample, but for rounding; None for no cap.
         """
         largest = gradient.abs().flatten(1).amax(1)
         idle = ~(largest.isfinite() & (largest > 0))
         if cap is not None:
-            idle &= ~(losses.detach().view(len(gradient), -1) >= cap).all(1)
+            idle &= ~(losses.detach().view(len(gradient), -1) >= cap - 1e-6 * max(cap, 1)).all(1)
         self._notes.append(idle)
 
     def add(self, other: Steps) -> None:

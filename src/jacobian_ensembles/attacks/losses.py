@@ -1,9 +1,14 @@
-"""Losses that an attack ascends, and their gradient with respect to a shared perturbation."""
+"""Losses that an attack ascends, and their gradient with respect to a shared perturbation.
+
+A loss is one function from log-probabilities to a number per image. Whichever it is, :func:`loss_gradient` finds its
+gradient at the logits, which are few, and the rest is the model's own derivative: compiled loops or autograd.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,23 +20,96 @@ from jacobian_ensembles.models.lenet import LeNet, compiled
 
 
 def capped_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
-    """The attack's loss of every sample: its cross-entropy, but no more than ``cap``.
+    """The cross-entropy of every sample, but no more than ``cap``.
 
     A sample beyond the cap, already misclassified with confidence, no longer steers the perturbation.
 
     Args:
-        log_probabilities: (B, C).
+        log_probabilities: (..., B, C).
         labels: (B,).
         cap: In nats; None for no cap.
 
     Returns:
-        (B,).
+        (..., B).
     """
-    losses = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    losses = -_of(labels, log_probabilities)
     return losses if cap is None else losses.clamp(max=cap)
 
 
-def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None, groups: int = 1) -> Tensor:
+def probability_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None = None) -> Tensor:
+    """One minus the probability of a sample's class: in [0, 1], so that it needs no cap.
+
+    Args:
+        log_probabilities: (..., B, C).
+        labels: (B,).
+        cap: Not used.
+
+    Returns:
+        (..., B).
+    """
+    return 1 - _of(labels, log_probabilities).exp()
+
+
+def margin_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None = None) -> Tensor:
+    """The sigmoid of the largest other class's log-probability minus the own one's: in [0, 1], so that it needs no cap.
+
+    It is above one half where the sample is misclassified, and steepest where that is decided. The margin is that of
+    Carlini and Wagner: Towards Evaluating the Robustness of Neural Networks (2017), Section V.A.
+
+    Args:
+        log_probabilities: (..., B, C).
+        labels: (B,).
+        cap: Not used.
+
+    Returns:
+        (..., B).
+    """
+    index = labels.expand(log_probabilities.shape[:-1])[..., None]
+    others = log_probabilities.scatter(-1, index, -math.inf).amax(-1)
+    return (others - _of(labels, log_probabilities)).sigmoid()
+
+
+def members_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
+    """The mean over learners of each one's own capped cross-entropy.
+
+    One learner that is sure, or an average that is flat, cannot hide the gradients of the others. The idea is that of
+    Yu, Gao, Xu: MORA (NeurIPS 2022), without its weights: every learner counts alike.
+
+    Args:
+        log_probabilities: (M, B, C), of each learner.
+        labels: (B,).
+        cap: Of each learner's cross-entropy, in nats; None for no cap.
+
+    Returns:
+        (B,).
+    """
+    return capped_loss(log_probabilities, labels, cap).mean(0)
+
+
+#: Each loss by its name: from log-probabilities (B, C) of the model, or (M, B, C) of an ensemble's learners under
+#: ``members``, the classes (B,) and the cap to losses (B,).
+LOSSES: dict[str, Callable[[Tensor, Tensor, float | None], Tensor]] = {
+    "cross_entropy": capped_loss,
+    "probability": probability_loss,
+    "margin": margin_loss,
+    "members": members_loss,
+}
+
+
+def _of(labels: Tensor, log_probabilities: Tensor) -> Tensor:
+    """The log-probabilities (..., B) of the classes (B,) among (..., B, C)."""
+    return log_probabilities.gather(-1, labels.expand(log_probabilities.shape[:-1])[..., None]).squeeze(-1)
+
+
+def loss_gradient(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    cap: float | None,
+    groups: int = 1,
+    loss: str = "cross_entropy",
+    targeted: bool = False,
+) -> Tensor:
     """The gradient of the attack's mean loss with respect to a perturbation shared by each group of samples.
 
     Where the perturbed input was clipped to [0, 1], the gradient passes straight through the clip: it is
@@ -43,55 +121,78 @@ def loss_gradient(model: nn.Module, x: Tensor, labels: Tensor, cap: float | None
             :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` of LeNets on a CPU uses their compiled loops,
             anything else automatic differentiation.
         x: (G*B, ...), perturbed inputs of G groups one after another.
-        labels: (G*B,).
-        cap: See :func:`capped_loss`.
+        labels: (G*B,), the true classes, or the targets.
+        cap: See :func:`capped_loss`; bounded losses and targeted attacks have none.
         groups: G.
+        loss: A name of :data:`LOSSES`. ``members`` of a model that is no Ensemble is its cross-entropy.
+        targeted: Ascend minus the loss, with ``labels`` as the classes that samples are to be taken for. There is no
+            cap, as it would leave out the samples that are furthest from their target.
 
     Returns:
         (G, ...), the gradient of each group's mean loss; zero where it is NaN, or the model cannot be differentiated.
         :func:`~jacobian_ensembles.attacks.checks.counting_steps` tells how often it was of no use.
     """
+    if loss == "members" and not isinstance(model, Ensemble):
+        loss = "cross_entropy"
     size = len(x) // groups
+    cap = None if targeted else cap
     if isinstance(model, Ensemble) and all(compiled(member, x) for member in model.members):
         parts = zip(x.split(size), labels.split(size), strict=True)
-        found = [_compiled_gradient(model, part, y, cap) for part, y in parts]
+        found = [_compiled_gradient(model, part, y, cap, loss) for part, y in parts]
         gradient, losses = (torch.cat(tensors) for tensors in zip(*found, strict=True))
     else:
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            losses = capped_loss(scores(model, x).log_softmax(1), labels, cap)
-            total = losses.sum() / size
-            g = torch.zeros_like(x)
-            if total.requires_grad:  # not where the model detaches
-                (g,) = torch.autograd.grad(total, x, allow_unused=True, materialize_grads=True)
+            out = model.member_logits(x) if isinstance(model, Ensemble) and loss == "members" else scores(model, x)
+            losses = LOSSES[loss](out.log_softmax(-1), labels, cap)
+            g = _derivative(losses.sum() / size, x)
         gradient = g.reshape(groups, size, *g.shape[1:]).sum(1)
-    note_step(gradient, losses, cap)
+    if targeted:
+        gradient, losses = -gradient, -losses
+    bounded = loss in ("probability", "margin")
+    note_step(gradient, losses, 0.0 if targeted else 1.0 if bounded else cap)
     return gradient.nan_to_num(nan=0.0)
 
 
-def _compiled_gradient(model: Ensemble, x: Tensor, labels: Tensor, cap: float | None) -> tuple[Tensor, Tensor]:
+def _derivative(total: Tensor, at: Tensor) -> Tensor:
+    """The gradient of a number, like ``at``; zero where the model detaches."""
+    if not total.requires_grad:
+        return torch.zeros_like(at)
+    (found,) = torch.autograd.grad(total, at, allow_unused=True, materialize_grads=True)
+    return found
+
+
+def _compiled_gradient(
+    model: Ensemble, x: Tensor, labels: Tensor, cap: float | None, loss: str
+) -> tuple[Tensor, Tensor]:
     """The gradient (1, 1, 28, 28) of one group's mean loss and its losses (B,), for LeNets in their compiled loops."""
     points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
-    logits = torch.stack([p.logits for p in points])
-    if callable(model.average):
+    v, losses = _logits_gradient(model, torch.stack([p.logits for p in points]), labels, cap, loss)
+    gradient = functools.reduce(torch.add, (p.vjp_sum(v_m) for p, v_m in zip(points, v, strict=True)))
+    return gradient[None], losses.detach()
+
+
+def _logits_gradient(
+    model: Ensemble, logits: Tensor, labels: Tensor, cap: float | None, loss: str
+) -> tuple[Tensor, Tensor]:
+    """The mean loss's gradient at the learners' logits (M, B, C), like these, and the losses (B,)."""
+    if callable(model.average) or loss != "cross_entropy":
         with torch.enable_grad():
             logits.requires_grad_(True)
-            losses = capped_loss(model.combine(logits), labels, cap)
-            (v,) = torch.autograd.grad(losses.sum() / len(x), logits)
-    else:  # by hand, which for so few numbers takes a fraction of automatic differentiation's time
-        if model.average == "logits":
-            logits = logits.mean(0, keepdim=True)
-        log_probabilities = logits.log_softmax(2)
-        index = labels.expand(len(logits), -1)[..., None]
-        true = log_probabilities.gather(2, index)
-        share = true.softmax(0) / len(x)  # of each member in the probability of the true class
-        losses = math.log(len(logits)) - true.logsumexp(0)[:, 0]
-        if cap is not None:
-            share *= (losses <= cap)[:, None]
-            losses = losses.clamp(max=cap)
-        v = (log_probabilities.exp_() * share).scatter_add_(2, index, -share)
-        if model.average == "logits":
-            v = (v / len(points)).expand(len(points), -1, -1)
-    return functools.reduce(torch.add, (p.vjp_sum(v_m) for p, v_m in zip(points, v, strict=True)))[
-        None
-    ], losses.detach()
+            out = logits.log_softmax(-1) if loss == "members" else model.combine(logits)
+            losses = LOSSES[loss](out, labels, cap)
+            return _derivative(losses.sum() / len(labels), logits), losses
+    # by hand, which for so few numbers takes a fraction of automatic differentiation's time
+    members = len(logits)
+    if model.average == "logits":
+        logits = logits.mean(0, keepdim=True)
+    log_probabilities = logits.log_softmax(2)
+    index = labels.expand(len(logits), -1)[..., None]
+    true = log_probabilities.gather(2, index)
+    share = true.softmax(0) / len(labels)  # of each member in the probability of the true class
+    losses = math.log(len(logits)) - true.logsumexp(0)[:, 0]
+    if cap is not None:
+        share *= (losses <= cap)[:, None]
+        losses = losses.clamp(max=cap)
+    v = (log_probabilities.exp_() * share).scatter_add_(2, index, -share)
+    return (v / members).expand(members, -1, -1) if model.average == "logits" else v, losses

@@ -1,0 +1,201 @@
+"""Each loss against its formula and torch's derivative, compiled and not, and against a weakness it must find."""
+
+import math
+
+import pytest
+import torch
+from helpers_science import give_biases, plain_of, textured
+from torch import nn
+
+import jacobian_ensembles as je
+from jacobian_ensembles.attacks.checks import counting_steps
+from jacobian_ensembles.attacks.losses import LOSSES, loss_gradient, margin_loss, members_loss, probability_loss
+from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.models.lenet import LeNet, compiled
+
+AVERAGES = {
+    "logits": "logits",
+    "probabilities": "probabilities",
+    "median": lambda logits: logits.sort(0).values[len(logits) // 2].log_softmax(-1),
+}
+
+
+def lenets(count, boost=4.0):
+    """Untrained nets are unsure of everything; a boost spreads their losses."""
+    nets = []
+    for m in range(count):
+        net = give_biases(LeNet(generator=torch.Generator().manual_seed(m)), seed=m).requires_grad_(False)
+        net.fc3.weight.mul_(boost)
+        nets.append(net)
+    return nets
+
+
+def double(net):
+    twin = LeNet().double().requires_grad_(False)
+    twin.load_state_dict(net.state_dict())
+    return twin
+
+
+def written_out(loss, nets, average, x, labels, cap):
+    """The mean loss of textbook networks: one image at a time, of probabilities."""
+    logits = torch.stack([plain_of(net)(x) for net in nets])
+    if average == "probabilities":
+        p = logits.softmax(2).mean(0)
+    else:
+        p = (logits.mean(0) if average == "logits" else logits.median(0).values).softmax(1)
+    total = 0
+    for i, y in enumerate(labels.tolist()):
+        if loss == "cross_entropy":
+            one = -p[i, y].log()
+            total = total + (one if cap is None or one < cap else cap)
+        if loss == "probability":
+            total = total + 1 - p[i, y]
+        if loss == "margin":
+            other = max(p[i, c] for c in range(10) if c != y)
+            total = total + other / (other + p[i, y])  # the sigmoid of a difference of logarithms
+        if loss == "members":
+            for one in -logits[:, i].softmax(1)[:, y].log():
+                total = total + (one if cap is None or one < cap else cap) / len(nets)
+    return total / len(labels)
+
+
+def test_losses_by_hand():
+    log_p = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]).log()
+    labels = torch.tensor([0, 1])
+    assert probability_loss(log_p, labels).tolist() == pytest.approx([0.5, 0.7])
+    assert margin_loss(log_p, labels).tolist() == pytest.approx([0.3 / 0.8, 0.6 / 0.9])
+    both = members_loss(torch.stack([log_p, log_p.flip(1)]), labels, 1.5)
+    assert both.tolist() == pytest.approx([(math.log(2) + 1.5) / 2, -math.log(0.3)])  # one learner is at its cap
+    assert log_p.exp().sum(1).tolist() == pytest.approx([1, 1])  # nothing was written to
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_equal_autograd_of_the_formula_and_the_compiled_loops_agree(loss, average, targeted):
+    nets = lenets(3)
+    twins = [double(net) for net in nets]
+    x, labels, cap = textured(12), torch.randint(10, (12,), generator=torch.Generator().manual_seed(1)), 2.5
+    expected = []
+    for part, y in zip(x.chunk(2), labels.chunk(2), strict=True):
+        delta = torch.zeros_like(part[0]).requires_grad_(True)
+        total = written_out(loss, twins, average, part + delta, y, None if targeted else cap)
+        expected.append(torch.autograd.grad(-total if targeted else total, delta)[0])
+    expected = torch.stack(expected)
+    assert expected.abs().amax((1, 2, 3)).min() > 1e-6
+    got = loss_gradient(Ensemble(twins, AVERAGES[average]), x, labels, cap, 2, loss, targeted)
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
+
+    x = x.float()
+    assert all(compiled(net, x) for net in nets)
+    fast = loss_gradient(Ensemble(nets, AVERAGES[average]), x, labels, cap, 2, loss, targeted)
+    torch.testing.assert_close(fast.double(), expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
+
+
+def test_members_of_a_model_without_members_are_its_cross_entropy():
+    net, x, y = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), textured(6).float(), torch.arange(6)
+    ours, plain = (loss_gradient(net, x, y, 12.0, loss=loss) for loss in ("members", "cross_entropy"))
+    assert torch.equal(ours, plain)
+
+
+def former_gradient(model, x, labels, cap):
+    """What the attack computed before it had a choice of losses, operation by operation."""
+    points = [member.linearize(x) for member in model.members]
+    logits = torch.stack([p.logits for p in points])
+    if model.average == "logits":
+        logits = logits.mean(0, keepdim=True)
+    log_probabilities = logits.log_softmax(2)
+    index = labels.expand(len(logits), -1)[..., None]
+    true = log_probabilities.gather(2, index)
+    share = true.softmax(0) / len(x)
+    if cap is not None:
+        share *= (math.log(len(logits)) - true.logsumexp(0)[:, 0] <= cap)[:, None]
+    v = (log_probabilities.exp() * share).scatter_add(2, index, -share)
+    if model.average == "logits":
+        v = (v / len(points)).expand(len(points), -1, -1)
+    total = points[0].vjp_sum(v[0])
+    for p, v_m in zip(points[1:], v[1:], strict=True):
+        total = total + p.vjp_sum(v_m)
+    return total
+
+
+@pytest.mark.parametrize("step_rule", ["constant", "decay"])
+@pytest.mark.parametrize("cap", [12.0, 2.3, None])
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_the_papers_attack_keeps_its_bytes(average, cap, step_rule):
+    model, x = Ensemble(lenets(3), average), textured(30).float()
+    labels = torch.randint(10, (30,), generator=torch.Generator().manual_seed(4))
+    settings = SgdSettings(iterations=5, batch_size=10, loss_cap=cap, step_rule=step_rule)
+    (got,) = je.craft_uaps(model, x, labels, 0.1, settings, seeds=[7])
+    rng = torch.Generator().manual_seed(7)
+    delta, order, at = torch.zeros(1, 28, 28), torch.randperm(30, generator=rng), 0
+    for i in range(5):
+        if at + 10 > 30:
+            order, at = torch.randperm(30, generator=rng), 0
+        index, at = order[at : at + 10], at + 10
+        step = 0.8 * 0.1 * (1 if step_rule == "constant" else 1 - i / 5)
+        gradient = former_gradient(model, x[index] + delta, labels[index], cap)
+        delta = (delta + step * gradient.sign()).clamp(-0.1, 0.1)
+    assert torch.equal(got, delta)
+
+
+def test_a_bounded_loss_follows_the_images_that_can_still_be_turned():
+    """Two groups pull in opposite directions; the one that is lost for good has the larger cross-entropy's gradient."""
+
+    class Two(nn.Module):
+        def forward(self, x):
+            z = x.flatten(1) @ torch.tensor([1.0, 100.0])  # the second pixel says which group an image is of
+            return torch.stack([0 * z, z], 1)
+
+    images = torch.tensor([[0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.3, 0.9]]).view(4, 1, 1, 2)
+    labels = torch.tensor([1, 1, 1, 0])  # the fourth is wrong by 90 nats: a step along +w loses it further
+    g = {loss: loss_gradient(Two(), images, labels, None, loss=loss)[0, 0, 0, 0].item() for loss in LOSSES}
+    pull = 1 / (1 + math.exp(0.1))  # of each of the first three, downwards
+    assert g["cross_entropy"] == pytest.approx((1 - 3 * pull) / 4, rel=1e-4)
+    assert g["probability"] == pytest.approx(-3 * pull * (1 - pull) / 4, rel=1e-4)
+    assert g["margin"] == pytest.approx(-3 * pull * (1 - pull) / 4, rel=1e-4)
+
+
+def hard_vote(logits):
+    """Log-probabilities of the learners' votes: flat, so that no gradient comes through."""
+    return nn.functional.one_hot(logits.argmax(2), logits.shape[2]).float().mean(0).clamp(min=1e-3).log()
+
+
+def test_members_are_attacked_where_their_average_has_no_gradient():
+    torch.manual_seed(0)
+    w = torch.randn(3, 16)
+    nets = [nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).requires_grad_(False) for _ in range(3)]
+    for net, row in zip(nets, w, strict=True):
+        net[1].weight.copy_(torch.stack([0 * row, row]))
+        net[1].bias.copy_(torch.stack([0 * row[0], 0.1 - 0.5 * row.sum()]))  # grey images are of class 1, just
+    model = Ensemble(nets, hard_vote)
+    x, y = torch.full((8, 1, 4, 4), 0.5), torch.ones(8, dtype=torch.int64)
+    assert je.evaluate(model, x, y).clean_accuracy == 1
+    with pytest.raises(ValueError, match="none of 10 steps"):
+        je.craft_uaps(model, x, y, 0.1, SgdSettings(iterations=10))
+    gradient = loss_gradient(model, x, y, None, loss="members")[0]
+    p = 1 / (1 + math.exp(0.1))  # every learner's probability of class 0
+    torch.testing.assert_close(gradient, (-p * w.mean(0)).view(1, 4, 4))
+
+
+def test_a_vote_of_lenets_is_refused_or_attacked_alike():
+    model, x, y = Ensemble(lenets(3), hard_vote), textured(20).float(), torch.arange(20) % 10
+    with counting_steps() as steps:
+        assert not loss_gradient(model, x, y, 12.0).any()
+        assert loss_gradient(model, x, y, 12.0, loss="members").any()
+    assert (steps.total, steps.idle) == (2, 1)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_fully_reached_is_nothing_idle(loss, targeted):
+    nets = lenets(2)
+    for net in nets:  # all images are class 3, beyond what float32 can tell
+        net.fc3.weight.zero_()
+        net.fc3.bias.copy_(1e4 * (torch.arange(10) == 3))
+    labels = torch.full((4,), 3 if targeted else 0)
+    for model in (Ensemble(nets, "probabilities"), nn.Sequential(nets[0])):
+        with counting_steps() as steps:
+            assert not loss_gradient(model, textured(4).float(), labels, 12.0, 1, loss, targeted).any()
+        assert (steps.total, steps.idle) == (1, 0)
