@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jacobian_ensembles.api import train_ensemble as train_ensemble
     from jacobian_ensembles.attacks.sgd_uap import craft_uaps as craft_uaps
+    from jacobian_ensembles.attacks.targets import success_rates as success_rates
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
     from jacobian_ensembles.evaluation.record import evaluate as evaluate
@@ -29,6 +30,7 @@ PUBLIC = {
     "jacobian_norm": "evaluation.jacobian_norms",
     "load_ensemble": "stages.inputs",
     "load_split": "stages.inputs",
+    "success_rates": "attacks.targets",
     "train_ensemble": "api",
 }
 

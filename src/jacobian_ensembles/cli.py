@@ -188,7 +188,9 @@ def _evaluate(args: argparse.Namespace) -> None:
 
         deltas = None if args.uaps is None else torch.from_numpy(load_uaps([args.uaps])[0]).to(device)
         x, y = _images(cfg, dataset).split("test")
-        found = evaluate(_load(args, cfg).to(device), x.to(device), y.to(device), deltas, cfg.attack.clip)
+        found = evaluate(
+            _load(args, cfg).to(device), x.to(device), y.to(device), deltas, cfg.attack.clip, norm=cfg.attack.norm
+        )
     table = found.to_pandas(cfg.metrics.confidence)
     print(table.to_string(float_format="{:.4f}".format))
     if args.csv:
@@ -284,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
     attack = add(
         "attack", _attack, "Craft universal perturbations of a model, and test each.", [settings, compute, model]
     )
-    attack.add_argument("--eps", type=_number, required=True, help="L-infinity radius in (0, 1], in pixel units")
+    attack.add_argument("--eps", type=_number, required=True, help="radius in (0, 1], in pixel units")
     attack.add_argument("--seeds", type=_positive, default=1, help="how many perturbations (default: 1)")
     attack.add_argument("-o", "--output", default="uaps.safetensors", help="default: uaps.safetensors")
     evaluate = add(

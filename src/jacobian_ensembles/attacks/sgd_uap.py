@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -13,16 +14,51 @@ from torch import Tensor, nn
 from jacobian_ensembles.attacks.checks import counting_steps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.evaluation.accuracy import perturb
+from jacobian_ensembles.attacks.targets import target_classes
+from jacobian_ensembles.evaluation.accuracy import perturb, sizes
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
 
 
-def project(delta: Tensor, eps: float) -> Tensor:
-    """Project onto the L-infinity ball of radius eps: any shape, element by element."""
-    return delta.clamp(-eps, eps)
+def project(delta: Tensor, eps: float, norm: str = "linf") -> Tensor:
+    """Project onto the ball of radius eps.
+
+    Args:
+        delta: Any shape, projected element by element; under ``l2`` (G, ...), each of the G perturbations on its own.
+        eps: Radius.
+        norm: What it bounds, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
+
+    Returns:
+        Like ``delta``.
+    """
+    if norm == "linf":
+        return delta.clamp(-eps, eps)
+    return (delta * _each(eps / sizes(delta, norm).clamp(min=eps), delta)).to(delta)
+
+
+def steepest(gradient: Tensor, norm: str = "linf") -> Tensor:
+    """The direction of size one in which a loss grows fastest: the sign of its gradient; under ``l2`` the gradient.
+
+    Args:
+        gradient: (G, ...), of G perturbations.
+        norm: What size is, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
+
+    Returns:
+        Like ``gradient``; zero where it is zero.
+    """
+    if norm == "linf":
+        return gradient.sign()
+    return (gradient / _each(sizes(gradient, norm).clamp(min=_TINY), gradient)).to(gradient)
+
+
+def _each(values: Tensor, like: Tensor) -> Tensor:
+    """One double for each perturbation, (G,), in a shape that goes with theirs, (G, ...)."""
+    return values.double().view(-1, *[1] * (like.ndim - 1))
+
+
+_TINY = torch.finfo(torch.float64).tiny  # instead of a division by zero
 
 
 def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
@@ -71,13 +107,20 @@ def craft_uaps(
     settings: SgdSettings | None = None,
     seeds: Sequence[int] = (0,),
     side_by_side: int | None = None,
+    first: int = 0,
+    **options: Any,
 ) -> Tensor:
     """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
 
     Each step moves every pixel by ``settings.step * eps`` (shrinking linearly to zero under ``decay``) along
     the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
-    returned. A seed's perturbation does not depend on which other seeds are crafted with it. Where memory
-    runs out, half as many are crafted side by side, and so on.
+    returned. A seed's perturbation does not depend on which other seeds are crafted with it, but for its number where
+    there are targets. Where memory runs out, half as many are crafted side by side, and so on.
+
+    Under ``norm="l2"`` the bound is ||delta||_2 <= eps sqrt(D), and a step goes along the gradient. Under
+    ``target="each"`` perturbation number k = ``first``, ``first`` + 1, ... minimises sum_i L(x_i + delta, k mod C) over
+    all images; under ``target="class"`` it maximises the loss of the images of class k mod C alone.
+    :func:`~jacobian_ensembles.attacks.targets.success_rates` tells how often that succeeded.
 
     Args:
         model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
@@ -86,17 +129,21 @@ def craft_uaps(
         labels: (N,).
         eps: Radius, in (0, 1].
         settings: Steps (with none, the start is returned: random noise, by which an attack is to be judged), batch,
-            initialisation, cap, clip; None for the defaults of ``config.yaml``.
+            initialisation, loss, target, norm, clip; None for ``options``.
         seeds: K generator seeds, one per perturbation.
         side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
             which more would slow down.
+        first: The number of the first seed, where there are targets.
+        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`, instead of ``settings``; those
+            not given are as in ``config.yaml``.
 
     Returns:
         (K, ...), each within eps.
 
     Raises:
         ValueError: If images are not in [0, 1], labels not in [0, C), scores not (B, C), eps not in (0, 1], there are
-            no seeds, or no step had a finite gradient other than zero: such an attack proves no robustness.
+            no seeds, settings and options, or no image of a class to craft on; or if no step had a finite gradient
+            other than zero: such an attack proves no robustness.
 
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
@@ -106,15 +153,21 @@ def craft_uaps(
         raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
     if not len(seeds):
         raise ValueError("seeds must hold at least one attack seed. Got none.")
-    settings = settings or SgdSettings()
+    if settings is not None and options:
+        raise ValueError(f"Give settings, or options by keyword, not both. Got settings and {', '.join(options)}.")
+    settings = settings or SgdSettings(**options)
+    targets = None if settings.target == "none" else target_classes(model, images, first, len(seeds))
     chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
+    if settings.target == "class":
+        chunk = 1  # perturbations of different classes are crafted on different numbers of images
     deltas: list[Tensor] = []
     started = time.monotonic()
     while len(deltas) < len(seeds):
         part = seeds[len(deltas) : len(deltas) + chunk]
         try:
             with evaluating(model), counting_steps() as steps:
-                deltas += _ascend(model, images, labels, eps, settings, part)
+                aims = None if targets is None else targets[len(deltas) : len(deltas) + chunk]
+                deltas += _ascend(model, images, labels, eps, settings, aims, part)
         except torch.OutOfMemoryError:
             if chunk == 1:
                 raise
@@ -131,9 +184,21 @@ def craft_uaps(
 
 
 def _ascend(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, settings: SgdSettings, seeds: Sequence[int]
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    settings: SgdSettings,
+    targets: Tensor | None,
+    seeds: Sequence[int],
 ) -> Tensor:
-    """Craft the perturbations of some seeds side by side: (G, ...)."""
+    """Craft the perturbations of some seeds side by side, for some classes (G,): (G, ...)."""
+    norm = settings.norm
+    if targets is not None and settings.target == "class":
+        chosen = labels == targets
+        if not chosen.any():
+            raise ValueError(f"target: got 'class', but there is no image of class {int(targets)} to craft on.")
+        images, labels, targets = images[chosen], labels[chosen], None
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
     delta = delta.to(images.device)
@@ -141,20 +206,38 @@ def _ascend(
         return delta
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
     # to the device once, not once per step: the loop never waits for it
-    plan = torch.stack([torch.cat(indices) for indices in zip(*streams, strict=True)]).to(images.device)
+    plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
+
+    def gradient_at(point: Tensor, index: Tensor) -> Tensor:
+        """Of the images (G, B) under perturbations (G, ...), like these."""
+        x = perturb(images[index], point[:, None], settings.clip).flatten(0, 1)
+        y = labels[index] if targets is None else targets[:, None].expand_as(index)
+        aimed = targets is not None
+        return loss_gradient(model, x, y.flatten(), settings.loss_cap, len(seeds), settings.loss, aimed)
+
+    velocity = torch.zeros_like(delta)
     for i, index in enumerate(plan):
-        x = images[index].unflatten(0, (len(seeds), -1))
-        x = perturb(x, delta[:, None], settings.clip).flatten(0, 1)
         step = settings.step * eps
         if settings.step_rule == "decay":
             step *= 1 - i / settings.iterations
-        gradient = loss_gradient(model, x, labels[index], settings.loss_cap, len(seeds))
-        delta = project(delta + step * gradient.sign(), eps)
+        gradients: list[Tensor] = []
+        point = delta
+        for part in index.chunk(settings.inner_batches, 1):
+            if gradients:
+                point = project(point + step * steepest(gradients[-1], norm), eps, norm)
+            gradients.append(gradient_at(point, part))
+        gradient = functools.reduce(torch.add, gradients)
+        if settings.momentum:
+            scale = _each(gradient.double().abs().flatten(1).mean(1).clamp(min=_TINY), gradient)
+            gradient = velocity = settings.momentum * velocity + (gradient / scale).to(gradient)
+        delta = project(delta + step * steepest(gradient, norm), eps, norm)
         log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
     return delta
 
 
-def sgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], **options: Any) -> Tensor:
+def sgd(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], first: int = 0, **options: Any
+) -> Tensor:
     """:func:`craft_uaps` as attacks are called (see :data:`~jacobian_ensembles.attacks.registry.ATTACKS`).
 
     Args:
@@ -163,9 +246,10 @@ def sgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Seq
         labels: See :func:`craft_uaps`.
         eps: Radius, in (0, 1].
         seeds: K generator seeds.
+        first: See :func:`craft_uaps`.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
 
     Returns:
         (K, ...), each within eps.
     """
-    return craft_uaps(model, images, labels, eps, SgdSettings(**options), seeds)
+    return craft_uaps(model, images, labels, eps, SgdSettings(**options), seeds, first=first)

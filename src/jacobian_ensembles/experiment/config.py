@@ -10,14 +10,7 @@ from functools import partial
 from itertools import product
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.attacks.settings import SgdSettings
@@ -177,17 +170,23 @@ class Attack(SgdSettings):
             raise ValueError(f"options: got {self.options}; they are for an attack of your own, not for sgd")
         default = SgdSettings()
         for name in SgdSettings.model_fields:
-            # clip is how perturbations are applied, whoever crafted them
-            if self.method != "sgd" and name != "clip" and getattr(self, name) != getattr(default, name):
+            # clip and norm are how perturbations are applied and bounded, whoever crafted them
+            if self.method != "sgd" and name not in ("clip", "norm") and getattr(self, name) != getattr(default, name):
                 got = getattr(self, name)
                 raise ValueError(f"{name}: got {got}, an option of sgd; give {self.method} its own, as options")
+        if self.target == "class":
+            raise ValueError(
+                "target: got 'class', whose perturbations are for the images of one class, where a run measures each "
+                "on all; give none or each, or call craft_uaps(..., target='class') in Python"
+            )
         return self
 
     def recipe(self) -> dict[str, Any]:
         """What a perturbation depends on besides its seed."""
         sgd = self.model_dump(include=set(SgdSettings.model_fields))
         options = sgd if self.method == "sgd" else self.options
-        return {"method": self.method, "options": options, "split": self.split, "clip": self.clip}
+        how = {"split": self.split, "clip": self.clip, "norm": self.norm}
+        return {"method": self.method, "options": options, **how}
 
     def seed_blocks(self) -> list[tuple[int, int]]:
         """The (first, last) attack seed of every crafting job, both ends included."""

@@ -45,7 +45,8 @@ def craft_uaps(
         first: First attack seed of the block.
         last: Last attack seed of the block, included.
         attack: ``method``, a name or reference; ``options``, its keyword arguments; ``split``, the images that
-            perturbations are crafted on; ``clip``, whether perturbed images are clipped to [0, 1].
+            perturbations are crafted on; ``clip``, whether perturbed images are clipped to [0, 1]; ``norm``, what eps
+            bounds, ``linf`` (also without it) or ``l2``.
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
 
@@ -61,8 +62,9 @@ def craft_uaps(
     craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
     x, y = admit(model, x.to(target), y.to(target))
     with counting_steps() as steps:
-        deltas = craft(model, x, y, eps, seeds, **attack["options"])
-    check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"])
+        number = {"first": first} if attack["method"] in ATTACKS else {}  # of the first seed, for those with targets
+        deltas = craft(model, x, y, eps, seeds, **number, **attack["options"])
+    check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"], attack.get("norm", "linf"))
     steps.check(attack["method"])
     with evaluating(model):
         bits = correct(model, *admit(model, test_x.to(target), test_y.to(target)), deltas, attack["clip"])
