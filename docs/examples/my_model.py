@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.stages.download_dataset import download_dataset
 from jacobian_ensembles.stages.inputs import load_split
 
@@ -35,7 +34,7 @@ def main() -> None:
     test_images, test_labels = load_split(DATA, "test", validation_images=5000)
     model = my_model(images, labels)
 
-    deltas = je.craft_uaps(model, images, labels, eps=0.15, settings=SgdSettings(iterations=50), seeds=range(5))
+    deltas = je.craft_uaps(model, images, labels, eps=0.15, iterations=50, seeds=range(5))
     found = je.evaluate(model, test_images, test_labels, deltas)
     print(found.to_pandas().round(3))
     print(f"clean {found.clean_accuracy:.1%}, worst of {len(deltas)} perturbations {found.worst_accuracy:.1%}")
