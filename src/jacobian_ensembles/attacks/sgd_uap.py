@@ -20,6 +20,7 @@ from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
+_TINY = torch.finfo(torch.float64).tiny  # what a size of zero is divided by
 
 
 def project(delta: Tensor, eps: float, norm: str = "linf") -> Tensor:
@@ -56,9 +57,6 @@ def steepest(gradient: Tensor, norm: str = "linf") -> Tensor:
 def _each(values: Tensor, like: Tensor) -> Tensor:
     """One double for each perturbation, (G,), in a shape that goes with theirs, (G, ...)."""
     return values.double().view(-1, *[1] * (like.ndim - 1))
-
-
-_TINY = torch.finfo(torch.float64).tiny  # instead of a division by zero
 
 
 def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:

@@ -141,7 +141,7 @@ def test_the_papers_attack_keeps_its_bytes(average, cap, step_rule):
 
 
 def test_a_bounded_loss_follows_the_images_that_can_still_be_turned():
-    """Two groups pull in opposite directions; the one that is lost for good has the larger cross-entropy's gradient."""
+    """Of four images one is far on the wrong side: only the cross-entropy still pushes it."""
 
     class Two(nn.Module):
         def forward(self, x):
