@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.checks import note_step
+from jacobian_ensembles.attacks.summing import summed_gradient
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet, compiled
@@ -145,8 +146,9 @@ def loss_gradient(
         with torch.enable_grad():
             out = model.member_logits(x) if isinstance(model, Ensemble) and loss == "members" else scores(model, x)
             losses = LOSSES[loss](out.log_softmax(-1), labels, cap)
-            g = _derivative(losses.sum() / size, x)
-        gradient = g.reshape(groups, size, *g.shape[1:]).sum(1)
+            total = losses.sum() / size
+        # the model may detach
+        gradient = summed_gradient(total, x, groups) if total.requires_grad else torch.zeros_like(x[:groups])
     if targeted:
         gradient, losses = -gradient, -losses
     bounded = loss in ("probability", "margin")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import vector_to_parameters
 
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.door import scores, try_out
@@ -93,7 +93,7 @@ def make_optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
     It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
     """
     trained = [p for p in net.parameters() if p.requires_grad]
-    vector = nn.Parameter(parameters_to_vector(trained).detach())
+    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in trained]))  # whatever their memory format
     vector_to_parameters(vector.data, trained)
     if settings.optimizer == "adam":
         return torch.optim.Adam([vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
@@ -109,7 +109,8 @@ def make_optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
 def apply_gradients(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> None:
     """Take a step of an optimiser of :func:`make_optimizer`, on one gradient per trained parameter of the net."""
     (vector,) = optimizer.param_groups[0]["params"]
-    vector.grad = torch.cat([g.flatten() for g in gradients])
+    # after the first step into the same memory: new pages for 11 million parameters cost more than the step itself
+    vector.grad = torch.cat([g.flatten() for g in gradients], out=vector.grad)
     optimizer.step()
 
 

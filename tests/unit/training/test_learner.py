@@ -122,6 +122,19 @@ def test_one_vector_of_parameters_is_optimised_as_ten_are(optimizer):
     assert (weights(net) - weights(LeNet(generator=torch.Generator().manual_seed(0)))).abs().mean() > 1e-3
 
 
+def test_a_net_in_any_memory_format_is_optimised_and_gradients_keep_their_memory():
+    net = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    before = weights(net)
+    optimizer = make_optimizer(net, Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.0, weight_decay=0.0))
+    (vector,) = optimizer.param_groups[0]["params"]
+    places = set()
+    for value in (1.0, 2.0):
+        apply_gradients(optimizer, [torch.full_like(p, value) for p in net.parameters()])
+        places.add(vector.grad.data_ptr())
+    torch.testing.assert_close(weights(net), before - 3.0)
+    assert len(places) == 1
+
+
 def seeded(role, identity=IDENTITY):
     return torch.Generator().manual_seed(derive_seed(role, *identity))
 
