@@ -1,5 +1,7 @@
 """The straightforward PyTorch that the package is measured against: textbook layers, autograd, one seed at a time."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,13 +26,15 @@ class PlainLeNet(nn.Module):
         return n.fc3(act(n.fc2(act(n.fc1(x)))))
 
 
-def log_probabilities(members: list[PlainLeNet], x: Tensor) -> Tensor:
+def log_probabilities(members: Sequence[nn.Module], x: Tensor) -> Tensor:
     """The log-softmax of the mean logit: (B, C)."""
     return torch.stack([m(x) for m in members]).mean(0).log_softmax(1)
 
 
-def uap_gradient(members: list[PlainLeNet], x: Tensor, labels: Tensor, delta: Tensor, cap: float, clip: bool) -> Tensor:
-    """The gradient of the capped mean loss at x + delta, by autograd to delta: (1, 28, 28)."""
+def uap_gradient(
+    members: Sequence[nn.Module], x: Tensor, labels: Tensor, delta: Tensor, cap: float, clip: bool
+) -> Tensor:
+    """The gradient of the capped mean loss at x + delta, by autograd to delta: of delta's shape."""
     delta = delta.detach().requires_grad_(True)
     moved = x + delta
     if clip:
@@ -40,12 +44,19 @@ def uap_gradient(members: list[PlainLeNet], x: Tensor, labels: Tensor, delta: Te
 
 
 def craft_uap(
-    members: list[PlainLeNet], images: Tensor, labels: Tensor, eps: float, steps: int, cap: float, clip: bool
+    members: Sequence[nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    steps: int,
+    cap: float,
+    clip: bool,
+    batch: int = 200,
 ) -> Tensor:
-    """One perturbation by ``steps`` steps of 200 images: (1, 28, 28)."""
-    delta = torch.zeros(1, 28, 28)
+    """One perturbation by ``steps`` steps of ``batch`` images: of an image's shape."""
+    delta = torch.zeros(images.shape[1:])
     for _ in range(steps):
-        index = torch.randint(len(labels), (200,))
+        index = torch.randint(len(labels), (batch,))
         gradient = uap_gradient(members, images[index], labels[index], delta, cap, clip)
         delta = (delta + 0.8 * eps * gradient.sign()).clamp(-eps, eps)
     return delta
@@ -62,7 +73,7 @@ def accuracy_under(members: list[PlainLeNet], images: Tensor, labels: Tensor, de
 
 
 def training_step(
-    model: PlainLeNet, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, lambda_jr: float
+    model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, lambda_jr: float
 ) -> None:
     """One step on cross-entropy + lambda/2 mean ||J||_F^2, differentiating the backward pass."""
     x = x.detach().requires_grad_(bool(lambda_jr))

@@ -20,13 +20,17 @@ from typing import NamedTuple
 
 import baseline
 import torch
+import torchvision
+from torch import nn
 
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import craft_uaps, perturb
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.experiment.config import Attack, Training
 from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.learner import apply_gradients, make_optimizer
@@ -38,24 +42,28 @@ FORWARD = CONV1 + CONV2 + LINEAR
 
 
 class Row(NamedTuple):
-    """What is timed: both sides, how often, and the floating-point operations of one call."""
+    """What is timed: both sides, how often, and the floating-point operations of one call, 0 for not counted."""
 
     ours: Callable[[], object]
     plain: Callable[[], object]
     repeats: int
-    flops: int
+    flops: int = 0
 
 
 def alternate(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median seconds of both sides and the median, lowest and highest ratio of the repeats."""
+    """Median seconds of both sides and the median, lowest and highest ratio of the repeats.
+
+    Seconds of one thread are CPU time, so that other jobs on the core do not count.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     ours(), plain()
     pairs = []
     for _ in range(repeats):
         pair = []
         for side in (ours, plain):
-            start = time.perf_counter()
+            start = clock()
             side()
-            pair.append(time.perf_counter() - start)
+            pair.append(clock() - start)
         pairs.append(pair)
     ratios = sorted(p / o for o, p in pairs)
     return {
@@ -109,15 +117,56 @@ def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dic
     return rows
 
 
+def other_rows(repeats: int) -> dict[str, Row]:
+    """Other networks, by automatic differentiation on both sides: whole UAPs and training steps."""
+    rows = {}
+    small_cnn = resolve(f"{Path(__file__).parents[1] / 'docs/examples/small_cnn.py'}:small_cnn", {})
+    resnet, grey, colour = torchvision.models.resnet18, (1, 28, 28), (3, 32, 32)
+    for name, net, shape, batch, steps in (
+        ("small CNN, 28x28", partial(small_cnn, grey, 10), grey, 200, 100),
+        ("small CNN, 32x32x3", partial(small_cnn, colour, 10), colour, 200, 100),
+        ("ResNet-18, 32x32x3, batch 32", partial(resnet, num_classes=10), colour, 32, 10),
+    ):
+        model, images, labels = net().eval(), torch.rand(2000, *shape), torch.randint(0, 10, (2000,))
+        settings = SgdSettings(iterations=steps, batch_size=batch)
+        whole = (
+            partial(craft_uaps, model, images, labels, 0.15, settings, [0]),
+            partial(baseline.craft_uap, [model], images, labels, 0.15, steps, 12.0, False, batch),
+        )
+        rows[f"UAP of {steps} steps, {name}"] = Row(*whole, max(3, repeats // 3))
+        for lambda_jr in (0.0, 0.1):
+            ours, plain, x, y = net(), net(), images[:batch], labels[:batch]
+            step = (
+                partial(
+                    our_step_of_training, ours, make_optimizer(ours, Training()), x, y, lambda_jr, torch.Generator()
+                ),
+                partial(baseline.training_step, plain, torch.optim.Adam(plain.parameters()), x, y, lambda_jr),
+            )
+            term = f"{'with' if lambda_jr else 'without'} Jacobian term"
+            rows[f"training step, {name}, {term}"] = Row(*step, repeats)
+    return rows
+
+
+def our_step_of_training(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    lambda_jr: float,
+    rng: torch.Generator,
+) -> None:
+    """A training step, in the package."""
+    directions = unit_vectors(len(x), 10, rng)[None] if lambda_jr else None
+    apply_gradients(optimizer, loss_and_gradients(net, x, labels, lambda_jr, directions)[1])
+
+
 def our_tenth_of_an_epoch(
     net: LeNet, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float
 ) -> None:
     """55 training steps of 100 images, in the package."""
     rng = torch.Generator()
     for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
-        directions = unit_vectors(100, 10, rng)[None] if lambda_jr else None
-        _, gradients = loss_and_gradients(net, x, y, lambda_jr, directions)
-        apply_gradients(optimizer, gradients)
+        our_step_of_training(net, optimizer, x, y, lambda_jr, rng)
 
 
 def plain_tenth_of_an_epoch(
@@ -201,6 +250,7 @@ def main() -> None:
 
     peak = matrix_product_rate()
     rows = attack_rows(images, labels, args.repeats) | training_rows(images, labels, args.repeats)
+    rows |= other_rows(args.repeats)
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"{capability}, float32 matrix product: {peak:.0f} GFLOP/s with {args.threads} thread(s)\n")
     print("| operation | plain | ours | ratio (range) | GFLOP/s | of matrix product |")
@@ -211,11 +261,12 @@ def main() -> None:
             continue
         row = alternate(timed.ours, timed.plain, timed.repeats)
         rate = timed.flops / row["ours_s"] / 1e9
-        record[name] = {**row, "gflops": rate, "fraction_of_matrix_product": rate / peak}
+        record[name] = {**row, "gflops": rate, "fraction_of_matrix_product": rate / peak} if timed.flops else row
         span = f"{row['ratio_low']:.1f}–{row['ratio_high']:.1f}"
         print(
             f"| {name} | {1e3 * row['plain_s']:.1f} ms | {1e3 * row['ours_s']:.1f} ms "
-            f"| **{row['ratio']:.1f}** ({span}) | {rate:.0f} | {rate / peak:.0%} |"
+            f"| **{row['ratio']:.1f}** ({span}) | "
+            + (f"{rate:.0f} | {rate / peak:.0%} |" if timed.flops else "– | – |")
         )
     print("\n| two jobs of one thread | throughput of one (range) |\n|---|---:|")
     concurrent = {kind: two_jobs(kind, max(3, args.repeats // 3)) for kind in ("attack", "training")}
