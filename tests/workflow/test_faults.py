@@ -264,5 +264,5 @@ def test_code_edited_while_running_is_refused_instead_of_mixed_in(copy, tmp_path
     os.kill(held, signal.SIGCONT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
-    assert "the code of this job was edited after Snakemake was started" in output
+    assert "the code of this job (sgd) was edited after Snakemake was started" in output
     assert copy.missing()["craft_uaps"] == 4
