@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.data.checks import check_images, check_training_labels
 from jacobian_ensembles.data.splits import validation_indices
+from jacobian_ensembles.data.tensors import check_images, check_training_labels
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.experiment.config import Training

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.data.checks import check_pixels
+from jacobian_ensembles.data.tensors import check_pixels
 from jacobian_ensembles.models.door import scores, try_out
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.jacobian import DETACHED, exact_jacobian, logit_jacobian, unit_vectors

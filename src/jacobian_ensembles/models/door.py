@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.data.checks import check_images
+from jacobian_ensembles.data.tensors import check_images
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.lenet import LeNet
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jacobian_ensembles.data.checks import check_images, check_pixels, check_training_labels
+from jacobian_ensembles.data.tensors import check_images, check_pixels, check_training_labels
 
 X = torch.linspace(0, 1, 5 * 12).view(5, 1, 3, 4)
 Y = torch.tensor([0, 1, 2, 1, 0])
