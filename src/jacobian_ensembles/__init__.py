@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
     from jacobian_ensembles.evaluation.record import evaluate as evaluate
-    from jacobian_ensembles.stages.inputs import load_ensemble as load_ensemble
     from jacobian_ensembles.stages.inputs import load_split as load_split
+    from jacobian_ensembles.zoo import load_correct as load_correct
+    from jacobian_ensembles.zoo import load_ensemble as load_ensemble
+    from jacobian_ensembles.zoo import load_perturbation as load_perturbation
+    from jacobian_ensembles.zoo import shipped_models as shipped_models
 
 __version__ = "0.1.0"
 
@@ -28,8 +31,11 @@ PUBLIC = {
     "craft_uaps": "attacks.sgd_uap",
     "evaluate": "evaluation.record",
     "jacobian_norm": "evaluation.jacobian_norms",
-    "load_ensemble": "stages.inputs",
+    "load_correct": "zoo",
+    "load_ensemble": "zoo",
+    "load_perturbation": "zoo",
     "load_split": "stages.inputs",
+    "shipped_models": "zoo",
     "success_rates": "attacks.targets",
     "train_ensemble": "api",
 }

@@ -132,7 +132,7 @@ def _is_stored(model: str) -> bool:
 def _load(args: argparse.Namespace, cfg: Config) -> nn.Module:
     from torch import nn
 
-    from jacobian_ensembles.stages.inputs import load_ensemble
+    from jacobian_ensembles.zoo import load_ensemble
 
     if _is_stored(args.model):
         return load_ensemble(args.model, architecture=cfg.model.architecture, method=args.method)
@@ -209,7 +209,7 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _join(args: argparse.Namespace) -> None:
-    from jacobian_ensembles.shipping import join_runs
+    from jacobian_ensembles.joining import join_runs
 
     join_runs(args.parts, args.output)
     print(args.output)

@@ -1,13 +1,12 @@
-"""Shipped results: what a reader needs of a finished run, small enough for the repository; redrawn and joined."""
+"""Shipped results: what a reader needs of a finished run, small enough for the repository; and redrawn."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import shutil
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,15 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from jacobian_ensembles.data.cards import CARDS
-from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.experiment.config import Config, ConfigError, load_config
+from jacobian_ensembles.experiment.config import Config, load_config
 from jacobian_ensembles.experiment.layout import Layout
-from jacobian_ensembles.experiment.provenance import commit
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
 from jacobian_ensembles.stages.plot_figure import plot_figure
 from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.checksums import read_record, verify_checksum, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes, write_json, write_text
+from jacobian_ensembles.zoo import keep_arrays
 
 _FOLDERS = ("metrics", "tables", "figures")
 _ORIGIN = ("run", "seed", "config_sha256", "commit")  # columns of every shipped CSV
@@ -59,7 +56,7 @@ def _summarize_provenance(root: Path) -> dict[str, Any]:
     }
 
 
-def _copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None:
+def copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None:
     """Copy a result, and write into the copy where it is from: as columns, as a line, or as metadata of a picture."""
     line = ", ".join(f"{name} {value}" for name, value in origin.items())
     if source.suffix == ".csv":
@@ -85,7 +82,7 @@ def short_commit(commit: str, digits: int) -> str:
     return commit[:digits] + commit[40:]
 
 
-def _origin(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dict[str, str]]:
+def origin_of(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dict[str, str]]:
     """The text of ``config.yaml``, and what a shipped file says of where it is from."""
     settings = yaml.safe_dump(dict(config), sort_keys=False)
     sha = hashlib.sha256(settings.encode()).hexdigest()
@@ -101,6 +98,7 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
         target: Folder to write: ``config.yaml`` (resolved), ``provenance.json`` (jobs, hours, commits, versions),
             ``attack_seeds.csv`` (the accuracy under every attack seed) and the metrics, tables and figures. Each of
             these names the run, its base seed, the commits that made it and the start of ``config.yaml``'s SHA-256.
+            Beside them what ``run.keep`` says (see :func:`~jacobian_ensembles.zoo.keep_arrays`).
         config: The run's resolved configuration.
 
     Raises:
@@ -108,10 +106,10 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
     """
     root, target = Path(root), Path(target)
     summary = _summarize_provenance(root)
-    settings, origin = _origin(config, summary["commit"])
+    settings, origin = origin_of(config, summary["commit"])
     for path in sorted(p for folder in _FOLDERS for p in (root / folder).glob("*")):
         (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        _copy_stamped(path, target / path.relative_to(root), origin)
+        copy_stamped(path, target / path.relative_to(root), origin)
     rows = [
         {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
         for record in map(read_record, sorted((root / "worst").rglob("worst.json")))
@@ -121,6 +119,9 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
         write_checksums(sorted((target / "metrics").glob("*.csv")))
         table = pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "attack_seed"]).assign(**origin)
         write_text(target / "attack_seeds.csv", table.to_csv(index=False, float_format="%.6g"))
+    if (root / "worst").is_dir():
+        cfg = load_config(config)
+        keep_arrays(Layout(str(root.parent), root.name), target, cfg.cells, cfg.grid.eps, cfg.run.keep)
     write_json(target / "provenance.json", summary)
     write_text(target / "config.yaml", settings)
 
@@ -156,12 +157,11 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
 def _redraw(shipped: Path, target: Path, config: Config) -> None:
     """Every figure and table of the catalogue whose inputs a shipped run has."""
     sources = {name: Path(path) for name, path in Layout(str(target.parent), target.name).sources.items()}
-    sources["ablation"] = shipped / "tables" / "ablation.csv"  # not among the metrics that were copied
     known = {"eps": config.figures.eps, "confidence": config.metrics.confidence}
     known["clean_weight"] = config.metrics.clean_weight
     for item in (*FIGURES, *TABLES):
         inputs = {name: sources[name] for name in item.inputs}
-        if not all(path.exists() for path in inputs.values()) or not item.belongs_to(config.grid.repetitions):
+        if not all(path.exists() for path in inputs.values()) or not item.belongs_to(config.repetitions):
             continue
         labels: dict[str, Any] = {"run": config.run.name, "banner": config.run.banner}
         labels["settings"] = {name: known[name] for name in item.settings}
@@ -171,136 +171,3 @@ def _redraw(shipped: Path, target: Path, config: Config) -> None:
         else:
             csv, markdown, latex = (target / "tables" / f"{item.name}.{kind}" for kind in ("csv", "md", "tex"))
             write_table(item.name, inputs, csv, markdown, latex, **labels)
-
-
-_MODELS = {"datasets", "ensembles", "members", "lambdas", "cells"}  # what may differ between the parts of a grid
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    """What the parts of one run must have in common, by dotted key."""
-    shared = config.model_dump(mode="json", by_alias=True, exclude={"compute": True, "run": {"name"}, "grid": _MODELS})
-    flat = {"seed": shared.pop("seed")}
-    return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}
-
-
-def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
-    """The configuration of one run of all the models of its parts; of a single one, its own."""
-    first, *others = configs
-    for path, config in configs.items():
-        if config.trials or config.ablation:  # their tables are not made from metrics
-            raise ConfigError(f"{path}: runs with trials or an ablation cannot be joined.")
-    if not others and first.name == name:
-        own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text(encoding="utf-8"))
-        return own
-    for path in others:
-        ours, theirs = _settings(configs[first]), _settings(configs[path])
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                raise ConfigError(
-                    f"{path}: {key} is {theirs.get(key)!r}, in {first} it is {ours.get(key)!r}. Parts of one run "
-                    "differ in their models only."
-                )
-    owner: dict[Any, Path] = {}
-    for path, config in configs.items():
-        for cell in config.cells:
-            if owner.setdefault(cell, path) != path:
-                model = f"{cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:g}"
-                raise ConfigError(f"{path}: {model} is in {owner[cell]}, too. Each model may be in one part only.")
-    raw = configs[first].model_dump(mode="json", by_alias=True, exclude={"compute"})
-    grids = [config.grid for config in configs.values()]
-    for axis, known in (("datasets", (*CARDS,)), ("ensembles", (*METHODS,)), ("members", ()), ("lambdas", ())):
-        values = dict.fromkeys(value for grid in grids for value in getattr(grid, axis))
-        raw["grid"][axis] = sorted(values, key=known.index if set(values) <= set(known) else None)
-    models = [cell for cell in owner if cell.repetition == 0]
-    raw["grid"]["cells"] = [cell.model_dump(mode="json", by_alias=True, exclude={"repetition"}) for cell in models]
-    raw["run"]["name"] = name
-    joined = load_config(raw)
-    if set(joined.grid.cells or ()) == set(joined.grid.product()):
-        raw["grid"]["cells"] = None
-    return raw
-
-
-def _joined_table(paths: Sequence[Path]) -> str:
-    """The rows of several tables, each still saying where it is from, in the order in which one run has them."""
-    table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
-    keys = [key for key in (*CELL_KEYS, "eps", "count", "attack_seed") if key in table.columns]
-    names = {"dataset", "ensemble"}
-    table = table.sort_values(keys, key=lambda column: column if column.name in names else column.astype(float))
-    return table.to_csv(index=False)
-
-
-def _joined_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What made all parts of a run: jobs and hours added up, and every commit, device and version that took part."""
-    joined: dict[str, Any] = {}
-    for key in ("jobs", "hours"):
-        total: dict[str, float] = defaultdict(int)
-        for rule, value in (item for record in records for item in record[key].items()):
-            total[rule] = round(total[rule] + value, 3)
-        joined[key] = dict(total)
-    joined["first_finished"] = min(record["first_finished"] for record in records)
-    joined["last_finished"] = max(record["last_finished"] for record in records)
-    sets = dict.fromkeys(key for record in records for key in record if key not in joined)
-    joined |= {key: sorted({value for record in records for value in record.get(key, [])}) for key in sets}
-    drawn_by = commit()
-    joined["commit"] = sorted({*joined["commit"], *([drawn_by] if drawn_by else [])})
-    return joined
-
-
-def _join_tables(parts: Iterable[Path], folder: Path) -> None:
-    """Write the metrics of all parts, and their attack seeds, as one run's.
-
-    Raises:
-        ArtifactError: If a part lacks a table that others have, or one is damaged.
-    """
-    for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")}):
-        paths = [part / "metrics" / name for part in parts]
-        for path in paths:
-            if not path.is_file():
-                raise ArtifactError(f"{path}: missing, while other parts have it. Was it shipped completely?")
-            verify_checksum(path)
-        write_text(folder / "metrics" / name, _joined_table(paths))
-    write_checksums(sorted((folder / "metrics").glob("*.csv")))
-    write_text(folder / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in parts]))
-
-
-def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
-    """Put shipped runs together that each computed some of the models of one grid, on several machines or days.
-
-    A single run is drawn anew by the present code, in its place.
-
-    Args:
-        parts: Folders of :func:`ship_run` or of this function: different models, otherwise the same settings.
-        target: Folder to write, as :func:`ship_run` writes it; its name becomes the run's. It may be one of the parts,
-            which is then replaced. Rows of metrics keep the part and the commits they are from; tables and figures name
-            the commit that drew them, too.
-
-    Raises:
-        ArtifactError: If a part was not shipped completely, or is damaged.
-        ConfigError: If settings differ, or a model is in two parts.
-    """
-    target = Path(target)
-    configs: dict[Path, Config] = {}
-    for part in map(Path, parts):
-        if not (part / "attack_seeds.csv").is_file():
-            raise ArtifactError(f"{part}: no attack_seeds.csv, so not a shipped run of models.")
-        configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text(encoding="utf-8")))
-    if not configs:
-        raise ArtifactError("Shipped runs are needed to join. Got none.")
-    config = _joined_config(configs, target.name)
-    record = _joined_provenance([read_json(part / "provenance.json") for part in configs])
-    settings, origin = _origin(config, record["commit"])
-
-    # the target is replaced only by a whole run
-    with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
-        joined, drawn = Path(folder) / target.name, Path(folder) / "drawn"
-        for name in ("metrics", "tables"):
-            (joined / name).mkdir(parents=True)
-        _join_tables(configs, joined)
-        write_json(joined / "provenance.json", record)
-        write_text(joined / "config.yaml", settings)
-        rebuild_run(joined, drawn)
-        for path in sorted(p for kind in ("tables", "figures") for p in (drawn / kind).iterdir()):
-            _copy_stamped(path, joined / path.relative_to(drawn), origin)
-        if target.exists():
-            shutil.rmtree(target)
-        joined.rename(target)

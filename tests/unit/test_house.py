@@ -26,8 +26,10 @@ MAY_IMPORT = {
     "report": "data paper evaluation",
     "stages": "attacks training ensembles models data evaluation paper report storage experiment seeding",
     "api": "training ensembles models data experiment",
-    "shipping": "stages paper ensembles data evaluation storage experiment",
-    "cli": "values stages shipping evaluation storage experiment progress",
+    "zoo": "stages ensembles models storage experiment",
+    "shipping": "zoo stages paper ensembles data evaluation storage experiment",
+    "joining": "zoo shipping ensembles data evaluation storage experiment",
+    "cli": "values stages zoo joining evaluation storage experiment progress",
 }
 #: All that a run's configuration may import of the science: settings and names, none of which needs torch.
 LIGHT = {

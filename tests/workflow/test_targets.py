@@ -54,7 +54,7 @@ def test_variants_of_the_attack_share_models_and_seeds(beside, tmp_path):
     variants = {"default": {}, "weak": {"iterations": 1, "step": 0.01}}
     beside.snakemake("ablation", "--configfile", overlay(tmp_path, ablation=variants))
     root = beside.path / "results/small"
-    table = pd.read_csv(root / "tables/ablation.csv").set_index("variant")
+    table = pd.read_csv(root / "metrics/ablation.csv").set_index("variant")
     run = pd.read_csv(root / "metrics/metrics.csv").iloc[0]
     assert table.loc["default", "worst_accuracy"] == run["worst_accuracy"]
     assert table.loc["weak", "worst_accuracy"] > run["worst_accuracy"]

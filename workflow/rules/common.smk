@@ -54,7 +54,7 @@ def leaves(section, *names):
 
 def in_this_run(item):
     """Whether this run has a figure or table of the catalogue."""
-    return item.belongs_to(cfg.grid.repetitions, bool(cfg.ablation))
+    return item.belongs_to(cfg.repetitions, bool(cfg.ablation))
 
 
 def names_of(*targets):

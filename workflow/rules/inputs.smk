@@ -49,7 +49,8 @@ def of_every_attack(*templates):
 
 def of_every_model(template):
     """A template filled in for the first training of every model of the run."""
-    cells = [cell for cell in cfg.cells if cell.repetition == 0]
+    first = cfg.grid.first_repetition
+    cells = [cell for cell in cfg.cells if cell.repetition == first]
     return [template.format(**cell_wildcards(c)) for c in cells]
 
 

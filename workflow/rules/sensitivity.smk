@@ -1,7 +1,5 @@
 # How results depend on the attack's variant, on the number of attack seeds and on the training.
 
-ablation_table = f"{paths.tables}/ablation"
-
 
 use rule craft_uaps as craft_variant with:
     output:
@@ -52,13 +50,12 @@ rule aggregate_ablation:
             *(paths.variant_worst.replace("{variant}", v) for v in cfg.ablation)
         ),
     output:
-        csv=f"{ablation_table}.csv",
-        markdown=f"{ablation_table}.md",
-        provenance=paths.provenance(f"{ablation_table}.csv"),
+        table=paths.ablation,
+        provenance=paths.provenance(paths.ablation),
     log:
-        paths.log(f"{ablation_table}.csv"),
+        paths.log(paths.ablation),
     benchmark:
-        paths.benchmark(f"{ablation_table}.csv")
+        paths.benchmark(paths.ablation)
     localrule: True
     conda:
         "../../environment.yml"
@@ -99,7 +96,7 @@ rule tabulate_worst_of_k:
 
 rule ablation:
     input:
-        expand(f"{ablation_table}.{{kind}}", kind=["csv", "md"]),
+        paths.ablation,
         files_of("ablation"),
 
 

@@ -9,6 +9,5 @@ with _job.running(snakemake):
         snakemake.input.metrics,
         snakemake.input.records,
         snakemake.params.variants,
-        snakemake.output.csv,
-        snakemake.output.markdown,
+        snakemake.output.table,
     )

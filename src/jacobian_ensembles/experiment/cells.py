@@ -19,6 +19,17 @@ class GridCell(Settings):
     lambda_jr: Annotated[Lambda, Field(alias="lambda")]
 
 
+class ListedCell(GridCell):
+    """A model as ``grid.cells`` lists it; it may be trained another number of times than the rest."""
+
+    repetitions: PositiveInt | None = None
+
+    @property
+    def model(self) -> GridCell:
+        """The model alone."""
+        return GridCell.model_construct(**self.model_dump(exclude={"repetitions"}))
+
+
 class Cell(GridCell):
     """One training of a model of the grid; repetitions differ in every random draw."""
 

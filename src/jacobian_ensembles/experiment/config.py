@@ -5,59 +5,31 @@ Unknown keys, duplicate values and combinations that cannot be trained are refus
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from itertools import product
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.cells import Cell, GridCell
+from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
+from jacobian_ensembles.experiment.grid import Grid
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.settings import Lambda, PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.settings import PositiveInt, Settings, Unit, whole
 from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.values import expanded, numbers_in_text
 
-DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS))]
-EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
 SplitName = Literal["train", "validation", "test"]
-
-
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message lists every problem found."""
-
-
-def _unique(values: Any) -> Any:
-    """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
-    if isinstance(values, list | tuple):
-        if not values:
-            raise ValueError("the list is empty; give at least one value")
-        repeated = sorted({f"{v:.12g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
-        if repeated:
-            raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
-    return values
-
-
-_T = TypeVar("_T")
-# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-_Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
-
-
-def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
-    names = [short_name(reference) for reference in references]
-    for reference, name in zip(references, names, strict=True):
-        if names.count(name) > 1:
-            raise ValueError(f"got {reference!r} beside another '{name}'; results could not tell them apart")
-    return references
 
 
 class Run(Settings):
@@ -66,6 +38,7 @@ class Run(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
     banner: str = ""
+    keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
 
     @field_validator("name")
     @classmethod
@@ -73,40 +46,6 @@ class Run(Settings):
         if name in ("data", "reference", "rebuilt"):
             raise ValueError(f"got '{name}', a folder of the datasets or of shipped results; choose another name")
         return name
-
-
-class Grid(Settings):
-    """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times."""
-
-    datasets: Annotated[_Values[DatasetRef], AfterValidator(_distinct)]
-    ensembles: Annotated[_Values[EnsembleRef], AfterValidator(_distinct)]
-    members: _Values[PositiveInt]
-    lambdas: _Values[Lambda]
-    eps: _Values[Unit]
-    repetitions: PositiveInt = 1
-    cells: _Values[GridCell] | None = None
-
-    @model_validator(mode="after")
-    def _cells_of_the_product(self) -> Grid:
-        both = set(map(short_name, self.datasets)) & set(map(short_name, self.ensembles))
-        if both:
-            raise ValueError(f"'{both.pop()}' names both a dataset and an ensemble method; rename one of your own")
-        allowed = set(self.product())
-        for cell in self.cells or ():
-            if cell not in allowed:
-                raise ValueError(
-                    f"grid.cells: got {cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:.12g}, "
-                    "which is not in the product of datasets, ensembles, members and lambdas"
-                )
-        return self
-
-    def product(self) -> list[GridCell]:
-        """All cells of the product of the lists, in their order."""
-        datasets, ensembles = map(short_name, self.datasets), map(short_name, self.ensembles)
-        axes = (datasets, ensembles, self.members, self.lambdas)
-        return [
-            GridCell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
-        ]
 
 
 class Data(Settings):
@@ -318,13 +257,12 @@ class Config(Settings):
     @property
     def cells(self) -> list[Cell]:
         """The trainings of this run: its models in the order of the grid, each with its repetitions."""
-        chosen = self.grid.cells
-        return [
-            Cell.model_construct(**dict(cell), repetition=repetition)
-            for cell in self.grid.product()
-            if chosen is None or cell in chosen
-            for repetition in range(self.grid.repetitions)
-        ]
+        return self.grid.trainings()
+
+    @property
+    def repetitions(self) -> int:
+        """The most trainings that a model of this run has."""
+        return max(Counter(cell.identity[:-1] for cell in self.cells).values())
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:

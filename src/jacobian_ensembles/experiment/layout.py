@@ -90,6 +90,7 @@ class Layout:
         self.summary = f"{root}/metrics/summary.csv"
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
         self.worst_of_k = f"{root}/metrics/worst_of_k.csv"
+        self.ablation = f"{root}/metrics/ablation.csv"
         self.checksums = f"{root}/metrics/SHA256SUMS"
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
@@ -102,7 +103,7 @@ class Layout:
             "summary": self.summary,
             "jacobian": self.jacobian_table,
             "worst_of_k": self.worst_of_k,
-            "ablation": f"{self.tables}/ablation.csv",
+            "ablation": self.ablation,
         }
 
     @staticmethod

@@ -39,23 +39,37 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     return means.merge(paper[[*MODEL_KEYS, "published"]], on=MODEL_KEYS, how="left", validate="many_to_one")
 
 
-def ablation(records: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> RenderedTable:
-    """Compare variants of the attack on the same models with the same attack seeds.
+def ablation_rows(records: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> pd.DataFrame:
+    """What every variant of the attack did to every model.
 
     Args:
         records: Worst-case records with their ``variant``, in the variants' order.
         metrics: ``metrics.csv`` of the run, for the models' clean accuracies.
 
     Returns:
-        One row per (variant, model, eps); for readers, accuracy under the worst (and the mean) of the attack seeds,
-        averaged over eps: a row per variant, a column per model, their mean, and the mean distance from the paper's
-        numbers.
+        One row per (variant, training of a model, eps).
     """
     table = pd.DataFrame(records).drop(columns="accuracies")
     known = metrics[[*CELL_KEYS, "eps", "clean_accuracy"]]
     table = table.merge(known, on=[*CELL_KEYS, "eps"], how="left", validate="many_to_one")
     leading = ["variant", *CELL_KEYS, "eps", "seeds", "worst_accuracy", "mean_accuracy", "std_accuracy"]
-    table = table[leading + [c for c in table.columns if c not in leading]]
+    return table[leading + [c for c in table.columns if c not in leading]]
+
+
+def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> RenderedTable:
+    """Compare variants of the attack on the same models with the same attack seeds.
+
+    Args:
+        tables: ``ablation``, of :func:`ablation_rows`.
+        run: The run's name.
+        banner: Of runs that are not the paper's.
+
+    Returns:
+        A row per (variant, model, eps); for readers, accuracy under the worst (and the mean) of the attack seeds,
+        averaged over eps: a row per variant, a column per model, their mean, and the mean distance from the paper's
+        numbers.
+    """
+    table = tables["ablation"]
     means = ablation_means(table)
     means["model"] = [f"{DATASET_TITLES[r['dataset']]} {model_name(r)}" for r in means.to_dict("records")]
     pairs = zip(means["worst_accuracy"], means["mean_accuracy"], strict=True)

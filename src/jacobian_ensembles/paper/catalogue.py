@@ -150,6 +150,14 @@ TABLES = (
         "the verdicts are in jacobian_ensembles/paper/claims.py.",
     ),
     Item(
+        name="attack_variants",
+        function="jacobian_ensembles.paper.ablation:attack_variants",
+        inputs=("ablation",),
+        target="ablation",
+        only="ablation",
+        caption="Variants of the attack on the same models with the same attack seeds.",
+    ),
+    Item(
         name="spread",
         function="jacobian_ensembles.paper.spread:spread",
         inputs=("metrics",),

@@ -47,6 +47,18 @@ def test_every_model_is_trained_as_often_as_asked():
     assert got == [("bagging", 1, 0), ("bagging", 1, 1), ("snapshot", 3, 0), ("snapshot", 3, 1)]
 
 
+def test_a_part_of_a_longer_run_has_later_trainings():
+    config = load_config(changed(grid={"repetitions": 2, "first_repetition": 3}))
+    assert [c.repetition for c in config.cells[:4]] == [3, 4, 3, 4]
+    assert config.repetitions == 2
+
+
+def test_a_listed_cell_may_be_trained_more_often_than_the_rest():
+    config = load_config(changed(grid={"cells": [{**cell("mnist", "snapshot", 3, 0.1), "repetitions": 3}, cell()]}))
+    assert [(c.members, c.repetition) for c in config.cells] == [(1, 0), (3, 0), (3, 1), (3, 2)]
+    assert config.repetitions == 3
+
+
 def test_trials_and_attack_variants_say_only_what_differs():
     config = load_config(
         changed(
@@ -185,7 +197,11 @@ def problems(raw):
     [
         (changed(bogus={"a": 1}), "bogus: unknown key", "Allowed here: run, seed, grid, data, model"),
         (changed(training={"epoch": 1}), "training.epoch: unknown key; did you mean 'epochs'?", "snapshot_epochs"),
-        (changed(grid={"cells": [{**cell(), "lamda": 1}]}), "grid.cells.0.lamda: unknown key", "members, lambda."),
+        (
+            changed(grid={"cells": [{**cell(), "lamda": 1}]}),
+            "grid.cells.0.lamda: unknown key",
+            "members, lambda, repetitions.",
+        ),
         (changed(grid={"members": [0]}), "grid.members.0: got 0", "greater than or equal to 1"),
         (changed(grid={"eps": [0, 0.15]}), "grid.eps.0: got 0", "greater than 0"),
         (changed(grid={"eps": [0.15, 1.5]}), "grid.eps.1: got 1.5", "less than or equal to 1"),
@@ -220,6 +236,7 @@ def test_an_empty_list_is_refused_by_its_key(key):
         (changed(grid={"eps": [0.15, "0.15"]}), "grid.eps"),
         (changed(grid={"members": [1, "1"]}), "grid.members"),
         (changed(grid={"cells": [cell(members=9)]}), "grid.cells"),
+        (changed(grid={"cells": [cell(), {**cell(), "repetitions": 2}]}), "grid.cells"),
         (changed(run={"name": "data"}), "run.name"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.paper.ablation import ablation_means
+from jacobian_ensembles.paper.ablation import ablation_means, attack_variants
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 from jacobian_ensembles.storage.checksums import write_record
 
@@ -29,7 +29,7 @@ def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
         for v, accuracies in (("x", [0.5, 0.3]), ("y", [0.2, 0.4]))
         for d in ("mnist", "fashion_mnist")
     ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x", "y"], tmp_path / "a.csv", tmp_path / "a.md")
+    aggregate_ablation(tmp_path / "m.csv", records, ["x", "y"], tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv")
     assert table[["variant", "dataset", "worst_accuracy", "clean_accuracy"]].to_numpy().tolist() == [
         ["x", "mnist", 0.3, 0.9],
@@ -37,7 +37,7 @@ def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
         ["y", "mnist", 0.2, 0.9],
         ["y", "fashion_mnist", 0.2, 0.8],
     ]
-    text = (tmp_path / "a.md").read_text()
+    text = attack_variants({"ablation": table}, "mine", "").markdown
     # one eps: not comparable with the paper's four
     assert "| y | 20.0 (30.0) | 20.0 (30.0) | 20.0 (30.0) | – |" in text
     assert "averaged over ε = 0.15" in text
@@ -58,7 +58,7 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
         record(tmp_path / f"{row['eps']}", [row["worst_accuracy"], 0.6], members=1, eps=row["eps"], **{"lambda": 0.0})
         for row in rows
     ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x"], tmp_path / "a.csv", tmp_path / "a.md")
-    text = (tmp_path / "a.md").read_text()
+    aggregate_ablation(tmp_path / "m.csv", records, ["x"], tmp_path / "a.csv")
+    text = attack_variants({"ablation": pd.read_csv(tmp_path / "a.csv")}, "mine", "").markdown
     assert "| x | 25.0 (42.5) | 25.0 (42.5) | 6.9 |" in text
     assert "| *the paper, worst of 50* | 31.9 | – | – |" in text
