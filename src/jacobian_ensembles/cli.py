@@ -36,6 +36,7 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles train --dataset mnist --ensemble voting --members 3 --lambda 0.1 -o model.safetensors
   jacobian-ensembles attack model.safetensors --eps 0.15 --seeds 5 -o uaps.safetensors
   jacobian-ensembles evaluate model.safetensors --uaps uaps.safetensors
+  jacobian-ensembles evaluate table1/mnist/snapshot/M3/lambda0.50 --uaps table1/mnist/snapshot/M3/lambda0.50
   jacobian-ensembles report results/quick -o report.html
   jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
   jacobian-ensembles info model.safetensors
@@ -46,9 +47,10 @@ exists), then from --set. Exit codes: 0 done; 1 the work failed, and the last li
 configuration cannot be used, and nothing was started.
 """
 _MODEL = (
-    "a file that train or the workflow wrote, or path/to/file.py:function, a function without arguments that returns "
+    "a file that train or the workflow wrote, the name of a shipped model (table1/mnist/snapshot/M3/lambda0.50), or "
+    "path/to/file.py:function, a function without arguments that returns your own nn.Module from images in [0, 1] to "
+    "logits"
 )
-_MODEL += "your own nn.Module from images in [0, 1] to logits"
 
 
 def _one_cell(dataset: str, ensemble: str = "voting", members: int = 1, lambda_jr: float = 0.0) -> dict[str, Any]:
@@ -149,6 +151,9 @@ def _model(args: argparse.Namespace) -> tuple[str, Cell]:
     if args.model.endswith(".py"):
         raise ConfigError(f"Which model of {args.model}? Name the function that returns it: {args.model}:function.")
     if _is_stored(args.model):
+        from jacobian_ensembles.zoo import stored_file
+
+        args.model = str(stored_file(args.model))
         _, header = read_header(args.model, kind="learners")
         spec = {key: header[key] for key in spec}
     else:
@@ -185,8 +190,12 @@ def _evaluate(args: argparse.Namespace) -> None:
 
         from jacobian_ensembles.evaluation.record import evaluate
         from jacobian_ensembles.storage.predictions import load_uaps
+        from jacobian_ensembles.zoo import is_name, load_perturbation
 
-        deltas = None if args.uaps is None else torch.from_numpy(load_uaps([args.uaps])[0]).to(device)
+        deltas = None
+        if args.uaps is not None:
+            named = is_name(args.uaps)
+            deltas = (load_perturbation(args.uaps) if named else torch.from_numpy(load_uaps([args.uaps])[0])).to(device)
         x, y = _images(cfg, dataset).split("test")
         found = evaluate(
             _load(args, cfg).to(device), x.to(device), y.to(device), deltas, cfg.attack.clip, norm=cfg.attack.norm
@@ -292,7 +301,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate = add(
         "evaluate", _evaluate, "Test accuracy of a model, clean and under perturbations.", [settings, compute, model]
     )
-    evaluate.add_argument("--uaps", metavar="FILE", help="what attack wrote")
+    evaluate.add_argument(
+        "--uaps", metavar="FILE", help="what attack wrote, or the name of a shipped model: its worst, one per eps"
+    )
     evaluate.add_argument("--csv", metavar="FILE", help="write the table there, too")
     report = add("report", _report, "Write the page of a finished run.", [settings])
     report.add_argument("folder", help="results/<run>")

@@ -95,6 +95,27 @@ def shipped_models() -> list[str]:
     return names
 
 
+def is_name(text: str | Path) -> bool:
+    """Whether something is the name of a shipped model, and not a file."""
+    return bool(_NAME.fullmatch(str(text))) and not Path(text).exists()
+
+
+def stored_file(path: str | Path) -> Path:
+    """The file of a stored ensemble, given as such or by the name of a shipped one.
+
+    Raises:
+        ArtifactError: If it is such a name, and there is none.
+    """
+    if not is_name(path):
+        return Path(path)
+    model = _parsed(str(path))
+    file = _model_file(reference_folder() / model.run, model.cell)
+    if not file.exists():
+        known = ", ".join(shipped_models()) or f"none in {reference_folder()}"
+        raise ArtifactError(f"{path}: no such ensemble is shipped. There are: {known}.")
+    return file
+
+
 def load_ensemble(
     path: str | Path,
     members: int | None = None,
@@ -122,14 +143,7 @@ def load_ensemble(
     """
     from jacobian_ensembles.stages.inputs import load_ensemble as load
 
-    if not Path(path).exists() and _NAME.fullmatch(str(path)):
-        model = _parsed(str(path))
-        file = _model_file(reference_folder() / model.run, model.cell)
-        if not file.exists():
-            known = ", ".join(shipped_models()) or f"none in {reference_folder()}"
-            raise ArtifactError(f"{path}: no such ensemble is shipped. There are: {known}.")
-        path = file
-    return load(path, members, architecture, method)
+    return load(stored_file(path), members, architecture, method)
 
 
 def _find(name: str, what: str, eps: float | None) -> tuple[dict[str, np.ndarray], dict[str, Any], int, int]:
@@ -171,15 +185,15 @@ def load_correct(name: str, eps: float | None = None) -> np.ndarray:
     return bits
 
 
-def load_perturbation(name: str, eps: float) -> Tensor:
+def load_perturbation(name: str, eps: float | None = None) -> Tensor:
     """The worst perturbation of a shipped model.
 
     Args:
         name: The model, such as ``table1/mnist/snapshot/M3/lambda0.50``.
-        eps: Radius.
+        eps: Radius; None for those of all the run's E eps, in their order.
 
     Returns:
-        (channels, height, width), float32: what to add to images in [0, 1].
+        (channels, height, width), or (E, channels, height, width), float32: what to add to images in [0, 1].
 
     Raises:
         ArtifactError: If nothing of the kind is shipped, or the file is damaged.
@@ -188,7 +202,8 @@ def load_perturbation(name: str, eps: float) -> Tensor:
     import torch
 
     tensors, _, row, column = _find(name, "perturbations", eps)
-    return torch.from_numpy(tensors["delta"][row, column].copy())
+    deltas = tensors["delta"][row]
+    return torch.from_numpy((deltas if eps is None else deltas[column]).copy())
 
 
 def keep_arrays(layout: Layout, target: Path, cells: Sequence[Cell], eps: Sequence[float], what: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ import torch
 from helpers_runs import finished_run
 
 import jacobian_ensembles as je
+from jacobian_ensembles.cli import main
 from jacobian_ensembles.joining import join_runs
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
@@ -88,3 +89,11 @@ def test_joined_runs_keep_the_arrays_of_all_parts(tmp_path, reference):
     # what a single run drawn anew keeps, too
     join_runs([reference / "whole"], reference / "whole")
     assert je.load_correct(f"{name}/rep1", eps=0.2).sum() == 70
+
+
+def test_the_command_line_takes_names_of_shipped_models(tmp_path, reference, capsys):
+    assert main(["evaluate", M3]) == 1
+    assert f"{M3}: no such ensemble is shipped" in capsys.readouterr().err
+    ship(tmp_path, reference)
+    assert tuple(je.load_perturbation(M3).shape) == (2, 1, 28, 28)
+    assert je.load_perturbation(M3).amax((1, 2, 3)).tolist() == pytest.approx([0.15, 0.2])
