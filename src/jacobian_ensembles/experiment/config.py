@@ -91,7 +91,7 @@ class Training(Recipe):
     def recipe(self, cyclic: bool) -> Recipe:
         """The recipe of one learner, or of a cyclic run."""
         own = self.model_dump(include=set(Recipe.model_fields))
-        return Recipe(**own | ({"epochs": self.snapshot_epochs} if cyclic else {}))
+        return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
 
 
 class Attack(SgdSettings):

@@ -209,8 +209,8 @@ def train_learners(
 
     Raises:
         DivergedError: If the loss is not finite, or a net is at chance on the validation split.
-        ValueError: If the snapshots do not divide the epochs, lambda is negative, the validation split is too small, or
-            the network returns something else than C scores.
+        ValueError: If the snapshots do not divide the epochs or have no cosine to restart, lambda is negative, the
+            validation split is too small, or the network returns something else than C scores.
     """
     if not 0 <= lambda_jr < math.inf:
         raise ValueError(f"lambda must be a finite number >= 0. Got {lambda_jr}.")
@@ -238,6 +238,8 @@ def _train(
     epochs, cycles = settings.epochs, snapshots or 1
     if epochs % cycles:
         raise ValueError(f"{epochs} epochs do not divide into {cycles} equal cycles.")
+    if snapshots and settings.schedule != "cosine":
+        raise ValueError(f"Snapshots need schedule 'cosine', which they restart. Got {settings.schedule!r}.")
 
     net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
     if not isinstance(net, LeNet):
@@ -257,7 +259,9 @@ def _train(
         permutation = torch.randperm(size, generator=order).to(labels.device)
         total = images.new_zeros(())
         for index in permutation[: steps * batch].split(batch):
-            rate = cyclic_cosine(step, epochs * steps, cycles, settings.learning_rate)
+            rate = settings.learning_rate
+            if settings.schedule == "cosine":
+                rate = cyclic_cosine(step, epochs * steps, cycles, rate)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             directions = None

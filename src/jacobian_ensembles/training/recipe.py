@@ -14,7 +14,8 @@ class Recipe(Settings):
 
     Attributes:
         optimizer: ``adam`` or ``sgd``.
-        learning_rate: At the start; annealed to zero along a cosine, per iteration.
+        learning_rate: At the start.
+        schedule: ``cosine``, annealed to zero along one, per iteration; or ``constant``. Snapshots need the cosine.
         momentum: Of sgd; adam ignores it.
         weight_decay: L2 penalty of the optimiser.
         batch_size: Images per step.
@@ -24,6 +25,7 @@ class Recipe(Settings):
 
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     batch_size: PositiveInt = 100

@@ -281,7 +281,7 @@ def test_the_documented_values_are_the_defaults():
         ("quick", 2 * 3 * 2 * 3),
         ("smoke", 6),
         ("table1", 12),
-        ("grid", 2 * 3 * 4 * 5),
+        ("grid", 2 * 3 * 4 * 8),
         ("ablation", 5),
         ("sanity", 5),
         ("lambdas", 2 * 5),

@@ -156,7 +156,8 @@ def plain_training(settings, lam, epochs, cycles, data):
         losses.append(0.0)
         for i in range(steps):
             along = (epoch * steps + i) % (epochs * steps // cycles) / (epochs * steps // cycles)
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * along)) / 2
+            cosine = (1 + math.cos(math.pi * along)) / 2 if settings.schedule == "cosine" else 1
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine
             index = permutation[i * batch : (i + 1) * batch]
             x = images[index].requires_grad_(True)
             logits = plain_lenet(parameters, x)
@@ -186,14 +187,15 @@ def accept_any_accuracy(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("count", "batch", "lam", "projections"),
-    [(70, 20, 0.0, 1), (70, 20, 0.2, 2), (30, 100, 0.2, 1)],
-    ids=["partial-batch-dropped", "regularised", "batch-larger-than-set"],
+    ("count", "batch", "lam", "projections", "schedule"),
+    [(70, 20, 0.0, 1, "cosine"), (70, 20, 0.2, 2, "cosine"), (30, 100, 0.2, 1, "cosine"), (70, 20, 0.2, 1, "constant")],
+    ids=["partial-batch-dropped", "regularised", "batch-larger-than-set", "constant-rate"],
 )
-def test_training_follows_the_written_out_loop(accept_any_accuracy, count, batch, lam, projections):
+def test_training_follows_the_written_out_loop(accept_any_accuracy, count, batch, lam, projections, schedule):
     settings = Recipe(
-        optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, batch_size=batch, epochs=3, projections=projections
-    )
+        optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, batch_size=batch, epochs=3, projections=projections,
+        schedule=schedule,
+    )  # fmt: skip
     data = noisy(count, 3)
     result = train(settings, lam, data=data)
     ends, losses = plain_training(settings, lam, 3, 1, data)
@@ -323,3 +325,8 @@ def test_epochs_that_do_not_divide_into_cycles_are_refused(epochs, members):
     message = f"{epochs} epochs do not divide into {members} equal cycles"
     with pytest.raises(ValueError, match=message):
         train(Recipe(epochs=epochs), snapshots=members)
+
+
+def test_snapshots_need_the_cosine_that_they_restart():
+    with pytest.raises(ValueError, match=r"Snapshots need schedule 'cosine', which they restart\. Got 'constant'"):
+        train(Recipe(epochs=2, schedule="constant"), snapshots=2)
