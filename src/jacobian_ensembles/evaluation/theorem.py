@@ -92,19 +92,38 @@ def theorem_bounds(classes: int, inputs: int, mu: float, sigma: float, members: 
     return lower, frobenius_moments(classes, inputs, mu, sigma, np.ones(1))
 
 
+def _cosine_by_norm(learners: np.ndarray, ensemble: np.ndarray) -> float:
+    """The cosine between two learners' Jacobians, weighted by the product of their norms; missing for M = 1.
+
+    The inner products follow from ||sum_i J_i||^2 = sum_i ||J_i||^2 + sum_{i != j} <J_i, J_j>, so they need not be
+    measured one by one.
+
+    Args:
+        learners: (M, N), every ||J_i||_F^2.
+        ensemble: (N,), ||(1/M) sum_i J_i||_F^2.
+    """
+    inner = len(learners) ** 2 * ensemble - learners.sum(axis=0)
+    products = np.square(np.sqrt(learners).sum(axis=0)) - learners.sum(axis=0)
+    return float(inner.sum() / products.sum()) if len(learners) > 1 and products.sum() > 0 else np.nan
+
+
 def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Set measured Jacobian norms of one ensemble beside the theorem's.
 
     The theorem's expectation and variance are over random learners; here they are taken over test images, of
-    fixed learners. mu and sigma are estimated from the entries of the learners' Jacobians.
+    fixed learners. mu and sigma are estimated from the entries of the learners' Jacobians. The variance over learners
+    at one and the same image, which is nearer to the theorem's, stands beside it.
 
     Args:
         statistics: Of :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics`.
 
     Returns:
         Mean and variance of ||J_F||_F^2 over images; the same of ||J_i||_F^2, averaged over learners; the theorem's
-        lower and upper bounds; the mean cosine between two learners' Jacobians (0 if independent with mu = 0; missing
-        for M = 1) and the entries' excess kurtosis (0 if normal).
+        lower and upper bounds; ``learner_variance_at_image``, the variance of ||J_i||_F^2 over learners at one image,
+        averaged over images, and ``upper_variance_at_image``, the most that the theorem allows it for any mu, given the
+        mean norm at each image; the mean cosine between two learners' Jacobians (0 if independent with mu = 0) and the
+        same with each image and pair of learners weighted by the product of their norms, ``cosine_by_norm``; the
+        entries' excess kurtosis (0 if normal). What compares learners is missing for M = 1.
     """
     learners, ensemble, cosine = statistics["learners"], statistics["ensemble"], statistics["cosine"]
     mean, variance, _, kurtosis = statistics["moments"].T
@@ -112,6 +131,9 @@ def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     classes, inputs = map(int, statistics["size"])
     sigma = float(np.sqrt(variance.mean()))
     lower, upper = theorem_bounds(classes, inputs, float(mean.mean()), sigma, members)
+    at_image = learners.mean(
+        axis=0
+    )  # = n (mu^2 + sigma^2) there, so that Eq. (4) allows at most 2 n (mu^2 + sigma^2)^2
     return {
         "images": len(ensemble),
         "ensemble_mean": ensemble.mean(),
@@ -123,9 +145,12 @@ def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
         "lower_variance": lower.variance,
         "upper_mean": upper.mean,
         "upper_variance": upper.variance,
+        "learner_variance_at_image": learners.var(axis=0, ddof=1).mean() if members > 1 else np.nan,
+        "upper_variance_at_image": 2 * np.square(at_image).mean() / (classes * inputs) if members > 1 else np.nan,
         "mu": mean.mean(),
         "sigma": sigma,
         "cosine": (cosine.sum() - np.trace(cosine)) / (members * (members - 1)) if members > 1 else np.nan,
+        "cosine_by_norm": _cosine_by_norm(learners, ensemble),
         "excess_kurtosis": kurtosis.mean(),
     }
 

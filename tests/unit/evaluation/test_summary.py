@@ -219,3 +219,5 @@ def test_measured_norms_are_set_beside_the_theorems(tmp_path):
     assert (row["lower_mean"], row["lower_variance"]) == (6 * 2.25, 6 * (2 + 8))
     assert (row["upper_mean"], row["upper_variance"]) == (6 * 4.25, 6 * (4 + 32))
     assert (row["cosine"], row["excess_kurtosis"], row["images"]) == (0.2, 2, 3)
+    # inner products of the two learners, (4 |J_F|^2 - |J_1|^2 - |J_2|^2)/2, are 0, 1 and 6.5
+    assert row["cosine_by_norm"] == pytest.approx(7.5 / (3**0.5 + 8**0.5 + 24**0.5), rel=1e-5)

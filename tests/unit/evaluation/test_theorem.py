@@ -7,6 +7,7 @@ from helpers_science import within
 from jacobian_ensembles.evaluation.theorem import (
     check_weights,
     frobenius_moments,
+    measured_moments,
     simulate_moments,
     theorem_bounds,
     weight_bounds,
@@ -167,3 +168,73 @@ def test_simulation_is_determined_by_its_seed():
     first, same, other = (simulate_moments(2, 2, 0.0, 1.0, np.ones(1), draws=10, seed=s) for s in (1, 1, 2))
     assert first == same
     assert first != other
+
+
+def statistics(jacobians):
+    """What the job measures, of (M, N, C, D) Jacobians, one pair of learners after the other."""
+    members, images = jacobians.shape[:2]
+    flat = jacobians.reshape(members, images, -1)
+    cosine = np.empty((members, members))
+    for i, j in np.ndindex(members, members):
+        norms = np.linalg.norm(flat[i], axis=1) * np.linalg.norm(flat[j], axis=1)
+        cosine[i, j] = np.mean((flat[i] * flat[j]).sum(1) / norms)
+    return {
+        "learners": (flat**2).sum(2),
+        "ensemble": (flat.mean(0) ** 2).sum(1),
+        "cosine": cosine,
+        "moments": np.stack([flat.mean((1, 2)), flat.var((1, 2)), np.zeros(members), np.zeros(members)], axis=1),
+        "size": np.array(jacobians.shape[2:]),
+    }
+
+
+def test_a_cosine_weighted_by_norm_is_that_of_every_pair_and_image():
+    rng = np.random.default_rng(5)
+    shared = rng.standard_normal((1, 6, 2, 4)) * rng.exponential(2, (1, 6, 1, 1))
+    jacobians = shared + rng.standard_normal((3, 6, 2, 4))
+    inner = weights = 0.0
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        for x in range(6):
+            a, b = jacobians[i, x].ravel(), jacobians[j, x].ravel()
+            inner += a @ b
+            weights += math.sqrt(a @ a) * math.sqrt(b @ b)
+    got = measured_moments(statistics(jacobians))
+    assert got["cosine_by_norm"] == pytest.approx(inner / weights, rel=1e-12)
+    # images with large Jacobians are those where learners agree
+    assert got["cosine_by_norm"] > got["cosine"]
+
+
+def test_learners_alike_on_the_images_with_large_jacobians_only():
+    # two learners, two images: norms 10 and the same Jacobian; norms 1 and orthogonal ones
+    jacobians = np.array([[[[10.0, 0.0]], [[1.0, 0.0]]], [[[10.0, 0.0]], [[0.0, 1.0]]]])
+    got = measured_moments(statistics(jacobians))
+    assert got["cosine"] == 0.5
+    assert got["cosine_by_norm"] == pytest.approx(100 / 101)
+    # norms are equal, so the weighted cosine alone gives the ensemble's expectation: 1/2 + 1/2 * 100/101 of 50.5
+    assert got["ensemble_mean"] == pytest.approx(50.5 * (1 / 2 + 100 / 202))
+
+
+def test_the_variance_over_learners_at_an_image_by_hand():
+    # squared norms 1 and 9 at one image, 4 and 4 at the other: variances 32 and 0; means 5 and 4, of 2 entries
+    jacobians = np.array([[[[1.0, 0.0]], [[2.0, 0.0]]], [[[0.0, 3.0]], [[0.0, 2.0]]]])
+    got = measured_moments(statistics(jacobians))
+    assert got["learner_variance_at_image"] == 16
+    assert got["upper_variance_at_image"] == pytest.approx((2 * 25 / 2 + 2 * 16 / 2) / 2)
+
+
+def test_entries_as_the_theorem_assumes_have_the_variance_it_allows():
+    jacobians = np.random.default_rng(8).normal(0.0, 0.5, (40, 300, 3, 7))
+    got = measured_moments(statistics(jacobians))
+    assert got["learner_variance_at_image"] == pytest.approx(got["upper_variance_at_image"], rel=0.05)
+    assert got["learner_variance"] == pytest.approx(got["upper_variance"], rel=0.05)
+    assert got["cosine_by_norm"] == pytest.approx(0, abs=0.01)
+
+
+def test_a_single_learner_is_compared_with_none():
+    got = measured_moments(statistics(np.ones((1, 2, 1, 2))))
+    missing = ("cosine", "cosine_by_norm", "learner_variance_at_image", "upper_variance_at_image")
+    assert all(math.isnan(got[name]) for name in missing)
+
+
+def test_learners_without_any_jacobian_have_no_cosine():
+    dead = {**statistics(np.ones((2, 3, 1, 2))), "learners": np.zeros((2, 3)), "ensemble": np.zeros(3)}
+    assert math.isnan(measured_moments(dead)["cosine_by_norm"])
