@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jacobian_ensembles.api import train_ensemble as train_ensemble
-    from jacobian_ensembles.attacks.sgd_uap import craft_uaps as craft_uaps
+    from jacobian_ensembles.attacks.crafting import craft_uaps as craft_uaps
     from jacobian_ensembles.attacks.targets import success_rates as success_rates
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 #: The public interface: the module each name lives in.
 PUBLIC = {
     "Evaluation": "evaluation.record",
-    "craft_uaps": "attacks.sgd_uap",
+    "craft_uaps": "attacks.crafting",
     "evaluate": "evaluation.record",
     "jacobian_norm": "evaluation.jacobian_norms",
     "load_correct": "zoo",

@@ -167,18 +167,19 @@ def _model(args: argparse.Namespace) -> tuple[str, Cell]:
 def _attack(args: argparse.Namespace) -> None:
     dataset, cell = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
+    attack = cfg.attack.model_copy(update={"seeds": args.seeds})
     _try_output(args.output, args.model)
     with _device(cfg, args.threads) as device:
         from jacobian_ensembles.stages.craft_uaps import craft_uaps
 
         craft_uaps(
             _load(args, cfg), _images(cfg, dataset), args.output, cell=cell, eps=args.eps, first=0,
-            last=args.seeds - 1, attack=cfg.attack.recipe(), seed=cfg.seed, device=device,
+            last=attack.perturbations - 1, attack=attack.recipe(), seed=cfg.seed, device=device,
         )  # fmt: skip
     from jacobian_ensembles.storage.predictions import load_uaps
 
     accuracies = load_uaps([args.output])[1].mean(axis=1)
-    print(f"{args.output}: {args.seeds} perturbations, eps {args.eps:g}, worst accuracy {accuracies.min():.2%}")
+    print(f"{args.output}: {len(accuracies)} perturbations, eps {args.eps:g}, worst accuracy {accuracies.min():.2%}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -296,7 +297,7 @@ def parser() -> argparse.ArgumentParser:
         "attack", _attack, "Craft universal perturbations of a model, and test each.", [settings, compute, model]
     )
     attack.add_argument("--eps", type=_number, required=True, help="radius in (0, 1], in pixel units")
-    attack.add_argument("--seeds", type=_positive, default=1, help="how many perturbations (default: 1)")
+    attack.add_argument("--seeds", type=_positive, default=1, help="perturbations; staged's budget (default: 1)")
     attack.add_argument("-o", "--output", default="uaps.safetensors", help="default: uaps.safetensors")
     evaluate = add(
         "evaluate", _evaluate, "Test accuracy of a model, clean and under perturbations.", [settings, compute, model]

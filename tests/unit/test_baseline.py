@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from helpers_science import ACTIVATIONS, SCALINGS, dyadic, give_biases, single_tap, textured, with_blank_background
 
+from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import craft_uaps
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct, perturb
 from jacobian_ensembles.models.lenet import LeNet

@@ -4,9 +4,9 @@ import pytest
 import torch
 from helpers_science import give_biases, textured
 
+from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import craft_uaps
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.experiment.devices import prepare_device

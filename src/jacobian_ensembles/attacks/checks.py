@@ -20,6 +20,8 @@ class Steps:
 
     def __init__(self) -> None:
         self._notes: list[Tensor] = []
+        #: How many images a gradient was taken at, which is what an attack costs.
+        self.images = 0
 
     def note(self, gradient: Tensor, losses: Tensor, cap: float | None) -> None:
         """Count one step of G groups side by side.
@@ -37,10 +39,12 @@ class Steps:
         if cap is not None:
             idle &= ~(losses.detach().view(len(gradient), -1) >= cap - 1e-6 * max(cap, 1)).all(1)
         self._notes.append(idle)
+        self.images += len(losses)
 
     def add(self, other: Steps) -> None:
         """Count another's steps, too."""
         self._notes += other._notes
+        self.images += other.images
 
     @property
     def total(self) -> int:

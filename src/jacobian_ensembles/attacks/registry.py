@@ -7,4 +7,7 @@ from __future__ import annotations
 #: (B, C), images (N, ...) lie in [0, 1], labels (N,) are the true classes, and it returns one perturbation per seed,
 #: (K, ...), each within eps. Its options are those of the configuration's ``attack.options``, and it checks them.
 #: A built-in one is also told ``first``, the number of its first seed among all of the model's, for targets to go by.
-ATTACKS = {"sgd": "jacobian_ensembles.attacks.sgd_uap:sgd"}
+ATTACKS = {
+    "sgd": "jacobian_ensembles.attacks.sgd_uap:sgd",
+    "staged": "jacobian_ensembles.attacks.staged:staged",
+}

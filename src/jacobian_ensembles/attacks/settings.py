@@ -1,4 +1,4 @@
-"""The options of the built-in attack. No torch."""
+"""The options of the built-in attacks. No torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from jacobian_ensembles.settings import PositiveInt, Settings, number, whole
+
+_Cap = Annotated[float, Field(gt=0)] | None
+_Loss = Literal["cross_entropy", "probability", "margin", "members"]
+_Norm = Literal["linf", "l2"]
+_Step = Annotated[float, Field(gt=0)]
 
 
 class SgdSettings(Settings):
@@ -38,20 +43,75 @@ class SgdSettings(Settings):
     iterations: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 100
     batch_size: PositiveInt = 200
     init: Literal["zero", "uniform", "sign"] = "zero"
-    step: Annotated[float, Field(gt=0)] = 0.8
+    step: _Step = 0.8
     step_rule: Literal["constant", "decay"] = "constant"
     momentum: Annotated[float, Field(ge=0, le=1), BeforeValidator(number)] = 0.0
     inner_batches: PositiveInt = 1
-    loss: Literal["cross_entropy", "probability", "margin", "members"] = "cross_entropy"
-    loss_cap: Annotated[float, Field(gt=0)] | None = 12.0
+    loss: _Loss = "cross_entropy"
+    loss_cap: _Cap = 12.0
     target: Literal["none", "each", "class"] = "none"
-    norm: Literal["linf", "l2"] = "linf"
+    norm: _Norm = "linf"
     clip: bool = False
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> SgdSettings:
         if self.inner_batches > self.batch_size:
             raise ValueError(
-                f"inner_batches: got {self.inner_batches}; a batch of {self.batch_size} has no so many parts"
+                f"inner_batches: got {self.inner_batches}, more parts than the batch has images; give at most "
+                f"batch_size, {self.batch_size}"
+            )
+        return self
+
+
+class StagedSettings(Settings):
+    """Options of many short starts, the best of which are continued (:mod:`~jacobian_ensembles.attacks.staged`).
+
+    Attributes:
+        budget: What one perturbation costs, in attacks of one seed: ``budget * iterations`` steps are taken in all.
+        iterations: Steps of such an attack.
+        batch_size: Images per step.
+        starts: Short attacks of the first round, from random starts; None for twice ``budget``.
+        rounds: Rounds of successive halving, each of as many steps in all; in the last, one perturbation is left.
+        targeted: The share of the starts that make images pass for one class, each for another one as far as they go;
+            when continued, they leave that aim.
+        step: Step size in units of eps, at the start of each round; within it, it decays linearly to zero.
+        shrink: By how much the step is multiplied from round to round.
+        loss: See :class:`SgdSettings`.
+        loss_cap: See :class:`SgdSettings`.
+        norm: See :class:`SgdSettings`.
+        clip: Clip x + delta to [0, 1].
+    """
+
+    budget: PositiveInt = 50
+    iterations: PositiveInt = 100
+    batch_size: PositiveInt = 200
+    starts: PositiveInt | None = None
+    rounds: Annotated[int, Field(ge=2), BeforeValidator(whole)] = 4
+    targeted: Annotated[float, Field(ge=0, le=1), BeforeValidator(number)] = 0.2
+    step: _Step = 0.8
+    shrink: Annotated[float, Field(gt=0, le=1), BeforeValidator(number)] = 1.0
+    loss: _Loss = "margin"
+    loss_cap: _Cap = 12.0
+    norm: _Norm = "linf"
+    clip: bool = False
+
+    @property
+    def plan(self) -> list[tuple[int, int]]:
+        """Of each round, how many perturbations it continues, and by how many steps each.
+
+        The numbers fall geometrically from ``starts`` to one, and each round has an equal share of the steps, but for
+        what does not divide, which is the last one's.
+        """
+        steps, starts = self.budget * self.iterations, self.starts or 2 * self.budget
+        counts = [round(starts ** (1 - r / (self.rounds - 1))) for r in range(self.rounds)]
+        plan = [(count, steps // self.rounds // count) for count in counts[:-1]]
+        return [*plan, (1, steps - sum(count * length for count, length in plan))]
+
+    @model_validator(mode="after")
+    def _steps_for_every_start(self) -> StagedSettings:
+        if not all(length for _, length in self.plan):
+            raise ValueError(
+                f"starts: got {self.starts or 2 * self.budget}, more than {self.budget} x {self.iterations} steps in "
+                f"{self.rounds} rounds suffice for; give fewer, or a larger budget"
             )
         return self

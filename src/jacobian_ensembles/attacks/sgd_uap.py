@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -97,23 +97,22 @@ def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: torch
 
 
 @torch.no_grad()
-def craft_uaps(
+def sgd(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     eps: float,
-    settings: SgdSettings | None = None,
-    seeds: Sequence[int] = (0,),
-    side_by_side: int | None = None,
+    seeds: Sequence[int],
     first: int = 0,
+    side_by_side: int | None = None,
     **options: Any,
 ) -> Tensor:
     """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
 
-    Each step moves every pixel by ``settings.step * eps`` (shrinking linearly to zero under ``decay``) along
+    Each step moves every pixel by ``step * eps`` (shrinking linearly to zero under ``decay``) along
     the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
     returned. A seed's perturbation does not depend on which other seeds are crafted with it, but for its number where
-    there are targets. Where memory runs out, half as many are crafted side by side, and so on.
+    there are targets.
 
     Under ``norm="l2"`` the bound is ||delta||_2 <= eps sqrt(D), and a step goes along the gradient. Under
     ``target="each"`` perturbation number k = ``first``, ``first`` + 1, ... minimises sum_i L(x_i + delta, k mod C) over
@@ -121,76 +120,121 @@ def craft_uaps(
     :func:`~jacobian_ensembles.attacks.targets.success_rates` tells how often that succeeded.
 
     Args:
-        model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
-            the while.
+        model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C).
         images: (N, ...), in [0, 1], on the model's device.
         labels: (N,).
         eps: Radius, in (0, 1].
-        settings: Steps (with none, the start is returned: random noise, by which an attack is to be judged), batch,
-            initialisation, loss, target, norm, clip; None for ``options``.
         seeds: K generator seeds, one per perturbation.
-        side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
-            which more would slow down.
         first: The number of the first seed, where there are targets.
-        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`, instead of ``settings``; those
-            not given are as in ``config.yaml``.
+        side_by_side: See :func:`in_parts`.
+        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
 
     Returns:
         (K, ...), each within eps.
 
     Raises:
-        ValueError: If images are not in [0, 1], labels not in [0, C), scores not (B, C), eps not in (0, 1], there are
-            no seeds, settings and options, or no image of a class to craft on; or if no step had a finite gradient
-            other than zero: such an attack proves no robustness.
+        ValueError: See :func:`~jacobian_ensembles.attacks.crafting.craft_uaps`.
 
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
+    """
+    images, labels = admit_attack(model, images, labels, eps, seeds)
+    settings = SgdSettings(**options)
+    targets = None if settings.target == "none" else target_classes(model, images, first, len(seeds))
+    if settings.target == "class":
+        side_by_side = 1  # perturbations of different classes are crafted on different numbers of images
+
+    def craft(part: slice) -> Tensor:
+        aims = None if targets is None else targets[part]
+        with evaluating(model), counting_steps() as steps:
+            deltas = ascend(model, images, labels, eps, settings, seeds[part], aims)
+        steps.check(f"eps {eps:g}")
+        return deltas
+
+    return in_parts(craft, len(seeds), images.device, side_by_side, f"eps {eps:g}")
+
+
+def admit_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Check what an attack is given.
+
+    Returns:
+        Images and labels, as :func:`~jacobian_ensembles.models.door.admit` gives them.
+
+    Raises:
+        ValueError: If something cannot be used.
     """
     images, labels = admit(model, images, labels)
     if not 0 < eps <= 1:
         raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
     if not len(seeds):
         raise ValueError("seeds must hold at least one attack seed. Got none.")
-    if settings is not None and options:
-        raise ValueError(f"Give settings, or options by keyword, not both. Got settings and {', '.join(options)}.")
-    settings = settings or SgdSettings(**options)
-    targets = None if settings.target == "none" else target_classes(model, images, first, len(seeds))
-    chunk = side_by_side or (len(seeds) if images.device.type == "cuda" else 1)
-    if settings.target == "class":
-        chunk = 1  # perturbations of different classes are crafted on different numbers of images
+    return images, labels
+
+
+def in_parts(
+    craft: Callable[[slice], Tensor], count: int, device: torch.device, side_by_side: int | None, what: str
+) -> Tensor:
+    """Craft perturbations, some at a time. Where memory runs out, half as many are crafted side by side, and so on.
+
+    Args:
+        craft: Crafts those of a slice: (G, ...).
+        count: K.
+        device: Where they are crafted.
+        side_by_side: Perturbations at a time. None for all on a GPU, which they fill, and one on a CPU, which more
+            would slow down.
+        what: What is crafted, for the log.
+
+    Returns:
+        (K, ...).
+    """
+    chunk = side_by_side or (count if device.type == "cuda" else 1)
     deltas: list[Tensor] = []
     started = time.monotonic()
-    while len(deltas) < len(seeds):
-        part = seeds[len(deltas) : len(deltas) + chunk]
+    while len(deltas) < count:
+        part = slice(len(deltas), min(len(deltas) + chunk, count))
         try:
-            with evaluating(model), counting_steps() as steps:
-                aims = None if targets is None else targets[len(deltas) : len(deltas) + chunk]
-                deltas += _ascend(model, images, labels, eps, settings, aims, part)
+            deltas += craft(part)
         except torch.OutOfMemoryError:
             if chunk == 1:
                 raise
-            chunk = (len(part) + 1) // 2
-            log.warning("eps %g: out of memory; going on with %d perturbations side by side", eps, chunk)
+            chunk = (part.stop - part.start + 1) // 2
+            log.warning("%s: out of memory; going on with %d perturbations side by side", what, chunk)
             continue
-        steps.check(f"eps {eps:g}")
         done, elapsed = len(deltas), time.monotonic() - started
         log.info(
-            "eps %g: %d/%d perturbations, %.1f s each, %.0f s left",
-            eps, done, len(seeds), elapsed / done, elapsed / done * (len(seeds) - done),
+            "%s: %d/%d perturbations, %.1f s each, %.0f s left",
+            what, done, count, elapsed / done, elapsed / done * (count - done),
         )  # fmt: skip
     return torch.stack(deltas)
 
 
-def _ascend(
+def ascend(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     eps: float,
     settings: SgdSettings,
-    targets: Tensor | None,
     seeds: Sequence[int],
+    targets: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """Craft the perturbations of some seeds side by side, for some classes (G,): (G, ...)."""
+    """Craft the perturbations of G seeds side by side, as :func:`sgd` describes.
+
+    Args:
+        model: In evaluation mode.
+        images: (N, ...), in [0, 1].
+        labels: (N,).
+        eps: Radius.
+        settings: Steps.
+        seeds: G generator seeds.
+        targets: (G,), a class for each; None for none.
+        start: (G, ...), where to begin; None for what the settings say.
+
+    Returns:
+        (G, ...), each within eps.
+    """
     norm = settings.norm
     if targets is not None and settings.target == "class":
         chosen = labels == targets
@@ -198,8 +242,9 @@ def _ascend(
             raise ValueError(f"target: got 'class', but there is no image of class {int(targets)} to craft on.")
         images, labels, targets = images[chosen], labels[chosen], None
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-    delta = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
-    delta = delta.to(images.device)
+    if start is None:
+        start = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
+    delta = start.to(images.device)
     if not settings.iterations:
         return delta
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
@@ -231,23 +276,3 @@ def _ascend(
         delta = project(delta + step * steepest(gradient, norm), eps, norm)
         log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
     return delta
-
-
-def sgd(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], first: int = 0, **options: Any
-) -> Tensor:
-    """:func:`craft_uaps` as attacks are called (see :data:`~jacobian_ensembles.attacks.registry.ATTACKS`).
-
-    Args:
-        model: See :func:`craft_uaps`.
-        images: See :func:`craft_uaps`.
-        labels: See :func:`craft_uaps`.
-        eps: Radius, in (0, 1].
-        seeds: K generator seeds.
-        first: See :func:`craft_uaps`.
-        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
-
-    Returns:
-        (K, ...), each within eps.
-    """
-    return craft_uaps(model, images, labels, eps, SgdSettings(**options), seeds, first=first)

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from jacobian_ensembles.attacks.registry import ATTACKS
-from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.methods import METHODS, Method
+from jacobian_ensembles.experiment.attack import Attack, variant_of
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
@@ -24,7 +23,6 @@ from jacobian_ensembles.settings import PositiveInt, Settings, Unit, whole
 from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.values import expanded, numbers_in_text
 
-SplitName = Literal["train", "validation", "test"]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -94,45 +92,6 @@ class Training(Recipe):
         return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
 
 
-class Attack(SgdSettings):
-    """How universal perturbations are crafted: the attack with its options, and how many, on which images."""
-
-    method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
-    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
-    seeds: PositiveInt = 50
-    seeds_per_job: PositiveInt = 50
-    split: SplitName = "train"
-
-    @model_validator(mode="after")
-    def _options_of_the_method(self) -> Attack:
-        if self.method == "sgd" and self.options:
-            raise ValueError(f"options: got {self.options}; they are for an attack of your own, not for sgd")
-        default = SgdSettings()
-        for name in SgdSettings.model_fields:
-            # clip and norm are how perturbations are applied and bounded, whoever crafted them
-            if self.method != "sgd" and name not in ("clip", "norm") and getattr(self, name) != getattr(default, name):
-                got = getattr(self, name)
-                raise ValueError(f"{name}: got {got}, an option of sgd; give {self.method} its own, as options")
-        if self.target == "class":
-            raise ValueError(
-                "target: got 'class', whose perturbations are for the images of one class, where a run measures each "
-                "on all; give none or each, or call craft_uaps(..., target='class') in Python"
-            )
-        return self
-
-    def recipe(self) -> dict[str, Any]:
-        """What a perturbation depends on besides its seed."""
-        sgd = self.model_dump(include=set(SgdSettings.model_fields))
-        options = sgd if self.method == "sgd" else self.options
-        how = {"split": self.split, "clip": self.clip, "norm": self.norm}
-        return {"method": self.method, "options": options, **how}
-
-    def seed_blocks(self) -> list[tuple[int, int]]:
-        """The (first, last) attack seed of every crafting job, both ends included."""
-        size = self.seeds_per_job
-        return [(first, min(first + size, self.seeds) - 1) for first in range(0, self.seeds, size)]
-
-
 class Trial(Settings):
     """One recipe of the training trials: the run's settings, with some of them replaced."""
 
@@ -198,7 +157,7 @@ class Config(Settings):
             return {**trial, **{section: over(section, trial.get(section, {})) for section in Trial.model_fields}}
 
         out = dict(raw)
-        for key, fill in (("trials", complete), ("ablation", lambda changes: over("attack", changes))):
+        for key, fill in (("trials", complete), ("ablation", lambda changes: variant_of(raw.get("attack"), changes))):
             if isinstance(raw.get(key), Mapping):
                 out[key] = {name: fill(variant or {}) for name, variant in raw[key].items()}
         return out

@@ -12,7 +12,7 @@ from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, summarize
 from jacobian_ensembles.storage.checksums import read_record, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError, write_text
-from jacobian_ensembles.storage.predictions import load_clean
+from jacobian_ensembles.storage.predictions import RATES, load_clean
 
 
 def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def aggregate_metrics(
         ArtifactError: If the models of the two lists differ.
     """
     clean = pd.DataFrame([clean_record(path, confidence) for path in clean_files])
-    worst = pd.DataFrame([read_record(path) for path in worst_files]).drop(columns="accuracies")
+    worst = pd.DataFrame([read_record(path) for path in worst_files])
+    worst = worst.drop(columns=["accuracies", RATES], errors="ignore")
     metrics = worst.merge(
         clean.drop(columns="images"), on=CELL_KEYS, how="outer", validate="many_to_one", indicator="origin"
     )

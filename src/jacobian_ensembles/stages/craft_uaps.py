@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.checks import check_deltas, counting_steps
 from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.targets import success_rates
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.devices import prepare_device
@@ -18,7 +19,7 @@ from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
-from jacobian_ensembles.storage.predictions import save_uaps
+from jacobian_ensembles.storage.predictions import IDLE, save_uaps
 
 
 def craft_uaps(
@@ -64,8 +65,15 @@ def craft_uaps(
     with counting_steps() as steps:
         number = {"first": first} if attack["method"] in ATTACKS else {}  # of the first seed, for those with targets
         deltas = craft(model, x, y, eps, seeds, **number, **attack["options"])
-    check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"], attack.get("norm", "linf"))
+    norm = attack.get("norm", "linf")
+    check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"], norm)
     steps.check(attack["method"])
+    test_x, test_y = admit(model, test_x.to(target), test_y.to(target))
     with evaluating(model):
-        bits = correct(model, *admit(model, test_x.to(target), test_y.to(target)), deltas, attack["clip"])
-    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, {**cell.record, "eps": eps}, steps.idle)
+        bits = correct(model, test_x, test_y, deltas, attack["clip"])
+    rates = None
+    if (aim := attack["options"].get("target", "none")) != "none" and attack["method"] in ATTACKS:
+        rates = success_rates(model, test_x, test_y, deltas, aim, first, attack["clip"]).tolist()
+    spec = {**cell.record, "eps": eps} | ({} if norm == "linf" else {"norm": norm})
+    counts = {IDLE: steps.idle, "steps": steps.total, "gradient_images": steps.images}
+    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, spec, counts, rates)

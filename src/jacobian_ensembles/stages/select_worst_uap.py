@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jacobian_ensembles.evaluation.worst_case import worst_case
 from jacobian_ensembles.storage.checksums import write_record
-from jacobian_ensembles.storage.predictions import load_uaps, save_worst_uap
+from jacobian_ensembles.storage.predictions import RATES, load_uaps, save_worst_uap
 
 
 def select_worst_uap(
@@ -24,5 +26,8 @@ def select_worst_uap(
     deltas, bits, spec = load_uaps(blocks)
     found = worst_case(bits, confidence)
     worst = found["worst_seed"]
+    rates = {RATES: spec.pop(RATES)} if RATES in spec else {}
     save_worst_uap(uap_path, deltas[worst], bits[worst], {**spec, "seed": worst})
-    write_record(record_path, {**spec, **found})
+    if rates:
+        rates["success_rate"] = float(np.mean(rates[RATES]))
+    write_record(record_path, {**spec, **found, **rates})

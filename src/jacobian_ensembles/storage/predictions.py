@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_
 
 #: The key of the attack's steps that had no finite gradient other than zero: accuracies under it may not be robustness.
 IDLE = "steps_without_gradient"
+#: What a block counts: those steps, all steps, and the images that a gradient was taken at, which is what it costs.
+COUNTS = (IDLE, "steps", "gradient_images")
+#: Of perturbations with a target class: the share of test images of other classes that pass for it.
+RATES = "success_rates"
 
 
 def pack_bits(correct: np.ndarray) -> np.ndarray:
@@ -58,7 +63,8 @@ def save_uaps(
     correct: np.ndarray,
     first_seed: int,
     spec: dict[str, Any],
-    idle_steps: int = 0,
+    counts: Mapping[str, int] = MappingProxyType({}),
+    success_rates: Sequence[float] | None = None,
 ) -> None:
     """Store a block of perturbations and what the model got right under each.
 
@@ -67,13 +73,14 @@ def save_uaps(
         deltas: (K, 1, 28, 28) float32.
         correct: (K, N) booleans.
         first_seed: The attack seed of the first; the others follow on.
-        spec: The cell and ``eps``.
-        idle_steps: The attack's steps without a usable gradient.
+        spec: The cell, ``eps``, and ``norm`` where it is not ``linf``.
+        counts: Of :data:`COUNTS`, those known.
+        success_rates: (K,) in [0, 1], of perturbations with a target class: see :data:`RATES`.
     """
     tensors = {"delta": deltas.astype(np.float32), "correct": pack_bits(correct)}
-    save_tensors(
-        path, tensors, "uaps", {**spec, "first_seed": first_seed, "images": correct.shape[1], IDLE: idle_steps}
-    )
+    rates = {} if success_rates is None else {RATES: [float(rate) for rate in success_rates]}
+    more = {"first_seed": first_seed, "images": correct.shape[1], IDLE: 0, **counts, **rates}
+    save_tensors(path, tensors, "uaps", {**spec, **more})
 
 
 def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -83,16 +90,20 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
         paths: The blocks, in seed order.
 
     Returns:
-        Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks, with all their idle steps.
+        Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks, with the sums of their
+        :data:`COUNTS` and, of perturbations with a target class, all :data:`RATES`.
 
     Raises:
         ArtifactError: If a block is damaged, missing from the sequence, or of another model or eps.
     """
-    deltas, bits, shared, expected, idle = [], [], None, 0, 0
+    deltas, bits, shared, expected = [], [], None, 0
+    gathered: dict[str, Any] = {IDLE: 0}
     for path in paths:
         tensors, spec = load_tensors(path, kind="uaps")
         first = spec.pop("first_seed")
-        idle += spec.pop(IDLE, 0)
+        for key in {*COUNTS, RATES} & spec.keys():
+            value = spec.pop(key)
+            gathered[key] = gathered[key] + value if key in gathered else value
         shared = shared or spec
         if spec != shared:
             raise ArtifactError(f"{path}: a block of {spec}, but {paths[0]} is one of {shared}.")
@@ -112,7 +123,7 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
         expected += count
     if shared is None:
         raise ArtifactError("No blocks of perturbations were given.")
-    return np.concatenate(deltas), np.concatenate(bits), {**shared, IDLE: idle}
+    return np.concatenate(deltas), np.concatenate(bits), {**shared, **gathered}
 
 
 def save_worst_uap(path: str | Path, delta: np.ndarray, correct: np.ndarray, spec: dict[str, Any]) -> None:

@@ -116,9 +116,12 @@ def test_the_count_is_stored_joined_and_summed(tmp_path):
 
     for first in (0, 2):
         save_uaps(
-            tmp_path / str(first), torch.zeros(2, 1, 3, 3).numpy(), (X[:2, 0, 0] > 0).numpy(), first, {"eps": 0.1}, 3
-        )
-    assert load_uaps([tmp_path / "0", tmp_path / "2"])[2][IDLE] == 6
+            tmp_path / str(first), torch.zeros(2, 1, 3, 3).numpy(), (X[:2, 0, 0] > 0).numpy(), first, {"eps": 0.1},
+            {IDLE: 3, "steps": 5, "gradient_images": 20}, [0.5, 0.25 * first],
+        )  # fmt: skip
+    spec = load_uaps([tmp_path / "0", tmp_path / "2"])[2]
+    assert (spec[IDLE], spec["steps"], spec["gradient_images"]) == (6, 10, 40)
+    assert spec["success_rates"] == [0.5, 0, 0.5, 0.5]
     rows = [
         {"dataset": "d", "ensemble": "voting", "members": 1, "lambda": 0.0, "repetition": r, "eps": e, "seeds": 2,
          "images": 10, "worst_accuracy": 0.5, "worst_low": 0.4, "worst_high": 0.6, "clean_accuracy": 0.9,

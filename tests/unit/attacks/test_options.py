@@ -223,7 +223,10 @@ def test_options_are_given_by_keyword_or_as_settings():
         ({"momentum": 1.5}, "less than or equal to 1"),
         ({"momentum": True}, "got True; give a number"),
         ({"inner_batches": 0}, "greater than or equal to 1"),
-        ({"inner_batches": 9, "batch_size": 8}, "got 9; a batch of 8 has no so many parts"),
+        (
+            {"inner_batches": 9, "batch_size": 8},
+            "got 9, more parts than the batch has images; give at most batch_size, 8",
+        ),
         ({"norm": "l1"}, "'linf' or 'l2'"),
         ({"target": "all"}, "'none', 'each' or 'class'"),
     ],
@@ -265,8 +268,10 @@ def test_blocks_of_a_run_go_on_with_the_targets(tmp_path, norm):
         craft_stage(Blocks(), Stored(), path, cell=cell, eps=0.15, first=first, last=last, attack=attack, seed=0)
         return path
 
-    parts, (deltas, bits, _) = load_uaps([craft(0, 2), craft(3, 5)]), load_uaps([craft(0, 5)])
+    parts, (deltas, bits, spec) = load_uaps([craft(0, 2), craft(3, 5)]), load_uaps([craft(0, 5)])
     assert (parts[0] == deltas).all()
+    assert spec["success_rates"] == parts[2]["success_rates"] == [1] * 6
+    assert spec.get("norm", "linf") == norm
     found = je.success_rates(Blocks(), *block_images(40), torch.from_numpy(deltas), "each")
     assert found.tolist() == [1] * 6
     assert bits.mean(1).tolist() == [0.25] * 6

@@ -13,9 +13,10 @@ from helpers_science import (
 from torch import nn
 
 from jacobian_ensembles.attacks import sgd_uap as uap
+from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import capped_loss, loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import _ascend, batches, craft_uaps, initial_perturbation, project
+from jacobian_ensembles.attacks.sgd_uap import batches, initial_perturbation, project
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.lenet import LeNet
 
@@ -325,13 +326,15 @@ def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(m
     expected = craft_uaps(model, images, labels, 0.1, attack, range(7))
     tried = []
 
-    def two_at_most(*args):
-        tried.append(len(args[-1]))
-        if len(args[-1]) > 2:
-            raise torch.OutOfMemoryError("a small device")
-        return _ascend(*args)
+    before = uap.ascend
 
-    monkeypatch.setattr(uap, "_ascend", two_at_most)
+    def two_at_most(*args):
+        tried.append(len(args[5]))
+        if len(args[5]) > 2:
+            raise torch.OutOfMemoryError("a small device")
+        return before(*args)
+
+    monkeypatch.setattr(uap, "ascend", two_at_most)
     got = craft_uaps(model, images, labels, 0.1, attack, range(7), side_by_side=7)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     assert tried == [7, 4, 2, 2, 2, 1]
@@ -342,7 +345,7 @@ def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
     def never(*args):
         raise torch.OutOfMemoryError("no memory at all")
 
-    monkeypatch.setattr(uap, "_ascend", never)
+    monkeypatch.setattr(uap, "ascend", never)
     model, images, labels = small_problem()
     with pytest.raises(torch.OutOfMemoryError):
         craft_uaps(model, images, labels, 0.1, SgdSettings(iterations=1), [0, 1, 2], side_by_side=2)

@@ -66,10 +66,10 @@ def test_every_built_in_name_leads_to_something_to_call(registry):
 def test_a_reference_is_followed_to_its_object():
     assert isinstance(resolve(MEDIAN, methods.METHODS, Method), Method)
     assert resolve("voting", methods.METHODS, Method) is methods.METHODS["voting"]
-    assert resolve("jacobian_ensembles.attacks.sgd_uap:craft_uaps", {}) is sgd_uap.craft_uaps
+    assert resolve("jacobian_ensembles.attacks.sgd_uap:sgd", {}) is sgd_uap.sgd
     assert (short_name(CNN), short_name("voting")) == ("small_cnn", "voting")
     assert source_file("voting") is None
-    assert source_file("jacobian_ensembles.attacks.sgd_uap:craft_uaps") == Path(sgd_uap.__file__)
+    assert source_file("jacobian_ensembles.attacks.sgd_uap:sgd") == Path(sgd_uap.__file__)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_public_name_is_followed_to_its_module(tmp_path, monkeypatch):
     before = extension_digest(f"{file}:mine")
     monkeypatch.setattr(
         "jacobian_ensembles.experiment.code_digest.code_digest",
-        lambda *m: code_digest(*m) + "changed" * ("attacks.sgd_uap" in m),
+        lambda *m: code_digest(*m) + "changed" * ("attacks.crafting" in m),
     )
     assert extension_digest(f"{file}:mine") != before
 

@@ -1,0 +1,103 @@
+"""The attack of a run, and its variants: which one with what options, how many seeds, on which images. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.settings import SgdSettings, StagedSettings
+from jacobian_ensembles.experiment.config_errors import describe
+from jacobian_ensembles.experiment.extensions import check_reference
+from jacobian_ensembles.settings import PositiveInt
+from jacobian_ensembles.values import numbers_in_text
+
+#: What of the settings holds for whatever attack: how many, on which images, how they are applied and bounded; and
+#: what holds for staged besides: what a seed costs, by which its budget is reckoned.
+_OF_ALL = {"seeds", "seeds_per_job", "split", "clip", "norm"}
+_OF_STAGED = {"iterations", "batch_size"}
+
+
+class Attack(SgdSettings):
+    """How universal perturbations are crafted: the attack with its options, and how many, on which images."""
+
+    method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
+    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
+    seeds: PositiveInt = 50
+    seeds_per_job: PositiveInt = 50
+    split: Literal["train", "validation", "test"] = "train"
+
+    @model_validator(mode="after")
+    def _options_of_the_method(self) -> Attack:
+        if self.method == "sgd" and self.options:
+            raise ValueError(f"options: got {self.options}; they are for another attack, not for sgd")
+        default = SgdSettings()
+        for name in () if self.method == "sgd" else SgdSettings.model_fields:
+            if name not in _shared(self.method) and getattr(self, name) != getattr(default, name):
+                got = getattr(self, name)
+                raise ValueError(f"{name}: got {got}, an option of sgd; give {self.method} its own, as options")
+        if self.target == "class":
+            raise ValueError(
+                "target: got 'class', whose perturbations are for the images of one class, where a run measures each "
+                "on all; give none or each, or call craft_uaps(..., target='class') in Python"
+            )
+        if self.method == "staged":
+            self._staged()
+        return self
+
+    def _staged(self) -> StagedSettings:
+        own = {"budget": self.seeds, **self.model_dump(include={"clip", "norm", *_OF_STAGED})}
+        for name in own.keys() & self.options:
+            where = "seeds, whose steps it spends" if name == "budget" else name
+            raise ValueError(f"options.{name}: got {self.options[name]!r}; say it as attack.{where}")
+        try:
+            return StagedSettings(**self.options, **own)
+        except ValidationError as error:
+            problems = [describe(e, StagedSettings) for e in error.errors()]
+            raise ValueError("; ".join(f"options.{problem}" for problem in problems)) from None
+
+    def recipe(self) -> dict[str, Any]:
+        """What a perturbation depends on besides its seed."""
+        options = self.options
+        if self.method == "sgd":
+            options = self.model_dump(include=set(SgdSettings.model_fields))
+        elif self.method == "staged":
+            options = self._staged().model_dump()
+        how = {"split": self.split, "clip": self.clip, "norm": self.norm}
+        return {"method": self.method, "options": options, **how}
+
+    @property
+    def perturbations(self) -> int:
+        """How many perturbations are crafted: one per seed, or the one that ``staged`` spends all their steps on."""
+        return 1 if self.method == "staged" else self.seeds
+
+    def seed_blocks(self) -> list[tuple[int, int]]:
+        """The (first, last) attack seed of every crafting job, both ends included."""
+        size, count = self.seeds_per_job, self.perturbations
+        return [(first, min(first + size, count) - 1) for first in range(0, count, size)]
+
+
+def _shared(*methods: str) -> set[str]:
+    """The settings that mean the same for some attacks."""
+    return _OF_ALL | _OF_STAGED if {"sgd", "staged"}.issuperset(methods) else _OF_ALL
+
+
+def variant_of(attack: Any, changes: Any) -> Any:
+    """A variant of the attack: its settings with some replaced. Of another method's, it takes over what both have.
+
+    Args:
+        attack: The run's ``attack``, as read.
+        changes: What the variant says.
+
+    Returns:
+        The variant, to be validated.
+    """
+    if not (isinstance(attack, Mapping) and isinstance(changes, Mapping)):
+        return changes
+    method = attack.get("method", "sgd")
+    if (other := changes.get("method", method)) != method:
+        attack = {name: value for name, value in attack.items() if name in _shared(str(method), str(other))}
+    return {**attack, **changes}
