@@ -75,6 +75,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
+    if "norm" in metrics.columns:  # what eps bounds, where that is not the largest change of a pixel
+        cells["norm"] = metrics.groupby(CELL_KEYS)["norm"].first().to_numpy()
     if IDLE in metrics.columns:
         cells[IDLE] = metrics.groupby(CELL_KEYS)[IDLE].sum().to_numpy()
     for value in ("accuracy", "low", "high"):

@@ -30,7 +30,7 @@ def worst_of_k(records: Sequence[Mapping[str, Any]], confidence: float) -> pd.Da
         for count in sorted({c for c in COUNTS if c <= len(accuracies)} | {len(accuracies)}):
             low, high = worst_interval(accuracies, count, confidence)
             rows.append(
-                {key: record[key] for key in (*CELL_KEYS, "eps", "seeds")}
+                {key: record[key] for key in (*CELL_KEYS, "eps", "norm", "seeds") if key in record}
                 | {"count": count, "expected_worst": expected_worst(accuracies, count), "low": low, "high": high}
             )
     return pd.DataFrame(rows).sort_values([*CELL_KEYS, "eps", "count"])

@@ -69,6 +69,19 @@ def to_markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
+def norm_note(table: pd.DataFrame) -> str:
+    """A sentence that says what eps bounds, after a blank, where that is not the largest change of a pixel.
+
+    Args:
+        table: With a column ``norm``, empty for ``linf``, if any of it is another; with ``variant``, which of them.
+    """
+    if "norm" not in table or not (other := table["norm"].eq("l2")).any():
+        return ""
+    names = [] if other.all() or "variant" not in table else list(dict.fromkeys(table.loc[other, "variant"]))
+    whose = f" of {', '.join(names)}" if names else ""
+    return f" ε{whose} bounds the root mean squared change of the pixels (L2)."
+
+
 def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     """One line that says which run this is and how much it rests on."""
     seeds, images, eps = (int(summary[c].min()) for c in ("seeds", "images", "eps_values"))
@@ -78,6 +91,7 @@ def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
     if most > 1:
         worst = f"mean of {least if least == most else f'{least} to {most}'} trainings, {worst}"
     note = f"{label} '{run}', {worst}, {eps} eps value{'s' if eps > 1 else ''}, {images:,} test images."
+    note += norm_note(summary)
     idle = int(summary[IDLE].sum()) if IDLE in summary else 0
     return f"{note} {idle:,} steps of the attack had no gradient: such accuracies are no robustness." if idle else note
 
@@ -88,7 +102,8 @@ def figure_note(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> st
         return run_note(tables["summary"], run, banner)
     (table,) = tables.values()
     column, unit = ("seeds", "attack seeds") if "seeds" in table.columns else ("images", "test images")
-    return f"{f'{banner}: run' if banner else 'Run'} '{run}', {int(table[column].min()):,} {unit}."
+    label = f"{banner}: run" if banner else "Run"
+    return f"{label} '{run}', {int(table[column].max()):,} {unit}.{norm_note(table)}"
 
 
 def model_name(row: Mapping[Any, Any]) -> str:

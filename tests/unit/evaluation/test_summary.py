@@ -7,6 +7,8 @@ import pytest
 
 from jacobian_ensembles.evaluation.statistics import student_interval, wilson_interval
 from jacobian_ensembles.evaluation.summary import average_repetitions, summarize, weighted_accuracy
+from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
+from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.stages.aggregate_jacobian import aggregate_jacobian
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
@@ -70,6 +72,32 @@ def test_among_equals_the_first_seed_is_chosen(tmp_path):
     record = select(tmp_path, [[1, 1, 1], [0, 1, 0], [1, 0, 0]])
     assert record["worst_seed"] == 1
     assert record["per_image_worst_accuracy"] == 0
+
+
+def test_targets_counts_and_norm_go_into_the_record(tmp_path):
+    bits, deltas = np.ones((2, 8), bool), np.zeros((2, 1, 28, 28), np.float32)
+    counts = {"steps": 3, "gradient_images": 60}
+    for first, rates in ((0, [0.5, 0.25]), (2, [0.0, 0.125])):
+        block = tmp_path / str(first)
+        save_uaps(block, deltas, bits, first, {**CELL, "eps": 0.1, "norm": "l2"}, counts, rates)
+    select_worst_uap([tmp_path / "0", tmp_path / "2"], tmp_path / "w.json", tmp_path / "w", confidence=0.95)
+    record = json.loads((tmp_path / "w.json").read_text())
+    assert (record["steps"], record["gradient_images"], record["norm"]) == (6, 120, "l2")
+    assert (record["success_rates"], record["success_rate"]) == ([0.5, 0.25, 0, 0.125], 0.21875)
+
+
+def test_tables_of_another_norm_say_so(tmp_path):
+    save_clean(tmp_path / "clean", np.ones(2, np.uint8), np.ones(2, np.uint8), CELL)
+    for norm in ({}, {"norm": "l2"}):
+        save_uaps(tmp_path / "b", np.zeros((1, 1, 28, 28)), np.ones((1, 2), bool), 0, {**CELL, "eps": 0.1, **norm})
+        select_worst_uap([tmp_path / "b"], tmp_path / "w.json", tmp_path / "w", confidence=0.95)
+        paths = tmp_path / "m.csv", tmp_path / "s.csv"
+        aggregate_metrics([tmp_path / "clean"], [tmp_path / "w.json"], *paths, 0.5, 0.95)
+        record = json.loads((tmp_path / "w.json").read_text())
+        tables = {"summary": read_table(paths[1])}, {"worst_of_k": worst_of_k([record], 0.95)}
+        for found in (figure_note(table, "x", "") for table in tables):
+            assert found.endswith(" ε bounds the root mean squared change of the pixels (L2).") == bool(norm)
+            assert ("L2" in found) == bool(norm)
 
 
 def test_one_seed_has_no_spread(tmp_path):
