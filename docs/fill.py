@@ -4,7 +4,7 @@
 
 A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
 a file of the repository. ``<!-- table PATH columns 0 2 rows 1 3 -->`` takes some columns and
-rows of a Markdown table.
+rows of a Markdown table, ``<!-- table PATH part 2 -->`` the second table of a file with several.
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
 model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
 ``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
@@ -25,7 +25,8 @@ from jacobian_ensembles.shipping import short_commit
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory) (\S+)(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
+    r"(<!-- (table|code|runs|grid|origins|theory) (\S+)"
+    r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -35,14 +36,14 @@ def filled(text: str) -> str:
     """A page's text with every marked piece taken anew from its file."""
 
     def piece(match: re.Match[str]) -> str:
-        opening, kind, path, columns, rows, closing = match.groups()
+        opening, kind, path, part, columns, rows, closing = match.groups()
         if kind in _OF_RUNS:
             shown = _OF_RUNS[kind](path.split(","))
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text(encoding='utf-8')}```"
         else:
-            shown = _table((ROOT / path).read_text(encoding="utf-8"), columns, rows)
+            shown = _table((ROOT / path).read_text(encoding="utf-8"), columns, rows, int(part or 1))
         return f"{opening}\n{shown}\n\n{closing}"
 
     return PIECE.sub(piece, text)
@@ -119,8 +120,9 @@ def _theory(runs: list[str]) -> str:
 _OF_RUNS = {"runs": _side_by_side, "grid": _grid, "origins": _origins, "theory": _theory}
 
 
-def _table(content: str, columns: str | None, chosen: str | None) -> str:
-    rows = [line for line in content.splitlines() if line.startswith("|")]
+def _table(content: str, columns: str | None, chosen: str | None, part: int = 1) -> str:
+    tables = re.findall(r"^\|.*(?:\n\|.*)*", content, re.MULTILINE)
+    rows = tables[part - 1].splitlines()
     if chosen:
         rows = [*rows[:2], *(rows[2 + int(i)] for i in chosen.split())]
     if columns:

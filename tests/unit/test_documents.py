@@ -84,6 +84,14 @@ def test_rows_are_chosen(tmp_path, monkeypatch):
     assert fill.filled(page).splitlines()[2:6] == ["| b |", "| --- |", "| 2 |", "| 6 |"]
 
 
+def test_one_of_several_tables_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "ROOT", tmp_path)
+    (tmp_path / "t.md").write_text("| a |\n|---|\n| 1 |\n\nSo a is 1.\n\n| b | c |\n|---|---|\n| 2 | 3 |\n")
+    assert fill.filled("<!-- table t.md -->\n<!-- end -->").splitlines()[2:5] == ["| a |", "|---|", "| 1 |"]
+    page = "<!-- table t.md part 2 columns 1 -->\n<!-- end -->\n"
+    assert fill.filled(page).splitlines()[2:5] == ["| c |", "| --- |", "| 3 |"]
+
+
 def test_runs_stand_side_by_side_and_a_model_that_one_lacks_is_a_dash(tmp_path, monkeypatch):
     monkeypatch.setattr(fill, "ROOT", tmp_path)
     header = "dataset,ensemble,members,lambda,clean_accuracy,mean_uap_accuracy\n"

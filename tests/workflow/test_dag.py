@@ -113,11 +113,12 @@ def test_bad_configuration_is_one_clear_message_before_any_job(repository, overr
 
 def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
     planned = repository.planned("ablation", "--configfile", "workflow/presets/ablation.yaml")
-    # five models, four eps: once for clean numbers beside them, once per variant
-    assert planned["evaluate_ensemble"] == 5
-    assert planned["craft_uaps"] == 5 * 4
-    assert planned["craft_variant"] == planned["select_variant"] == 5 * 4 * 14
-    assert (planned["train_learner"], planned["train_snapshots"]) == (4, 1)
+    # twelve models, four eps; the default attack is the run's own, not made again
+    assert planned["evaluate_ensemble"] == 12
+    assert planned["craft_uaps"] == 12 * 4
+    assert planned["craft_variant"] == planned["select_variant"] == 12 * 4 * 12
+    # learners nest: 1 + 1 + 6 of MNIST, 9 + 1 + 9 + 1 of Fashion-MNIST; snapshots do not
+    assert (planned["train_learner"], planned["train_snapshots"]) == (28, 4)
 
 
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):

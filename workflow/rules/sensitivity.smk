@@ -1,5 +1,15 @@
 # How results depend on the attack's variant, on the number of attack seeds and on the training.
 
+# the variants that attack the same thing as the first, by the same images
+comparable_variants = [
+    variant
+    for variant, attack in cfg.ablation.items()
+    if all(
+        getattr(attack, name) == getattr(next(iter(cfg.ablation.values())), name)
+        for name in ("split", "clip", "norm")
+    )
+]
+
 
 use rule craft_uaps as craft_variant with:
     output:
@@ -47,7 +57,14 @@ rule aggregate_ablation:
     input:
         metrics=paths.metrics,
         records=of_every_attack(
-            *(paths.variant_worst.replace("{variant}", v) for v in cfg.ablation)
+            *(
+                (
+                    paths.worst
+                    if attack == cfg.attack  # the run's own attack is not made twice
+                    else paths.variant_worst.replace("{variant}", variant)
+                )
+                for variant, attack in cfg.ablation.items()
+            )
         ),
     output:
         table=paths.ablation,
@@ -63,6 +80,7 @@ rule aggregate_ablation:
         **GATHER,
     params:
         variants=list(cfg.ablation),
+        peers=comparable_variants,
         code=code("aggregate_ablation"),
     message:
         "Compare the attack variants"

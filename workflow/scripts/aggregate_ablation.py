@@ -10,4 +10,5 @@ with _job.running(snakemake):
         snakemake.input.records,
         snakemake.params.variants,
         snakemake.output.table,
+        snakemake.params.peers,
     )

@@ -12,12 +12,16 @@ from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.paper.labels import (
     DATASET_TITLES,
     RenderedTable,
+    in_order,
     model_name,
+    norm_note,
     percent,
     short_number,
     to_markdown,
 )
 from jacobian_ensembles.paper.published import PAPER_EPS, paper_models
+
+_ACCURACIES = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
 
 
 def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
@@ -31,28 +35,44 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
         best_accuracy, of the attack seeds; and ``published``, the paper's mean accuracy under UAP, where Table 1 has
         the model and eps are the paper's four.
     """
-    accuracies = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
     keys = ["variant", *MODEL_KEYS]
-    means = ablation.groupby(keys, as_index=False, sort=False)[accuracies].mean()
+    means = ablation.groupby(keys, as_index=False, sort=False)[_ACCURACIES].mean()
     paper = paper_models()
     paper["published"] = paper["avg_uap"] / 100 if set(ablation["eps"]) == PAPER_EPS else np.nan
     return means.merge(paper[[*MODEL_KEYS, "published"]], on=MODEL_KEYS, how="left", validate="many_to_one")
 
 
-def ablation_rows(records: Sequence[Mapping[str, Any]], metrics: pd.DataFrame) -> pd.DataFrame:
+def ranking(ablation: pd.DataFrame, variants: Sequence[str] | None = None) -> list[str]:
+    """Variants from the strongest on, by the mean over models (and eps) of the accuracy under the worst seed.
+
+    Args:
+        ablation: See :func:`ablation_means`.
+        variants: Only these; None for all.
+    """
+    means = ablation_means(ablation).groupby("variant", sort=False)["worst_accuracy"].mean()
+    return list(means.loc[list(variants or means.index)].sort_values(kind="stable").index)
+
+
+def ablation_rows(
+    records: Sequence[Mapping[str, Any]], metrics: pd.DataFrame, peers: Sequence[str] | None = None
+) -> pd.DataFrame:
     """What every variant of the attack did to every model.
 
     Args:
         records: Worst-case records with their ``variant``, in the variants' order.
         metrics: ``metrics.csv`` of the run, for the models' clean accuracies.
+        peers: The variants that attack what the first one attacks, within the same bound and with the same images to
+            craft on: only these can be called the strongest. None for all.
 
     Returns:
-        One row per (variant, training of a model, eps).
+        One row per (variant, training of a model, eps), with ``same_rules``, whether its variant is of ``peers``.
     """
-    table = pd.DataFrame(records).drop(columns="accuracies")
+    table = pd.DataFrame(records).drop(columns=["accuracies", "success_rates"], errors="ignore")
     known = metrics[[*CELL_KEYS, "eps", "clean_accuracy"]]
     table = table.merge(known, on=[*CELL_KEYS, "eps"], how="left", validate="many_to_one")
     leading = ["variant", *CELL_KEYS, "eps", "seeds", "worst_accuracy", "mean_accuracy", "std_accuracy"]
+    peers = peers or list(dict.fromkeys(table["variant"]))
+    table["same_rules"] = table["variant"].isin(peers)
     return table[leading + [c for c in table.columns if c not in leading]]
 
 
@@ -65,27 +85,86 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
         banner: Of runs that are not the paper's.
 
     Returns:
-        A row per (variant, model, eps); for readers, accuracy under the worst (and the mean) of the attack seeds,
-        averaged over eps: a row per variant, a column per model, their mean, and the mean distance from the paper's
-        numbers.
+        A row per (variant, model, eps). For readers, accuracy under the worst (and the mean) of the attack seeds,
+        averaged over eps: the variants from the strongest on, with what sets them apart from the first one and what
+        they cost; which is the strongest at the first one's cost; and a column per model, a table per dataset.
     """
     table = tables["ablation"]
-    means = ablation_means(table)
-    means["model"] = [f"{DATASET_TITLES[r['dataset']]} {model_name(r)}" for r in means.to_dict("records")]
-    pairs = zip(means["worst_accuracy"], means["mean_accuracy"], strict=True)
-    means["shown"] = [f"{100 * worst:.1f} ({100 * mean:.1f})" for worst, mean in pairs]
-    means["distance"] = (means["worst_accuracy"] - means["published"]).abs()
-    order = list(dict.fromkeys(means["model"]))
-    wide = means.pivot_table("shown", "variant", "model", aggfunc="first", sort=False)[order]
-    sums = means.groupby("variant", sort=False)[["worst_accuracy", "mean_accuracy", "distance"]].mean()
-    wide["all"] = [f"{100 * worst:.1f} ({100 * mean:.1f})" for worst, mean, _ in sums.to_numpy()]
-    wide["from the paper"] = sums["distance"].map(percent)
-    first = means.drop_duplicates("model").set_index("model")["published"].map(percent)
-    paper = pd.DataFrame([{**first, "all": "–", "from the paper": "–"}], index=["*the paper, worst of 50*"])
-    seeds, eps = int(table["seeds"].min()), ", ".join(short_number(e) for e in sorted(set(table["eps"])))
+    eps = ", ".join(short_number(e) for e in sorted(set(table["eps"])))
+    first = table["variant"].iloc[0]
     note = (
-        f"Accuracy (in %) under the worst of {seeds} attack seeds, and in brackets their mean; averaged over "
-        f"ε = {eps}. Lower is stronger. The last column is the mean absolute difference from the paper's numbers."
+        f"Accuracy (in %) under the worst attack seed, and in brackets the seeds' mean; averaged over ε = {eps}. Lower "
+        f"is stronger, and the strongest come first. Beside each: its change from {first} in points; in how many pairs "
+        "of model and ε it is lower; its seeds per pair, and how many gradients of an image they take; and the mean "
+        f"absolute difference from the paper's numbers.{norm_note(table)}"
     )
-    shown = pd.concat([wide, paper]).rename_axis("variant").reset_index()
-    return RenderedTable(table, f"{note}\n\n{to_markdown(shown)}")
+    text = f"{note}\n\n{_overall(table)}\n{_strongest(table)}\n"
+    for dataset in in_order(table["dataset"], DATASET_TITLES):
+        text += f"\n{DATASET_TITLES[dataset]}:\n\n{_by_model(table[table['dataset'] == dataset], ranking(table))}"
+    return RenderedTable(table, text)
+
+
+def _shown(worst: float, mean: float) -> str:
+    return f"{100 * worst:.1f} ({100 * mean:.1f})"
+
+
+def _cost(ablation: pd.DataFrame) -> pd.Series[float]:
+    """Gradients of an image that each variant takes per (model, eps); NaN where that was not counted."""
+    if "gradient_images" not in ablation:
+        ablation = ablation.assign(gradient_images=np.nan)
+    counted: pd.Series[float] = ablation.groupby("variant", sort=False)["gradient_images"].mean()
+    return counted.replace(0, np.nan)
+
+
+def _overall(ablation: pd.DataFrame) -> str:
+    """A row per variant: means over all models and each dataset's, against the first variant, cost."""
+    means = ablation_means(ablation)
+    means["distance"] = (means["worst_accuracy"] - means["published"]).abs()
+    pairs = ablation.pivot_table("worst_accuracy", [*CELL_KEYS, "eps"], "variant", sort=False)
+    first, cost = ablation["variant"].iloc[0], _cost(ablation)
+    datasets = in_order(ablation["dataset"], DATASET_TITLES)
+    rows = []
+    for variant in ranking(ablation):
+        here = means[means["variant"] == variant]
+        row = {"variant": variant, "all": _shown(*here[["worst_accuracy", "mean_accuracy"]].mean())}
+        for dataset in datasets if len(datasets) > 1 else ():
+            of_dataset = here[here["dataset"] == dataset]
+            row[DATASET_TITLES[dataset]] = _shown(*of_dataset[["worst_accuracy", "mean_accuracy"]].mean())
+        change = pairs[variant] - pairs[first]
+        row["change"] = "–" if variant == first else f"{100 * change.mean():+.1f}"
+        row["lower in"] = "–" if variant == first else f"{int((change < 0).sum())} of {len(change)}"
+        row["seeds"] = str(ablation.loc[ablation["variant"] == variant, "seeds"].max())
+        row["gradients"] = "–" if np.isnan(cost[variant]) else f"{cost[variant]:,.0f}"
+        if "success_rate" in ablation:
+            row["reached"] = percent(ablation.loc[ablation["variant"] == variant, "success_rate"].mean())
+        rows.append({**row, "from the paper": percent(here["distance"].mean())})
+    reached = "reached: the share of other classes' images that pass for a seed's target class, mean of seeds.\n"
+    return to_markdown(pd.DataFrame(rows)) + (f"\n{reached}" if "success_rate" in ablation else "")
+
+
+def _strongest(ablation: pd.DataFrame) -> str:
+    """Which variant is the strongest of those that cost no more than the first: overall, and for each dataset."""
+    cost = _cost(ablation)
+    peers = ablation.loc[ablation["same_rules"], "variant"].unique() if "same_rules" in ablation else cost.index
+    first = cost.index[0]
+    # what was not counted may cost anything
+    cheap = [v for v in peers if v == first or cost[v] <= 1.01 * cost[first]]
+    parts = {"overall": ablation}
+    if len(datasets := in_order(ablation["dataset"], DATASET_TITLES)) > 1:
+        parts |= {f"on {DATASET_TITLES[d]}": ablation[ablation["dataset"] == d] for d in datasets}
+    best = [f"{ranking(part, cheap)[0]} {where}" for where, part in parts.items()]
+    return f"Strongest at the cost of {first}, under the same rules: {', '.join(best)}."
+
+
+def _by_model(ablation: pd.DataFrame, order: Sequence[str]) -> str:
+    """A column per model of one dataset, a row per variant, and the paper's."""
+    means = ablation_means(ablation)
+    means["model"] = [model_name(r) for r in means.to_dict("records")]
+    pairs = zip(means["worst_accuracy"], means["mean_accuracy"], strict=True)
+    means["shown"] = [_shown(worst, mean) for worst, mean in pairs]
+    models = list(dict.fromkeys(means["model"]))
+    wide = means.pivot_table("shown", "variant", "model", aggfunc="first", sort=False).loc[list(order), models]
+    published = means.drop_duplicates("model").set_index("model")["published"]
+    if published.notna().any():
+        wide.loc["*the paper, worst of 50*"] = published.map(percent)
+    return to_markdown(wide.rename_axis("variant").reset_index())

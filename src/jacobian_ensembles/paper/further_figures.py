@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.evaluation.theorem import frobenius_moments
-from jacobian_ensembles.paper.ablation import ablation_means
+from jacobian_ensembles.paper.ablation import ablation_means, ranking
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, model_name, short_number
 
 
@@ -92,6 +92,8 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 def plot_ablation(ablation: pd.DataFrame) -> Figure:
     """Accuracy under every variant of the attack, averaged over eps, a panel per model: the seeds' mean and worst.
 
+    The strongest variant is at the top: see :func:`~jacobian_ensembles.paper.ablation.ranking`.
+
     Args:
         ablation: ``ablation.csv``.
 
@@ -100,11 +102,11 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
     """
     table = ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()])
     panels = list(table.groupby(MODEL_KEYS, sort=False))
-    variants = list(dict.fromkeys(table["variant"]))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    variants = ranking(ablation)
+    columns = min(3, len(panels)) if len(panels) <= 6 else min(6, -(-len(panels) // 2))
+    rows, width = -(-len(panels) // columns), 2.9 if columns <= 3 else 2.1
     fig, axes = plt.subplots(
-        rows, columns, figsize=(2.9 * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
+        rows, columns, figsize=(width * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
         sharey=True, squeeze=False, layout="constrained",
     )  # fmt: skip
     for ax in axes.flat[len(panels) :]:

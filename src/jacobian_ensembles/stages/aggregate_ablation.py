@@ -15,6 +15,7 @@ def aggregate_ablation(
     records: Sequence[str | Path],
     variants: Sequence[str],
     path: str | Path,
+    peers: Sequence[str] | None = None,
 ) -> None:
     """Write :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
 
@@ -23,7 +24,8 @@ def aggregate_ablation(
         records: Worst-case records: all models and eps of the first variant, then of the second, and so on.
         variants: The variants' names, in that order.
         path: CSV to write.
+        peers: See :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
     """
     each = len(records) // len(variants)
     rows = [read_record(record) | {"variant": variants[i // each]} for i, record in enumerate(records)]
-    write_table(path, ablation_rows(rows, read_table(metrics_path)))
+    write_table(path, ablation_rows(rows, read_table(metrics_path), peers))

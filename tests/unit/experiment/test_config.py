@@ -282,7 +282,7 @@ def test_the_documented_values_are_the_defaults():
         ("smoke", 6),
         ("table1", 12),
         ("grid", 2 * 3 * 4 * 8),
-        ("ablation", 5),
+        ("ablation", 12),
         ("sanity", 5),
         ("lambdas", 2 * 5),
         ("repetitions", 9 * 5),

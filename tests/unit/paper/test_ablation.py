@@ -1,12 +1,23 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.paper.ablation import ablation_means, attack_variants
+from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, attack_variants
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 from jacobian_ensembles.storage.checksums import write_record
 
 CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
+
+
+DATASETS = ("mnist", "fashion_mnist")
+
+
+def table_of(text, number=0):
+    """The cells of one of a page's tables, without the line below its head."""
+    rows = re.findall(r"^\|.*(?:\n\|.*)*", text, re.MULTILINE)[number].splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in (rows[0], *rows[2:])]
 
 
 def record(path, accuracies, **changes):
@@ -38,9 +49,16 @@ def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
         ["y", "fashion_mnist", 0.2, 0.8],
     ]
     text = attack_variants({"ablation": table}, "mine", "").markdown
-    # one eps: not comparable with the paper's four
-    assert "| y | 20.0 (30.0) | 20.0 (30.0) | 20.0 (30.0) | – |" in text
+    # the strongest first; one eps: not comparable with the paper's four; what it cost was not counted
+    assert table_of(text) == [
+        ["variant", "all", "MNIST", "Fashion-MNIST", "change", "lower in", "seeds", "gradients", "from the paper"],
+        ["y", "20.0 (30.0)", "20.0 (30.0)", "20.0 (30.0)", "-10.0", "2 of 2", "2", "–", "–"],
+        ["x", "30.0 (40.0)", "30.0 (40.0)", "30.0 (40.0)", "–", "–", "2", "–", "–"],
+    ]
     assert "averaged over ε = 0.15" in text
+    assert "Strongest at the cost of x, under the same rules: x overall, x on MNIST, x on Fashion-MNIST." in text
+    assert table_of(text, 2) == [["variant", "voting M=1 λ=0.10"], ["y", "20.0 (30.0)"], ["x", "30.0 (40.0)"]]
+    assert "bounds" not in text
 
 
 def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_path):
@@ -60,5 +78,28 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
     ]
     aggregate_ablation(tmp_path / "m.csv", records, ["x"], tmp_path / "a.csv")
     text = attack_variants({"ablation": pd.read_csv(tmp_path / "a.csv")}, "mine", "").markdown
-    assert "| x | 25.0 (42.5) | 25.0 (42.5) | 6.9 |" in text
-    assert "| *the paper, worst of 50* | 31.9 | – | – |" in text
+    assert table_of(text)[1] == ["x", "25.0 (42.5)", "–", "–", "2", "–", "6.9"]
+    assert table_of(text, 1)[-1] == ["*the paper, worst of 50*", "31.9"]
+
+
+def test_the_strongest_costs_no_more_and_follows_the_same_rules():
+    """Of five: b is best on Fashion-MNIST, c overall; d costs more, e attacks something else."""
+    worst = {"a": (0.5, 0.5), "b": (0.45, 0.3), "c": (0.3, 0.4), "d": (0.2, 0.2), "e": (0.1, 0.1)}
+    rows = [
+        {**CELL, "dataset": dataset, "eps": 0.15, "variant": v, "seeds": 1 if v == "c" else 5, "accuracies": [],
+         "worst_accuracy": accuracy, "mean_accuracy": accuracy, "best_accuracy": accuracy, "std_accuracy": 0.0,
+         "gradient_images": 200_000 if v == "d" else 100_000, **({"norm": "l2"} if v == "e" else {}),
+         **({"success_rate": 0.25} if v == "b" else {})}
+        for v, both in worst.items()
+        for dataset, accuracy in zip(("mnist", "fashion_mnist"), both, strict=True)
+    ]  # fmt: skip
+    metrics = pd.DataFrame([{**CELL, "dataset": d, "eps": 0.15, "clean_accuracy": 0.9} for d in DATASETS])
+    table = ablation_rows(rows, metrics, peers=list("abcd"))
+    text = attack_variants({"ablation": table}, "mine", "").markdown
+    assert "Strongest at the cost of a, under the same rules: c overall, c on MNIST, b on Fashion-MNIST." in text
+    assert [row[0] for row in table_of(text)[1:]] == list("edcba")
+    overall = {row[0]: dict(zip(table_of(text)[0], row, strict=True)) for row in table_of(text)[1:]}
+    assert (overall["d"]["gradients"], overall["c"]["gradients"]) == ("200,000", "100,000")
+    assert (overall["c"]["seeds"], overall["b"]["reached"], overall["c"]["reached"]) == ("1", "25.0", "–")
+    assert (overall["b"]["change"], overall["b"]["lower in"]) == ("-12.5", "2 of 2")
+    assert "ε of e bounds the root mean squared change of the pixels (L2)." in text
