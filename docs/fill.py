@@ -12,15 +12,16 @@ beside Theorem 3.1. A test fails where a page is not up to date.
 """
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.further_figures import correlated_ratio
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
+from jacobian_ensembles.paper.theory import beside_the_theorem
 from jacobian_ensembles.shipping import short_commit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,14 +107,19 @@ def _theory(runs: list[str]) -> str:
     rows = []
     for run in runs:
         table = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv")
-        table = table[table["members"] > 1].groupby(MODEL_KEYS, as_index=False).mean(numeric_only=True)
-        for r in table.sort_values("dataset", ascending=False, kind="stable").to_dict("records"):
+        kurtosis = table.groupby(MODEL_KEYS)["excess_kurtosis"].mean()
+        models = beside_the_theorem(table).sort_values("dataset", ascending=False, kind="stable")
+        for r in models.to_dict("records"):
             row = {"run": f"`{run}`", "model": f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}"}
             for moment, symbol in (("mean", "E"), ("variance", "Var")):
-                row[f"{symbol}: measured"] = f"{r[f'ensemble_{moment}'] / r[f'learner_{moment}']:.3f}"
-                row[f"{symbol}: theorem"] = f"{r[f'lower_{moment}'] / r[f'upper_{moment}']:.3f}"
-                row[f"{symbol}: correlated"] = f"{correlated_ratio(r, moment):.3f}"
-            rows.append({**row, "correlation": f"{r['cosine']:.2f}", "excess kurtosis": f"{r['excess_kurtosis']:,.0f}"})
+                row[f"{symbol}: measured"] = f"{r[f'{moment}_ratio']:.3f}"
+                row[f"{symbol}: theorem"] = f"{r[f'theorem_{moment}_ratio']:.3f}"
+                row[f"{symbol}: correlated"] = f"{r[f'correlated_{moment}_ratio']:.3f}"
+            row["(E: measured)²"] = f"{r['mean_ratio'] ** 2:.3f}"
+            row["Var / upper bound"] = f"{r['ensemble_variance_over_bound']:,.0f}"
+            row["correlation"] = f"{r['cosine']:.2f}"
+            row["by norm"] = "–" if math.isnan(r["cosine_by_norm"]) else f"{r['cosine_by_norm']:.2f}"
+            rows.append({**row, "excess kurtosis": f"{kurtosis[tuple(r[key] for key in MODEL_KEYS)]:,.0f}"})
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 

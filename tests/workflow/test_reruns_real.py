@@ -9,7 +9,7 @@ from conftest import HERE
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
-GATHER = {"aggregate_metrics": 1, "plot_figure": 4, "write_table": 2, "write_latex_table": 1}
+GATHER = {"aggregate_metrics": 1, "plot_figure": 5, "write_table": 3, "write_latex_table": 1}
 GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1}
 
 
@@ -59,7 +59,7 @@ def test_a_new_lambda_computes_its_own_cell_only(copy):
     edit(copy, "grid", lambdas=[0, 0.1, 0.5], cells=[*config["cells"], new])
     done, written = run_and_tell(copy)
     once = {"train_learner": 1, "assemble_ensemble": 1, "evaluate_ensemble": 1, "measure_jacobian": 1, "craft_uaps": 2}
-    once |= {"select_worst_uap": 1, "aggregate_jacobian": 1, "plot_figure": 5}
+    once |= {"select_worst_uap": 1, "aggregate_jacobian": 1, "plot_figure": 6}
     assert done == GATHER | once
     of_models = {name for name in written if "/lambda" in name}
     assert of_models

@@ -57,12 +57,6 @@ def in_this_run(item):
     return item.belongs_to(cfg.repetitions, bool(cfg.ablation))
 
 
-def names_of(*targets):
-    """The figures and tables of this run that some targets make."""
-    items = [item for target in targets for item in catalogue.items_of(target)]
-    return [item.name for item in items if in_this_run(item)]
-
-
 def files_of(target):
     """The files of the figures and tables that a target makes."""
     return [

@@ -74,8 +74,9 @@ def records_of_the_run():
         *of_every_cell(paths.jacobian),
         paths.metrics,
         paths.examples,
-        *expand(f"{paths.figures}/{{figure}}.pdf", figure=names_of("figures")),
-        *expand(f"{paths.tables}/{{table}}.csv", table=names_of("tables", "claims")),
+        *files_of("figures"),
+        *files_of("tables"),
+        *files_of("claims"),
     ]
     return list(dict.fromkeys(map(paths.provenance, results)))
 

@@ -1,8 +1,10 @@
-"""Intervals: of a proportion, and of a mean over a handful of trainings."""
+"""Intervals and tests: of a proportion, of a mean over a handful of trainings, of one over settings and trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -51,3 +53,106 @@ def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple
 
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error.
+
+    Attributes:
+        mean: NaN of no values.
+        error: Standard error; NaN where too few values tell it.
+        freedom: Degrees of freedom of Student's t; 0 without an error.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+
+    def lower(self, level: float) -> float:
+        """The bound that lies below the true mean with probability ``level``; -inf without an error."""
+        return -self.negative.upper(level)
+
+    def upper(self, level: float) -> float:
+        """The bound that lies above the true mean with probability ``level``; inf without an error."""
+        if math.isnan(self.error):
+            return math.inf
+        from scipy import stats
+
+        return self.mean + float(stats.t.ppf(level, self.freedom)) * self.error
+
+    def p_above(self, value: float) -> float:
+        """One-sided p value of a true mean of at most ``value``; NaN without an error."""
+        if math.isnan(self.error):
+            return math.nan
+        from scipy import stats
+
+        if self.error == 0:  # no spread at all: the mean is what it is
+            return 0.0 if self.mean > value else 1.0
+        return float(stats.t.sf((self.mean - value) / self.error, self.freedom))
+
+    def p_below(self, value: float) -> float:
+        """One-sided p value of a true mean of at least ``value``; NaN without an error."""
+        return self.negative.p_above(-value)
+
+    @property
+    def negative(self) -> Estimate:
+        """The estimate with its sign turned."""
+        return Estimate(-self.mean, self.error, self.freedom)
+
+
+def mean_over_settings(values: Sequence[float], settings: Sequence[Hashable]) -> Estimate:
+    """The mean over a fixed list of settings, each seen in a few independent trainings.
+
+    The error is that of trainings: the settings are all there are, so that the spread between them is none, and they
+    may differ in the spread of their trainings. Where a setting has one training only, the spread between settings
+    stands in. It holds both, what settings differ by and what trainings do, so the interval is rather too wide.
+
+    Args:
+        values: Independent of each other; whatever shares learners must be within one value.
+        settings: The setting of each.
+
+    Returns:
+        The mean of the settings' means, with its standard error by Welch's formula; the degrees of freedom are
+        Satterthwaite's.
+
+    References:
+        Welch: The Generalization of Student's Problem when Several Different Population Variances are Involved,
+        Biometrika 1947. Satterthwaite: An Approximate Distribution of Estimates of Variance Components, 1946.
+    """
+    groups: dict[Hashable, list[float]] = {}
+    for value, setting in zip(values, settings, strict=True):
+        groups.setdefault(setting, []).append(value)
+    if not groups:
+        return Estimate(math.nan, math.nan, 0)
+    means = np.array([np.mean(group) for group in groups.values()])
+    count, mean = len(groups), float(means.mean())
+    if min(map(len, groups.values())) >= 2:
+        parts = np.array([np.var(group, ddof=1) / len(group) for group in groups.values()])
+        freedoms = np.array([len(group) - 1 for group in groups.values()])
+        total = parts.sum()
+        freedom = total**2 / (parts**2 / freedoms).sum() if total > 0 else freedoms.sum()
+        return Estimate(mean, float(np.sqrt(total)) / count, float(freedom))
+    if count < 2:
+        return Estimate(mean, math.nan, 0)
+    return Estimate(mean, float(means.std(ddof=1) / np.sqrt(count)), count - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction: each p value such that what lies below a level keeps the chance of any false one below it.
+
+    Args:
+        p_values: Of several hypotheses; NaN for those that were not tested, which then do not count.
+
+    Returns:
+        The corrected values, in the same order.
+
+    References:
+        Holm: A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 1979.
+    """
+    p = np.asarray(p_values, float)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return [float(value) for value in corrected]

@@ -90,6 +90,17 @@ FIGURES = (
         "learners M, beside the bounds of Theorem 3.1, for independent learners (dashed) and correlated ones (dotted).",
     ),
     Item(
+        name="claim_effects",
+        function="jacobian_ensembles.paper.claims_figure:claim_effects",
+        inputs=("metrics", "summary", "jacobian"),
+        target="claims",
+        settings=("clean_weight", "confidence"),
+        caption="The paper's claims: each effect with its interval, and dashed the size that it needs. A hollow dot is "
+        "a single value, which has no interval.",
+        alt="Dot plots with intervals of the effects behind each of the paper's claims, a panel per claim, which its "
+        "title gives with the verdict; a dashed mark at each effect shows the size that the claim needs.",
+    ),
+    Item(
         name="worst_of_k",
         function=f"{_FURTHER}:worst_of_k",
         inputs=("worst_of_k",),
@@ -145,9 +156,19 @@ TABLES = (
         function="jacobian_ensembles.paper.claims:claims",
         inputs=("metrics", "summary", "jacobian"),
         target="claims",
-        settings=("confidence",),
+        settings=("clean_weight", "confidence"),
         caption="Each claim of the paper with this run's numbers behind it, the test used and a verdict; the rules of "
-        "the verdicts are in jacobian_ensembles/paper/claims.py.",
+        "the verdicts are in jacobian_ensembles/paper/claim_rules.py.",
+    ),
+    Item(
+        name="theorem",
+        function="jacobian_ensembles.paper.theory:theorem",
+        inputs=("metrics", "summary", "jacobian"),
+        target="theory",
+        settings=("confidence",),
+        caption="Theorem 3.1 beside what was measured: expectation and variance of every ensemble's squared Jacobian "
+        "norm relative to its learners', the theorem's bounds, and how well two kinds of correlation between learners "
+        "explain the difference. The Markdown adds the rank correlation between norm and robustness.",
     ),
     Item(
         name="attack_variants",

@@ -1,25 +1,29 @@
-"""The paper's claims, each checked against the numbers of a run: the evidence, the test used and a verdict.
+"""The paper's claims, each checked against the trainings of a run: the evidence, the test and a verdict.
 
-The rules of the verdicts were fixed before any full-scale result was at hand. "Settings" are the combinations of
-dataset, ensemble method, lambda (and M or eps) that a claim speaks of. A claim *holds* when it does in every setting,
-or in the share stated by its check, *holds in part* when in at least half of them, and *does not hold* otherwise.
+A claim compares one or several effects (:mod:`~jacobian_ensembles.paper.claim_rules`), each with the smallest size that
+would matter, stated beforehand. Verdicts, at the confidence level of the run and after Holm's correction over all
+claims:
+
+- *holds*: every effect is larger than needed, or more than half are where a claim speaks of most;
+- *does not hold*: some effect is smaller than needed, or half of them are;
+- *reversed*: it does not hold, and the effects lie as far on the other side;
+- *cannot tell*: neither, with what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from itertools import pairwise
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
-from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
-from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, percent, run_note, short_number, to_markdown
+from jacobian_ensembles.evaluation.statistics import holm
+from jacobian_ensembles.paper.claim_rules import RULES, Rule
+from jacobian_ensembles.paper.effects import Effect, trainings_of
+from jacobian_ensembles.paper.labels import RenderedTable, run_note, to_markdown
 
-_Z = 1.96  # two-sided 95 %
-HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "not tested"
+HOLDS, FAILS, REVERSED, OPEN = "holds", "does not hold", "reversed", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -27,258 +31,162 @@ class Claim:
     """One row of the report.
 
     Attributes:
-        claim: Its number, C1 to C8.
+        claim: Its number, C1 to C14.
+        place: The section of the paper, and its figure or table.
         statement: What the paper claims.
-        evidence: The measured numbers behind the verdict.
+        evidence: The effects, with their intervals.
         test: How they were judged.
-        verdict: ``holds``, ``holds in part``, ``does not hold`` or ``not tested``.
+        p: Two-sided p value after Holm's correction; NaN where nothing was tested.
+        missing: What it would take to tell; empty where it can be told.
+        verdict: ``holds``, ``does not hold``, ``reversed`` or ``cannot tell``.
     """
 
     claim: str
+    place: str
     statement: str
     evidence: str
     test: str
+    p: float
+    missing: str
     verdict: str
 
 
-def _verdict(share: float, needed: float = 1.0) -> str:
-    """The verdict on a claim that is true in a share of its settings."""
-    return HOLDS if share >= needed else PART if share >= 0.5 else FAILS
+@dataclass(frozen=True)
+class Checked:
+    """A claim with what was measured for it.
 
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
-
-
-def _difference_error(a: pd.Series, b: pd.Series, images: pd.Series | float) -> pd.Series:
-    """The standard error of the difference of two accuracies on ``images`` images, as if they were independent.
-
-    Two models err on the same images, so the true error is smaller: what is called a significant difference is one
-    (C1), but claims that hold for want of a significant loss (C2, C5) pass the more easily.
+    Attributes:
+        rule: How it is judged.
+        effects: What was measured.
+        row: What the report says.
     """
-    return ((a * (1 - a) + b * (1 - b)) / images) ** 0.5
+
+    rule: Rule
+    effects: list[Effect]
+    row: Claim
 
 
-def _against(models: pd.DataFrame, keys: list[str], column: str, where: str, value: int) -> pd.DataFrame:
-    """Every model beside the one of its group with ``where == value``: ``<column>`` and ``<column>_base``."""
-    base = models[where] == value
-    return models[~base].merge(models.loc[base, [*keys, column]], on=keys, suffixes=("", "_base"), validate="m:1")
+def parts_needed(count: int, most: bool) -> int:
+    """How many of so many parts a claim needs: all, or more than half."""
+    return count // 2 + 1 if most else count
 
 
-def _mean_by(change: pd.Series, models: pd.DataFrame, *keys: str) -> str:
-    """The mean change in points of every dataset (and method): "MNIST bagging +0.2, ..."."""
-    return ", ".join(
-        " ".join([DATASET_TITLES[str(dataset)], *map(str, rest), _points(change[group.index].mean())])
-        for (dataset, *rest), group in models.groupby(list(keys))
+def two_sides(effects: Sequence[Effect], most: bool) -> tuple[float, float]:
+    """The p values against a claim's failing and against its holding.
+
+    That at least u of n effects are as large as needed is a partial conjunction: n - u + 1 times the u-th smallest of
+    their p values; for u = n it is the largest of them. That it does not hold is that at least n - u + 1 are smaller.
+
+    Args:
+        effects: The claim's parts; one that was not measured speaks for neither side.
+        most: Whether more than half of them suffice.
+
+    Returns:
+        p of holding, p of failing; NaN where no effect could be tested.
+
+    References:
+        Benjamini, Heller: Screening for Partial Conjunction Hypotheses, Biometrics 2008.
+    """
+    if all(math.isnan(effect.p_above) for effect in effects):
+        return math.nan, math.nan
+    above, below = (
+        sorted(1.0 if math.isnan(p) else p for p in sides)
+        for sides in ([effect.p_above for effect in effects], [effect.p_below for effect in effects])
     )
+    count, needed = len(effects), parts_needed(len(effects), most)
+    return min(1.0, (count - needed + 1) * above[needed - 1]), min(1.0, needed * below[count - needed])
 
 
-def _large_lambda_costs_clean_accuracy(models: pd.DataFrame) -> tuple[str, str, str]:
-    keys = ["dataset", "ensemble", "members"]
-    largest = models["lambda"].max()
-    if largest <= 0.1 or not (models["lambda"] == 0).any():
-        return "This run has no lambda = 0 beside a lambda above 0.1.", "", OPEN
-    pairs = _against(models[models["lambda"].isin([0, largest])], keys, "clean_accuracy", "lambda", 0)
-    if pairs.empty:
-        return f"This run has no (dataset, method, M) at both λ = 0 and {largest:g}.", "", OPEN
-    change = pairs["clean_accuracy"] - pairs["clean_accuracy_base"]
-    error = _difference_error(pairs["clean_accuracy"], pairs["clean_accuracy_base"], pairs["images"])
-    worse = change < -_Z * error
-    evidence = f"λ = {largest:g} against 0, mean change in points: {_mean_by(change, pairs, 'dataset')}; "
-    evidence += f"significantly worse in {worse.sum()} of {len(pairs)} settings."
-    return evidence, "Difference of two proportions, 95 %, per (dataset, method, M).", _verdict(worse.mean())
+def _is_reversed(effects: Sequence[Effect], most: bool) -> bool:
+    gains = [effect for effect in effects if effect.needed > 0]
+    other_side = sum(effect.high < -effect.needed for effect in gains)
+    return bool(gains) and other_side >= parts_needed(len(gains), most)
 
 
-def _small_lambda_is_free(models: pd.DataFrame) -> tuple[str, str, str]:
-    keys = ["dataset", "ensemble", "members"]
-    small = models[models["lambda"] <= 0.1]
-    if not (small["lambda"] > 0).any() or not (small["lambda"] == 0).any():
-        return "This run has no lambda in (0, 0.1] beside lambda = 0.", "", OPEN
-    pairs = _against(small, keys, "clean_accuracy", "lambda", 0)
-    if pairs.empty:
-        return "This run has no (dataset, method, M) at both λ = 0 and one in (0, 0.1].", "", OPEN
-    best = pairs.loc[pairs.groupby(keys)["clean_accuracy"].idxmax()]
-    change = best["clean_accuracy"] - best["clean_accuracy_base"]
-    error = _difference_error(best["clean_accuracy"], best["clean_accuracy_base"], best["images"])
-    free = change >= -_Z * error
-    evidence = f"Best λ in (0, 0.1] against 0, mean change in points: {_mean_by(change, best, 'dataset')}; "
-    evidence += f"no significant loss in {free.sum()} of {len(best)} settings, any gain in {(change > 0).sum()}."
-    return (
-        evidence,
-        "Difference of two proportions, 95 %, of the best small λ per (dataset, method, M).",
-        _verdict(free.mean()),
-    )
+def _trainings_needed(effects: Sequence[Effect]) -> list[str]:
+    """How many trainings would shrink the intervals enough, if the effects are as they look now."""
+    single = [effect.part for effect in effects if effect.trainings == 1]
+    if single:
+        return ["more than one training"]
+    factors = [
+        effect.trainings * ((effect.high - effect.low) / 2 / gap) ** 2
+        for effect in effects
+        if effect.low <= effect.needed <= effect.high and (gap := abs(effect.mean - effect.needed)) > 0
+    ]
+    count = math.ceil(max(factors, default=0))
+    if not count:
+        return ["more trainings"]
+    return [f"about {count} trainings" if count <= 100 else "more than 100 trainings: it is close to what is needed"]
 
 
-def _ensembles_beat_one(table: pd.DataFrame, keys: list[str], column: str, needed: float) -> tuple[str, str, str]:
-    pairs = _against(table, keys, column, "members", 1)
-    if pairs.empty:
-        return "This run has no M = 1 beside M > 1 of the same method and λ.", "", OPEN
-    change = pairs[column] - pairs[f"{column}_base"]
-    better = change > 0
-    p = stats.wilcoxon(change).pvalue if len(change) > 5 and (change != 0).any() else np.nan
-    means = _mean_by(change, pairs, "dataset", "ensemble")
-    evidence = f"Better in {better.sum()} of {len(pairs)} settings; mean change in points: {means}."
-    test = "Pairs (dataset, method, λ" + (", ε" if "eps" in keys else "") + "; M > 1 against M = 1)"
-    # settings share learners, and images, so the p value is a guide, not a guarantee
-    test += "" if np.isnan(p) else f"; Wilcoxon signed-rank p = {p:.2g}"
-    return evidence, f"{test}; holds if in at least {needed:.0%}.", _verdict(better.mean(), needed)
-
-
-def _more_learners_clean(models: pd.DataFrame) -> tuple[str, str, str]:
-    return _ensembles_beat_one(models, ["dataset", "ensemble", "lambda"], "clean_accuracy", 0.9)
-
-
-def _monotone_on_mnist(models: pd.DataFrame) -> tuple[str, str, str]:
-    mnist = models[(models["dataset"] == "mnist") & (models.groupby(MODEL_KEYS[:3])["lambda"].transform("size") >= 3)]
-    if mnist.empty:
-        return "This run has no MNIST model at three or more values of lambda.", "", OPEN
-    steps, falls, correlations = 0, [], []
-    for (_, ensemble, members), line in mnist.groupby(MODEL_KEYS[:3]):
-        line = line.sort_values("lambda")
-        correlations.append(stats.spearmanr(line["lambda"], line["mean_uap_accuracy"]).statistic)
-        y, lam, n = line["mean_uap_accuracy"].to_numpy(), line["lambda"].to_numpy(), line["images"].min()
-        steps += len(y) - 1
-        falls += [
-            f"{ensemble} M={members} λ {lam[i]:g} to {lam[i + 1]:g}: {_points(y[i + 1] - y[i])}"
-            for i in range(len(y) - 1)
-            if y[i + 1] - y[i] < -_Z * _difference_error(y[i], y[i + 1], n)
-        ]
-    evidence = (
-        f"Rank correlation of mean UAP accuracy with λ between {min(correlations):.2f} and {max(correlations):.2f}; "
-    )
-    evidence += f"{len(falls)} of {steps} steps in λ fall significantly"
-    evidence += f" ({'; '.join(falls[:4])}{'; ...' if len(falls) > 4 else ''})." if falls else "."
-    return evidence, "No step down beyond 95 % of image sampling; Spearman.", _verdict(1 - len(falls) / steps)
-
-
-def _fashion_peaks_below_half(models: pd.DataFrame) -> tuple[str, str, str]:
-    lines = models[models["dataset"] == "fashion_mnist"].groupby(["ensemble", "members"])
-    fashion = lines.filter(lambda line: line["lambda"].between(0, 0.5, "neither").any() and line["lambda"].max() >= 0.5)
-    if fashion.empty:
-        return "This run has no Fashion-MNIST (method, M) on both sides of λ = 0.5.", "", OPEN
-    best = fashion.loc[fashion.groupby(["ensemble", "members"])["mean_uap_accuracy"].idxmax()]
-    inside = best["lambda"].between(0, 0.5, inclusive="neither")
-    counts = best["lambda"].value_counts().sort_index()
-    evidence = "Best λ: " + ", ".join(f"{lam:g} in {n}" for lam, n in counts.items()) + f" of {len(best)} settings."
-    return evidence, "λ of the highest mean UAP accuracy per (method, M).", _verdict(inside.mean())
-
-
-def _jacobian_ensembles_win(models: pd.DataFrame) -> tuple[str, str, str]:
-    single, plain = models["members"] == 1, models["lambda"] == 0
-    groups = {"Jacobian ensemble": ~single & ~plain, "JR only": single & ~plain}
-    groups |= {"ensemble only": ~single & plain, "standard": single & plain}
-    lines, held, asked = [], 0, 0
-    for dataset in models["dataset"].unique():
-        here = models["dataset"] == dataset
-        if not all((here & chosen).any() for chosen in groups.values()):
+def _evidence(effects: Sequence[Effect], unit: str) -> str:
+    """Each effect with its interval: ``MNIST +0.21 [+0.10, +0.32] (better in ...)``."""
+    shown = []
+    for effect in effects:
+        if math.isnan(effect.mean):
             continue
-        best = {n: models.loc[models.loc[here & chosen, "weighted_accuracy"].idxmax()] for n, chosen in groups.items()}
-        values = [row["weighted_accuracy"] for row in best.values()]
-        held += sum(a > b for a, b in pairwise(values))
-        asked += 3
-        named = [
-            f"{n} {percent(r['weighted_accuracy'])} ({r['ensemble']} M={r['members']} λ={short_number(r['lambda'])})"
-            for n, r in best.items()
-        ]
-        lines.append(f"{DATASET_TITLES[dataset]}: {', '.join(named)}")
-    if not asked:
-        return "This run lacks one of the four groups on every dataset.", "", OPEN
-    test = "Order of the best weighted accuracies; the best of more models is favoured by chance."
-    return "; ".join(lines) + ".", test, _verdict(held / asked)
+        digits = 2 if abs(effect.needed) < 1 else 1
+        interval = f" [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]" if math.isfinite(effect.low) else ""
+        detail = f" ({effect.detail})" if effect.detail else ""
+        shown.append(f"{effect.part} {effect.mean:+.{digits}f}{interval}{detail}")
+    return f"In {unit}: {'; '.join(shown)}." if shown else "Not measured in this run."
 
 
-def _jacobian_norms_fall(jacobian: pd.DataFrame | None) -> tuple[str, str, str]:
-    if jacobian is None:
-        return "This run has no Jacobian norms.", "", OPEN
-    shares, ratios = [], []
-    for column in ("ensemble_mean", "ensemble_variance"):
-        pairs = _against(jacobian, ["dataset", "ensemble", "lambda"], column, "members", 1)
-        shares.append((pairs[column] < pairs[f"{column}_base"]).mean())
-        ratios.append((pairs[column] / pairs[f"{column}_base"]).median())
-    if np.isnan(ratios[0]):
-        return "This run has no Jacobian norms of the same method and λ at several M.", "", OPEN
-    own = jacobian[jacobian["members"] > 1]
-    within = (own["ensemble_mean"] < own["learner_mean"]).mean()
-    evidence = (
-        f"Against the M = 1 model: E lower in {shares[0]:.0%} of settings (median ratio {ratios[0]:.2f}), Var lower in "
-        f"{shares[1]:.0%} (median ratio {ratios[1]:.2f}); E below that of the ensemble's own learners in {within:.0%}."
-    )
-    return evidence, "Exact norms over test images, M > 1 against M = 1.", _verdict(min(shares), 0.9)
+def _verdict(effects: Sequence[Effect], rule: Rule, p: float, level: float) -> str:
+    if math.isnan(p) or p >= 1 - level:
+        return OPEN
+    holds, fails = two_sides(effects, rule.most)
+    if holds < fails:
+        return HOLDS
+    return REVERSED if _is_reversed(effects, rule.most) else FAILS
 
 
-def check_claims(metrics: pd.DataFrame, summary: pd.DataFrame, jacobian: pd.DataFrame | None) -> list[Claim]:
-    """Check the paper's claims C1 to C8.
+def check_claims(trainings: pd.DataFrame, confidence: float) -> list[Checked]:
+    """Check the paper's claims.
 
     Args:
-        metrics: ``metrics.csv``, averaged over repetitions: one row per (model, eps).
-        summary: ``summary.csv``.
-        jacobian: ``jacobian.csv``; None where it was not measured.
+        trainings: :func:`~jacobian_ensembles.paper.effects.trainings_of` a run.
+        confidence: Level of the intervals and of the verdicts.
 
     Returns:
-        One row per claim.
+        One per claim, in the order of the rules.
     """
-    per_eps = ["dataset", "ensemble", "lambda", "eps"]
-    checks: list[tuple[str, str, Callable[[], tuple[str, str, str]]]] = [
-        ("C1", "A large λ damages clean accuracy.", lambda: _large_lambda_costs_clean_accuracy(summary)),
-        ("C2", "Some λ in (0, 0.1] does not hurt clean accuracy, or helps it.", lambda: _small_lambda_is_free(summary)),
-        ("C3", "M > 1 beats M = 1 in clean accuracy across settings.", lambda: _more_learners_clean(summary)),
-        (
-            "C4",
-            "M > 1 beats M = 1 in robustness in most settings.",
-            lambda: _ensembles_beat_one(metrics, per_eps, "worst_accuracy", 2 / 3),
-        ),
-        ("C5", "On MNIST robustness grows monotonically with λ.", lambda: _monotone_on_mnist(summary)),
-        ("C6", "On Fashion-MNIST the best robustness lies at 0 < λ < 0.5.", lambda: _fashion_peaks_below_half(summary)),
-        (
-            "C7",
-            "By weighted accuracy: best Jacobian ensemble > best JR only > best ensemble only > best standard model.",
-            lambda: _jacobian_ensembles_win(summary),
-        ),
-        ("C8", "Expectation and variance of ‖J_F‖² fall with M.", lambda: _jacobian_norms_fall(jacobian)),
-    ]
-    return [Claim(number, statement, *check()) for number, statement, check in checks]
+    found = [rule.effects(trainings, confidence) for rule in RULES]
+    sides = [two_sides(effects, rule.most) for (effects, _), rule in zip(found, RULES, strict=True)]
+    corrected = holm([min(1.0, 2 * min(pair)) if not math.isnan(pair[0]) else math.nan for pair in sides])
+    checked = []
+    for rule, (effects, missing), p in zip(RULES, found, corrected, strict=True):
+        verdict = _verdict(effects, rule, p, confidence)
+        lacks = (missing or _trainings_needed(effects)) if verdict == OPEN else []
+        evidence = _evidence(effects, rule.unit)
+        row = Claim(rule.claim, rule.place, rule.statement, evidence, rule.test, p, "; ".join(lacks), verdict)
+        checked.append(Checked(rule, effects, row))
+    return checked
 
 
-def norm_against_robustness(summary: pd.DataFrame, jacobian: pd.DataFrame) -> pd.DataFrame:
-    """The rank correlation between mean ||J_F||_F^2 and mean UAP accuracy over the models of a dataset.
-
-    Args:
-        summary: ``summary.csv``.
-        jacobian: ``jacobian.csv``, averaged over repetitions.
-
-    Returns:
-        Columns dataset, models, spearman.
-    """
-    joined = summary.merge(jacobian, on=MODEL_KEYS, suffixes=("", "_jacobian"))
-    rows = [
-        (name, len(group), stats.spearmanr(group["ensemble_mean"], group["mean_uap_accuracy"]).statistic)
-        for name, group in joined.groupby("dataset")
-        if len(group) > 2
-    ]
-    return pd.DataFrame(rows, columns=["dataset", "models", "spearman"])
-
-
-def claims(tables: Mapping[str, pd.DataFrame], run: str, banner: str, confidence: float) -> RenderedTable:
+def claims(
+    tables: Mapping[str, pd.DataFrame], run: str, banner: str, clean_weight: float, confidence: float
+) -> RenderedTable:
     """The claims report of a run.
 
     Args:
         tables: ``metrics``, ``summary`` and ``jacobian``.
         run: The run's name.
         banner: The run's banner; empty for a full run.
-        confidence: Level of intervals over repetitions.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of intervals and verdicts.
     """
-    metrics = average_repetitions(tables["metrics"], confidence)
-    summary, raw = tables["summary"], tables["jacobian"]
-    numeric = [c for c in raw.columns if c not in (*MODEL_KEYS, "repetition")]
-    jacobian = raw.groupby(MODEL_KEYS, as_index=False)[numeric].mean()
-    rows = check_claims(metrics, summary, jacobian)
+    trainings = trainings_of(tables["metrics"], tables["jacobian"], clean_weight)
+    rows = [checked.row for checked in check_claims(trainings, confidence)]
     table = pd.DataFrame([astuple(row) for row in rows], columns=[f.name for f in fields(Claim)])
-    text = f"The paper's claims against this run. {run_note(summary, run, banner)}\n\n"
-    text += to_markdown(table.rename(columns=str.capitalize))
-    for row in norm_against_robustness(summary, jacobian).itertuples():
-        text += (
-            f"\n{DATASET_TITLES[row.dataset]}: rank correlation between mean ‖J_F‖² and mean UAP accuracy over "
-            f"{row.models} models: {row.spearman:.2f}.\n"
-        )
-    return RenderedTable(table, text, float_format=None)
+    shown = table.assign(
+        verdict=[f"{row.verdict}: {row.missing}" if row.missing else row.verdict for row in rows],
+        p=["–" if math.isnan(row.p) else f"{row.p:.2g}" for row in rows],
+    ).drop(columns="missing")
+    text = (
+        f"The paper's claims against this run. {run_note(tables['summary'], run, banner)} Effects are means with "
+        f"{confidence:.0%} intervals over trainings, on the same test images; where there is one training, the spread "
+        "over settings stands in for that over trainings, if there is more than one setting. p values are corrected "
+        f"for {len(rows)} claims (Holm).\n\n"
+    )
+    return RenderedTable(table, text + to_markdown(shown.rename(columns=str.capitalize)), float_format="%.4g")

@@ -1,4 +1,4 @@
-"""Figures 1-3 in the paper's layout: MNIST above Fashion-MNIST, one colour per ensemble method."""
+"""Figures 1-3 in the paper's layout: MNIST above Fashion-MNIST, a column per ensemble method or per eps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
@@ -27,6 +29,11 @@ _LAMBDA = "Jacobian regularisation strength λ"
 def _colours(ensembles: Sequence[str]) -> dict[str, Any]:
     """A colour per ensemble method; the paper's three keep theirs in every figure."""
     return _style([*ENSEMBLES, *(name for name in ensembles if name not in ENSEMBLES)], _PALETTE)
+
+
+def _shades(count: int) -> list[tuple[float, float, float]]:
+    """Colours from dark to light that are told apart in grey, too, and by the colour-blind."""
+    return [mpl.colormaps["viridis"](0.85 * i / max(count - 1, 1))[:3] for i in range(count)]
 
 
 def _style(values: Sequence[Any], styles: Sequence[Any]) -> dict[Any, Any]:
@@ -45,58 +52,102 @@ def _lambda_axis(ax: Axes, lambdas: list[float]) -> None:
     ax.tick_params(axis="x", labelrotation=45)
 
 
-def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str) -> Figure:
+def _interval_of(metrics: pd.DataFrame, confidence: float) -> str:
+    """What the bars of a figure are, for its legend."""
+    counts = metrics["repetitions"] if "repetitions" in metrics.columns else pd.Series([1])
+    least, most = int(counts.min()), int(counts.max())
+    if most == 1:
+        return f"bars: {confidence:.0%}\nover test images"
+    return f"mean and {confidence:.0%}\nover {least if least == most else f'{least} to {most}'}\ntrainings"
+
+
+def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confidence: float) -> Figure:
     """Accuracy against lambda: a row per dataset, a column per ensemble method, a line per M.
 
     Args:
-        metrics: One row per model.
+        metrics: One row per model; ``repetitions`` says over how many trainings it is a mean.
         column: The accuracy to show, in [0, 1]; ``<stem>_low`` and ``<stem>_high`` are its interval.
         label: The vertical axis's label.
+        confidence: Level of the intervals, for the legend.
 
     Returns:
-        The figure.
+        The figure. Bars of the same lambda stand side by side; the middle of them is at lambda.
     """
     datasets = in_order(metrics["dataset"], DATASET_TITLES)
     ensembles = in_order(metrics["ensemble"], ENSEMBLES)
     members = sorted(metrics["members"].unique())
     lambdas = sorted(metrics["lambda"].unique())
     markers, dashes = _style(members, _MARKERS), _style(members, _DASHES)
+    colours = dict(zip(members, _shades(len(members)), strict=True))
+    shifts = {m: 2.6 * (i - (len(members) - 1) / 2) / 72 for i, m in enumerate(members)}  # inches
     stem = column.removesuffix("_accuracy")
     fig, axes = plt.subplots(
-        len(datasets), len(ensembles), figsize=(3.1 * len(ensembles) + 0.6, 2.7 * len(datasets) + 0.6),
+        len(datasets), len(ensembles), figsize=(3.3 * len(ensembles) + 1.4, 3.0 * len(datasets) + 0.6),
         sharex=True, sharey="row", squeeze=False, layout="constrained",
     )  # fmt: skip
     for row, dataset in enumerate(datasets):
         for col, ensemble in enumerate(ensembles):
             ax = axes[row, col]
             here = metrics[(metrics["dataset"] == dataset) & (metrics["ensemble"] == ensemble)]
-            shades = sns.light_palette(_colours(ensembles)[ensemble], len(members) + 2)[2:]
-            for shade, m in zip(shades, members, strict=True):
+            for m in members:
                 line = here[here["members"] == m].sort_values("lambda")
                 y = 100 * line[column]
                 spread = [y - 100 * line[f"{stem}_low"], 100 * line[f"{stem}_high"] - y]
-                ax.errorbar(
-                    line["lambda"], y, yerr=spread, color=shade, marker=markers[m], markersize=4.5,
-                    markeredgecolor="white", markeredgewidth=0.5, elinewidth=0.8, capsize=1.5, linewidth=1.4,
-                    dashes=dashes[m] or (None, None), label=f"M = {m}",
+                drawn = ax.errorbar(
+                    line["lambda"], y, yerr=spread, color=colours[m], marker=markers[m], markersize=4.5,
+                    markeredgecolor="white", markeredgewidth=0.5, elinewidth=0.9, linewidth=1.3, label=f"M = {m}",
                 )  # fmt: skip
+                drawn.lines[0].set_dashes(dashes[m] or (None, None))
+                aside = ScaledTranslation(shifts[m], 0, fig.dpi_scale_trans)
+                for artist in (drawn.lines[0], *drawn.lines[2]):
+                    artist.set_transform(ax.transData + aside)
             _lambda_axis(ax, lambdas)
+            ax.grid(axis="y", color="0.92", linewidth=0.7)
+            ax.set_axisbelow(True)
             if row == 0:
                 ax.set_title(ensemble.capitalize())
             if row == len(datasets) - 1:
                 ax.set_xlabel(_LAMBDA)
             if col == 0:
                 ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{label}")
-            if row == 0:
-                ax.legend(fontsize="small", frameon=False)
+    axes[0, -1].legend(
+        loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small", frameon=False, handlelength=3.2,
+        title=_interval_of(metrics, confidence), title_fontsize="small", alignment="left",
+    )  # fmt: skip
     return fig
 
 
-def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
+def _label_lambdas(ax: Axes, points: pd.DataFrame) -> None:
+    """One label per lambda, as one on each of its points could not be read.
+
+    The paths of models over lambda bend down to the right. Labels stand outside of the bend: above the points where the
+    path of the medians runs level, in two rows in turn, and to their right elsewhere.
+
+    Args:
+        ax: Where the points are.
+        points: Columns ``x``, ``y`` and ``lambda``.
+    """
+    medians = points.groupby("lambda")[["x", "y"]].median()
+    path = (medians / (points[["x", "y"]].max() - points[["x", "y"]].min()).replace(0, 1)).to_numpy()
+    slopes = np.abs(np.gradient(path, axis=0)) if len(path) > 1 else np.zeros_like(path)
+    for i, (lam, here) in enumerate(points.groupby("lambda")):
+        x, y = medians.to_numpy()[i]
+        if slopes[i, 0] > 2 * slopes[i, 1]:
+            place, shift, align = (x, here["y"].max()), (0, (6, 14)[i % 2]), "center" if i else "right"
+        else:
+            place, shift, align = (here["x"].max(), y), (6, -3), "left"
+        ax.annotate(
+            f"λ = {lam:g}", place, xytext=shift, ha=align, textcoords="offset points", fontsize=7.5, color="0.15",
+            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        )  # fmt: skip
+
+
+def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     """Clean accuracy against robustness: a row per dataset, a column per eps, points labelled by lambda.
 
     Args:
-        metrics: ``metrics.csv``.
+        metrics: ``metrics.csv``, or its means over trainings, which then have bars.
+        confidence: Level of the intervals, for the legend.
 
     Returns:
         The figure.
@@ -110,6 +161,7 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
         Ensemble=metrics["ensemble"].str.capitalize(),
         M=metrics["members"],
     )
+    several = "repetitions" in metrics.columns and metrics["repetitions"].max() > 1
     fig, axes = plt.subplots(
         len(datasets), len(all_eps), figsize=(3.0 * len(all_eps) + 1.4, 3.0 * len(datasets) + 0.5),
         sharex=True, sharey="row", squeeze=False, layout="constrained",
@@ -119,46 +171,45 @@ def plot_tradeoff(metrics: pd.DataFrame) -> Figure:
             ax = axes[row, col]
             here = shown[(shown["dataset"] == dataset) & (shown["eps"] == eps)]
             last = row == 0 and col == len(all_eps) - 1
+            if several:
+                ends = [[100 * abs(here[f"{s}_{end}"] - here[f"{s}_accuracy"]) for end in ("low", "high")]
+                        for s in ("worst", "clean")]  # fmt: skip
+                ax.errorbar(
+                    here["x"], here["y"], xerr=ends[0], yerr=ends[1], fmt="none", ecolor="0.6", elinewidth=0.5,
+                    alpha=0.6, zorder=0,
+                )  # fmt: skip
             sns.scatterplot(
                 here, x="x", y="y", hue="Ensemble", hue_order=[e.capitalize() for e in ensembles],
                 palette={e.capitalize(): _colours(ensembles)[e] for e in ensembles},
                 style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
                 legend="full" if last else False, ax=ax,
             )  # fmt: skip
-            # one label per lambda, at its most central point: a label on each of them could not be read. Neighbours,
-            # which may lie close to each other, have theirs on different sides.
-            for i, (lam, points) in enumerate(here.groupby("lambda")):
-                xy = points[["x", "y"]]
-                central = xy.loc[(xy - xy.median()).pow(2).sum(axis=1).idxmin()]
-                shift, side = (-5, "right") if i % 2 else (5, "left")
-                ax.annotate(
-                    f"λ = {lam:g}", tuple(central), xytext=(shift, -9), ha=side,
-                    textcoords="offset points", fontsize=7.5, color="0.15",
-                    path_effects=[withStroke(linewidth=1.8, foreground="white")],
-                )  # fmt: skip
-            ax.margins(x=0.1)  # room for labels
+            _label_lambdas(ax, here)
+            ax.margins(x=0.14, y=0.12)  # room for labels
             ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
             ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
             if row == 0:
                 ax.set_title(f"ε = {short_number(eps)}")
             if last:
                 sns.move_legend(ax, "upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+                if several:
+                    ax.get_legend().set_title(_interval_of(metrics, confidence), {"size": "small"})
     return fig
 
 
 def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
     """Figure 1: clean accuracy against lambda, of the means over trainings, from ``metrics``."""
     models = average_repetitions(tables["metrics"], confidence).drop_duplicates(MODEL_KEYS)
-    return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)")
+    return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)", confidence)
 
 
 def robustness(tables: Mapping[str, pd.DataFrame], eps: float, confidence: float) -> Figure:
     """Figure 2: accuracy under the worst perturbation at one eps against lambda, from ``metrics``."""
     metrics = average_repetitions(tables["metrics"], confidence)
     label = f"Accuracy under UAP, ε = {short_number(eps)} (%)"
-    return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label)
+    return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label, confidence)
 
 
 def tradeoff(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
     """Figure 3: clean accuracy against robustness per eps, from ``metrics``."""
-    return plot_tradeoff(average_repetitions(tables["metrics"], confidence))
+    return plot_tradeoff(average_repetitions(tables["metrics"], confidence), confidence)

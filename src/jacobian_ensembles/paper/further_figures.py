@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,29 +11,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.evaluation.theorem import frobenius_moments
 from jacobian_ensembles.paper.ablation import ablation_means, ranking
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, model_name, short_number
-
-
-def correlated_ratio(row: Mapping[Any, Any], moment: str) -> float:
-    """A moment of ||J_F||_F^2 over a learner's own, by Theorem 3.1 for learners as correlated as they were measured.
-
-    Args:
-        row: Of ``jacobian.csv``: ``members``, ``mu``, ``sigma`` and ``cosine``.
-        moment: ``mean`` or ``variance``.
-
-    Returns:
-        The ratio; 1 for a single learner.
-    """
-
-    def theorem(members: int, correlation: float) -> float:
-        weights = np.full(members, 1 / members)
-        moments = frobenius_moments(1, 1, row["mu"], row["sigma"], weights, correlation)
-        return float(getattr(moments, moment))
-
-    members = row["members"]
-    return theorem(members, row["cosine"] if members > 1 else 0.0) / theorem(1, 0.0)
+from jacobian_ensembles.paper.theory import correlated_ratio
 
 
 def plot_theory(jacobian: pd.DataFrame) -> Figure:

@@ -40,7 +40,7 @@ def _close_figures():
 
 def test_accuracy_is_drawn_against_lambda_for_every_model():
     frame = metrics(eps=(0.15,))
-    fig = plot_against_lambda(frame, "worst_accuracy", "Accuracy (%)")
+    fig = plot_against_lambda(frame, "worst_accuracy", "Accuracy (%)", 0.95)
     axes = fig.axes
     assert len(axes) == 6
     assert [ax.get_title() for ax in axes[:3]] == ["Bagging", "Snapshot", "Voting"]
@@ -54,21 +54,32 @@ def test_accuracy_is_drawn_against_lambda_for_every_model():
 
 
 def test_members_are_told_apart_without_colour():
-    fig = plot_against_lambda(metrics(members=(1, 3, 6, 9), eps=(0.15,)), "clean_accuracy", "")
+    fig = plot_against_lambda(metrics(members=(1, 3, 6, 9), eps=(0.15,)), "clean_accuracy", "", 0.95)
     lines = [c.lines[0] for c in fig.axes[0].containers]
     assert len({line.get_marker() for line in lines}) == 4
     assert len({str(line._dash_pattern) for line in lines}) == 4
 
 
 def test_tradeoff_has_a_column_per_eps_and_a_label_per_lambda():
-    fig = plot_tradeoff(metrics())
+    fig = plot_tradeoff(metrics(), 0.95)
     assert [ax.get_title() for ax in fig.axes[:2]] == ["ε = 0.10", "ε = 0.15"]
     for ax in fig.axes:
         assert [t.get_text() for t in ax.texts] == ["λ = 0", "λ = 0.1", "λ = 2"]
         assert len(ax.collections[0].get_offsets()) == 18
-        assert [t.get_horizontalalignment() for t in ax.texts] == ["left", "right", "left"]  # neighbours keep apart
     assert fig.axes[0].get_ylabel() == "MNIST\nClean accuracy (%)"
     assert fig.axes[2].get_xlabel() == "Accuracy under worst UAP (%)"
+
+
+def test_labels_of_lambda_stand_outside_of_the_bend():
+    """Level at first, then steep: above the points in two rows, then to their right."""
+    frame = metrics(datasets=("mnist",), members=(1,), lambdas=(0.0, 0.1, 0.2, 1.0, 2.0), eps=(0.1,))
+    path = {0.0: (0.2, 0.99), 0.1: (0.4, 0.989), 0.2: (0.6, 0.988), 1.0: (0.7, 0.95), 2.0: (0.7, 0.9)}
+    frame[["worst_accuracy", "clean_accuracy"]] = [path[lam] for lam in frame["lambda"]]
+    (ax,) = plot_tradeoff(frame, 0.95).axes
+    assert [t.get_text() for t in ax.texts] == [f"λ = {lam:g}" for lam in path]
+    assert [t.get_horizontalalignment() for t in ax.texts] == ["right", "center", "left", "left", "left"]
+    assert [t.get_position()[1] for t in ax.texts[:2]] == [6, 14]
+    assert ax.texts[4].xy == pytest.approx((70, 90))
 
 
 def draw(folder, name, frame, banner="QUICK"):
@@ -143,7 +154,7 @@ def test_accuracies_are_labelled_in_percent(name):
 
 def test_tradeoff_points_are_robustness_and_clean_accuracy_in_the_colour_of_the_method():
     frame = metrics()
-    fig = plot_tradeoff(frame)
+    fig = plot_tradeoff(frame, 0.95)
     panels = itertools.product(("mnist", "fashion_mnist"), (0.1, 0.15))
     for ax, (dataset, eps) in zip(fig.axes, panels, strict=True):
         rows = frame[(frame["dataset"] == dataset) & (frame["eps"] == eps)]
@@ -176,5 +187,57 @@ def test_a_model_that_gets_nothing_right_is_drawn():
 
 
 def test_columns_of_different_eps_have_different_titles():
-    titles = [ax.get_title() for ax in plot_tradeoff(metrics(datasets=("mnist",), eps=(0.12, 0.125))).axes]
+    titles = [ax.get_title() for ax in plot_tradeoff(metrics(datasets=("mnist",), eps=(0.12, 0.125)), 0.95).axes]
     assert len(set(titles)) == 2
+
+
+def repeated(trainings=3):
+    """The same models trained several times, each with an accuracy of its own."""
+    parts = [metrics().assign(repetition=r) for r in range(trainings)]
+    for r, part in enumerate(parts):
+        part["worst_accuracy"] += 0.01 * r
+        part["clean_accuracy"] += 0.002 * r
+    return pd.concat(parts)
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [(metrics(), "bars: 95%\nover test images"), (repeated(), "mean and 95%\nover 3\ntrainings")],
+)
+def test_the_legend_says_what_the_bars_are(frame, text):
+    legends = [ax.get_legend() for ax in FIGURES["figure2_robustness"](frame, 0.15).axes if ax.get_legend()]
+    assert [legend.get_title().get_text() for legend in legends] == [text]
+    assert [label.get_text() for label in legends[0].get_texts()] == ["M = 1", "M = 3"]
+
+
+def test_several_trainings_are_a_line_of_means_with_students_bars():
+    frame = repeated()
+    container = FIGURES["figure2_robustness"](frame, 0.1).axes[0].containers[0]
+    first = frame[
+        (frame["dataset"] == "mnist") & (frame["ensemble"] == "bagging") & (frame["members"] == 1)
+        & (frame["eps"] == 0.1)
+    ]  # fmt: skip
+    means = first.groupby("lambda")["worst_accuracy"].mean()
+    assert container.lines[0].get_ydata() == pytest.approx(100 * means.to_numpy())
+    half = 4.302653 * 1 / 3**0.5  # standard deviation of 0, 1 and 2 points
+    ends = container.lines[2][0].get_segments()[0][:, 1]
+    assert ends == pytest.approx([100 * means.iloc[0] - half, 100 * means.iloc[0] + half], abs=1e-4)
+
+
+def test_tradeoff_has_bars_where_there_are_several_trainings():
+    assert not FIGURES["figure3_tradeoff"](metrics(), 0.15).axes[0].containers
+    (bars,) = FIGURES["figure3_tradeoff"](repeated(), 0.15).axes[0].containers
+    x_bars, y_bars = (collection.get_segments() for collection in bars.lines[2])
+    assert len(x_bars) == len(y_bars) == 18
+    assert x_bars[0][1][0] - x_bars[0][0][0] == pytest.approx(2 * 4.302653 / 3**0.5, abs=1e-4)
+    assert y_bars[0][1][1] - y_bars[0][0][1] == pytest.approx(0.4 * 4.302653 / 3**0.5, abs=1e-4)
+
+
+def test_bars_of_one_lambda_stand_side_by_side():
+    ax = FIGURES["figure2_robustness"](metrics(members=(1, 3, 6, 9)), 0.15).axes[0]
+    ax.figure.draw_without_rendering()
+    places = [c.lines[0].get_transform().transform((0.1, 50))[0] for c in ax.containers]
+    assert len(set(places)) == 4
+    middle = ax.transData.transform((0.1, 50))[0]
+    assert sum(places) / 4 == pytest.approx(middle)
+    assert max(places) - min(places) < 0.15 * ax.figure.dpi

@@ -1,0 +1,199 @@
+"""What the paper's claims speak of, as effects with intervals over trainings.
+
+The unit is a training. All draws of a training belong to one dataset, method, lambda and repetition, so these are
+independent of each other; bagging and voting ensembles of different M share learners within one. An effect is therefore
+computed within such a block first, or within all blocks that it compares, and what is left is independent. Everything
+is on the same test images: intervals say what other trainings would change, not what other images would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from jacobian_ensembles.evaluation.statistics import Estimate, mean_over_settings
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, weighted_accuracy
+
+#: The four kinds of models that Table 1 compares, by whether they are ensembles and whether they are regularised.
+KINDS = {
+    "Jacobian ensemble": (True, True),
+    "JR only": (False, True),
+    "ensemble only": (True, False),
+    "standard": (False, False),
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One comparison of a claim.
+
+    Attributes:
+        part: What is compared, such as ``MNIST bagging``.
+        needed: The smallest effect of interest, or the loss that is still none (negative).
+        mean: The effect, in points of accuracy or percent; NaN where it was not measured.
+        low: Lower bound of its interval; -inf where it cannot be told.
+        high: Upper bound; inf where it cannot be told.
+        p_above: One-sided p value of an effect no larger than ``needed``; NaN where it cannot be told.
+        p_below: One-sided p value of an effect at least as large.
+        trainings: The least number of trainings behind a setting.
+        detail: What else a reader should see, such as the models compared.
+    """
+
+    part: str
+    needed: float
+    mean: float
+    low: float
+    high: float
+    p_above: float
+    p_below: float
+    trainings: int
+    detail: str = ""
+
+
+def trainings_of(metrics: pd.DataFrame, jacobian: pd.DataFrame | None, clean_weight: float) -> pd.DataFrame:
+    """One row per training of a model: its accuracies in percent, and the logarithms of its Jacobian's moments.
+
+    Args:
+        metrics: ``metrics.csv``, a row per (model, repetition, eps).
+        jacobian: ``jacobian.csv``; None where it was not measured.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+
+    Returns:
+        The keys of a cell, and ``clean``, ``uap`` (mean over eps), ``weighted``; ``log_mean`` and ``log_variance``.
+    """
+    cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
+        clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean")
+    )
+    cells[["clean", "uap"]] *= 100
+    cells["weighted"] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
+    if jacobian is None:
+        return cells.assign(log_mean=np.nan, log_variance=np.nan)
+    norms = jacobian[CELL_KEYS].copy()
+    for moment in ("mean", "variance"):
+        norms[f"log_{moment}"] = np.log(jacobian[f"ensemble_{moment}"].where(jacobian[f"ensemble_{moment}"] > 0))
+    return cells.merge(norms, on=CELL_KEYS, how="left", validate="one_to_one")
+
+
+def measured(part: str, needed: float, values: pd.Series, confidence: float, settings: Sequence[str]) -> Effect:
+    """The mean effect over settings.
+
+    Args:
+        part: See :class:`Effect`.
+        needed: See :class:`Effect`.
+        values: One per independent block, indexed by the block's keys, ``repetition`` among them.
+        confidence: Level of the interval.
+        settings: The keys that make a setting: the blocks of one differ by ``repetition`` alone.
+    """
+    keys = values.index.to_frame(index=False)
+    names = list(map(tuple, keys[list(settings)].astype(str).to_numpy())) if len(settings) else [()] * len(keys)
+    estimate = mean_over_settings(values.tolist(), names)
+    counts = pd.Series(names).value_counts()
+    return _effect(part, needed, estimate, confidence, int(counts.min()) if len(counts) else 0)
+
+
+def _effect(
+    part: str, needed: float, estimate: Estimate, confidence: float, trainings: int, detail: str = ""
+) -> Effect:
+    level = (1 + confidence) / 2
+    bounds = (estimate.lower(level), estimate.upper(level)) if not math.isnan(estimate.mean) else (-math.inf, math.inf)
+    sides = estimate.p_above(needed), estimate.p_below(needed)
+    return Effect(part, needed, estimate.mean, *bounds, *sides, trainings, detail)
+
+
+def gains_of_ensembles(trainings: pd.DataFrame, column: str) -> pd.Series:
+    """What M > 1 gain over M = 1, a mean over M: a value per dataset, method, lambda and repetition."""
+    keys = [key for key in CELL_KEYS if key != "members"]
+    wide = trainings.pivot_table(index=keys, columns="members", values=column, dropna=False)
+    if 1 not in wide.columns:
+        return pd.Series(dtype=float, index=wide.index[:0])
+    return (wide.drop(columns=1).mean(axis=1) - wide[1]).dropna()
+
+
+def over_lambda(trainings: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column per lambda, a row per dataset, method and repetition: the mean over those M that have every lambda."""
+    keys = ["dataset", "ensemble", "members", "repetition"]
+    wide = trainings.pivot_table(index=keys, columns="lambda", values=column, dropna=False)
+    return wide.dropna().groupby(["dataset", "ensemble", "repetition"]).mean()
+
+
+def best_inside(
+    part: str, needed: float, wide: pd.DataFrame, inside: Sequence[float], outside: Sequence[float], confidence: float
+) -> Effect:
+    """Whether some lambda of a set is better than every lambda of another, by the same margin.
+
+    That the best of ``inside`` was looked for is corrected for (Bonferroni), and so is, on the other side, that the
+    best of ``outside`` was.
+
+    Args:
+        part: See :class:`Effect`.
+        needed: See :class:`Effect`.
+        wide: Of :func:`over_lambda`, for one dataset.
+        inside: Values of lambda, among them the one that is said to be best.
+        outside: The values it is compared with.
+        confidence: Level of the interval.
+
+    Returns:
+        The difference of the two best means.
+    """
+    n_in, n_out = len(inside), len(outside)
+    tail = (1 - confidence) / 2
+    settings = wide.index.get_level_values("ensemble").tolist()
+    pairs = {(i, o): mean_over_settings((wide[i] - wide[o]).tolist(), settings) for i in inside for o in outside}
+
+    def worst(of: Callable[[Estimate], float], choose: Callable[..., float]) -> dict[float, float]:
+        return {i: choose([of(pairs[i, o]) for o in outside]) for i in inside}
+
+    low = max(worst(lambda pair: pair.lower(1 - tail / n_in), min).values())
+    high = max(worst(lambda pair: pair.upper(1 - tail / n_out), min).values())
+    above = min(1.0, n_in * float(np.min(list(worst(lambda pair: pair.p_above(needed), np.max).values()))))
+    below = min(1.0, n_out * float(np.max(list(worst(lambda pair: pair.p_below(needed), np.min).values()))))
+    if any(math.isnan(pair.error) for pair in pairs.values()):
+        above = below = math.nan
+    means = wide.groupby("ensemble").mean().mean()
+    best, other = (float(means[list(values)].idxmax()) for values in (inside, outside))  # type: ignore[arg-type]
+    count = min(settings.count(name) for name in set(settings)) if settings else 0
+    difference = float(means[best] - means[other])
+    return Effect(part, needed, difference, low, high, above, below, count, f"λ = {best:g} against {other:g}")
+
+
+def best_of_kinds(
+    trainings: pd.DataFrame, chosen_by: str, column: str, first: str, second: str
+) -> tuple[pd.Series, str]:
+    """The best model of one kind against the best of another, chosen on other trainings than it is measured on.
+
+    The best of many is the luckiest too. So for each repetition the best models are chosen by the mean of all other
+    repetitions, and compared in this one. With a single repetition both happen in it, which flatters the kind with
+    more models: there is a value then, but no interval, as of one value.
+
+    Args:
+        trainings: Of one dataset.
+        chosen_by: The accuracy that makes a model the best.
+        column: The accuracy to compare.
+        first: A kind of :data:`KINDS`.
+        second: Another.
+
+    Returns:
+        One difference per repetition, and the models that are best in all repetitions together; empty without both
+        kinds.
+    """
+    sizes = trainings.groupby("repetition").size()
+    trainings = trainings[trainings["repetition"].isin(sizes.index[sizes == sizes.max()])]  # not one half computed
+    wide = trainings.pivot_table(index=MODEL_KEYS[1:], columns="repetition", values=list({chosen_by, column})).dropna()
+    ensemble = wide.index.get_level_values("members") > 1
+    regularised = wide.index.get_level_values("lambda") > 0
+    kinds = [(ensemble == KINDS[kind][0]) & (regularised == KINDS[kind][1]) for kind in (first, second)]
+    if not all(kind.any() for kind in kinds):
+        return pd.Series(dtype=float, index=pd.Index([], name="repetition")), ""
+    scores, values = wide[chosen_by], wide[column]
+    found = {}
+    for repetition in scores.columns:
+        others = scores.drop(columns=repetition) if scores.shape[1] > 1 else scores
+        a, b = (others[kind].mean(axis=1).idxmax() for kind in kinds)
+        found[repetition] = values.loc[a, repetition] - values.loc[b, repetition]
+    best = [scores[kind].mean(axis=1).idxmax() for kind in kinds]
+    names = " against ".join(f"{method} M={members} λ={lam:g}" for method, members, lam in best)
+    return pd.Series(found).rename_axis("repetition"), names
