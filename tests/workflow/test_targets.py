@@ -51,13 +51,14 @@ def test_a_shipped_run_is_redrawn_in_a_clone_without_training(smoke, tmp_path):
 
 
 def test_variants_of_the_attack_share_models_and_seeds(beside, tmp_path):
-    variants = {"default": {}, "weak": {"iterations": 1, "step": 0.01}}
+    variants = {"default": {}, "weak": {"iterations": 1, "step": 0.01}, "staged": {"method": "staged"}}
     beside.snakemake("ablation", "--configfile", overlay(tmp_path, ablation=variants))
     root = beside.path / "results/small"
     table = pd.read_csv(root / "metrics/ablation.csv").set_index("variant")
     run = pd.read_csv(root / "metrics/metrics.csv").iloc[0]
     assert table.loc["default", "worst_accuracy"] == run["worst_accuracy"]
     assert table.loc["weak", "worst_accuracy"] > run["worst_accuracy"]
+    assert table.loc["staged", ["seeds", "gradient_images"]].tolist() == [1, run["gradient_images"]]
     assert (table["clean_accuracy"] == run["clean_accuracy"]).all()
     assert {"ablation.png", "budget.png"} <= {path.name for path in (root / "figures").iterdir()}
     assert len(list((root / "ensembles").rglob("*.safetensors"))) == 1

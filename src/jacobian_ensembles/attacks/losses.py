@@ -74,7 +74,8 @@ def members_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -
     """The mean over learners of each one's own capped cross-entropy.
 
     One learner that is sure, or an average that is flat, cannot hide the gradients of the others. The idea is that of
-    Yu, Gao, Xu: MORA (NeurIPS 2022), without its weights: every learner counts alike.
+    Yu, Gao, Xu: MORA (NeurIPS 2022), without its weights: every learner counts alike, as any that has a gradient at all
+    then has a say.
 
     Args:
         log_probabilities: (M, B, C), of each learner.

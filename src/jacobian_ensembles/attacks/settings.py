@@ -70,7 +70,8 @@ class StagedSettings(Settings):
         budget: What one perturbation costs, in attacks of one seed: ``budget * iterations`` steps are taken in all.
         iterations: Steps of such an attack.
         batch_size: Images per step.
-        starts: Short attacks of the first round, from random starts; None for twice ``budget``.
+        starts: Short attacks of the first round, from random starts; None for twice ``budget``, or as many as there are
+            steps for.
         rounds: Rounds of successive halving, each of as many steps in all; in the last, one perturbation is left.
         targeted: The share of the starts that make images pass for one class, each for another one as far as they go;
             when continued, they leave that aim.
@@ -102,7 +103,8 @@ class StagedSettings(Settings):
         The numbers fall geometrically from ``starts`` to one, and each round has an equal share of the steps, but for
         what does not divide, which is the last one's.
         """
-        steps, starts = self.budget * self.iterations, self.starts or 2 * self.budget
+        steps = self.budget * self.iterations
+        starts = self.starts or max(1, min(2 * self.budget, steps // self.rounds))
         counts = [round(starts ** (1 - r / (self.rounds - 1))) for r in range(self.rounds)]
         plan = [(count, steps // self.rounds // count) for count in counts[:-1]]
         return [*plan, (1, steps - sum(count * length for count, length in plan))]
@@ -111,7 +113,7 @@ class StagedSettings(Settings):
     def _steps_for_every_start(self) -> StagedSettings:
         if not all(length for _, length in self.plan):
             raise ValueError(
-                f"starts: got {self.starts or 2 * self.budget}, more than {self.budget} x {self.iterations} steps in "
-                f"{self.rounds} rounds suffice for; give fewer, or a larger budget"
+                f"starts: got {self.starts or 1}, more than {self.budget} x {self.iterations} steps in {self.rounds} "
+                "rounds suffice for; give fewer, or a larger budget"
             )
         return self

@@ -119,12 +119,14 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
 
     Returns:
         The figure: a line per variant for the worst of its seeds, from clean accuracy at eps = 0, and a band up to the
-        best of them.
+        best of them. Of more than six variants, the first, the strongest and the weakest are named, the others grey.
     """
     table = ablation[ablation["repetition"] == ablation["repetition"].min()]
     panels = list(table.groupby(MODEL_KEYS, sort=False))
     variants = list(dict.fromkeys(table["variant"]))
-    styles = dict(zip(variants, sns.color_palette("viridis", len(variants)), strict=True))
+    order = ranking(ablation)
+    named = variants if len(variants) <= 6 else list(dict.fromkeys([variants[0], order[0], order[-1]]))
+    styles = dict(zip(named, sns.color_palette("viridis", len(named)), strict=True))
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     fig, axes = plt.subplots(
@@ -138,6 +140,9 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
         for variant in variants:
             line = panel[panel["variant"] == variant].sort_values("eps")
             eps, worst, best = ([0.0, *line["eps"]], [clean, *line["worst_accuracy"]], [clean, *line["best_accuracy"]])
+            if variant not in styles:
+                ax.plot(eps, 100 * np.array(worst), color="0.7", linewidth=0.7, zorder=1)
+                continue
             ax.plot(eps, 100 * np.array(worst), "o-", color=styles[variant], markersize=3.5, label=variant)
             ax.fill_between(eps, 100 * np.array(worst), 100 * np.array(best), color=styles[variant], alpha=0.2, lw=0)
         model = model_name(dict(zip(MODEL_KEYS, key, strict=True)))
@@ -147,6 +152,8 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
         ax.tick_params(labelbottom=True)  # there may be no panel below it to bear them
     for ax in axes[:, 0]:
         ax.set_ylabel("Accuracy, worst seed (%)")
+    if len(named) < len(variants):
+        axes[0, columns - 1].plot([], [], color="0.7", linewidth=0.7, label="others")
     axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
     return fig
 

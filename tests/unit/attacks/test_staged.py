@@ -37,6 +37,7 @@ SMALL = {"budget": 4, "iterations": 20, "batch_size": 10}
         ({"budget": 5}, [(10, 12), (5, 25), (2, 62), (1, 131)]),
         ({"budget": 1, "starts": 4, "rounds": 2}, [(4, 12), (1, 52)]),
         ({"budget": 2, "starts": 1, "rounds": 2}, [(1, 100), (1, 100)]),
+        ({"budget": 2, "iterations": 5}, [(2, 1), (2, 1), (1, 2), (1, 4)]),
     ],
 )
 def test_the_plan_spends_the_whole_budget(options, plan):

@@ -96,6 +96,20 @@ def test_budget_has_a_panel_per_model_and_a_line_per_variant_from_clean_accuracy
     assert clip.get_ydata().tolist() == pytest.approx([90, 60, 50])
 
 
+def test_of_many_variants_the_budget_names_the_first_the_strongest_and_the_weakest():
+    table = ablation()
+    more = [
+        table[table["variant"] == "default"].assign(variant=f"v{i}", worst_accuracy=0.28 - 0.01 * i) for i in range(5)
+    ]
+    fig = plot_budget(pd.concat([table, *more]))
+    (legend,) = [ax.get_legend() for ax in fig.axes if ax.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["default", "clip", "v4", "others"]
+    assert len(fig.axes[0].lines) == 7
+    assert [t.get_text() for t in plot_ablation(pd.concat([table, *more])).axes[0].get_yticklabels()] == [
+        "v4", "v3", "v2", "v1", "v0", "default", "clip",
+    ]  # fmt: skip
+
+
 def test_worst_of_k_falls_from_zero():
     fig = plot_worst_of_k(worst_of_k())
     assert len(fig.axes) == 4
