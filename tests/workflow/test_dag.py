@@ -113,10 +113,10 @@ def test_bad_configuration_is_one_clear_message_before_any_job(repository, overr
 
 def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
     planned = repository.planned("ablation", "--configfile", "workflow/presets/ablation.yaml")
-    # twelve models, four eps; the default attack is the run's own, not made again
+    # twelve models, two eps; the default attack is the run's own, not made again
     assert planned["evaluate_ensemble"] == 12
-    assert planned["craft_uaps"] == 12 * 4
-    assert planned["craft_variant"] == planned["select_variant"] == 12 * 4 * 12
+    assert planned["craft_uaps"] == 12 * 2
+    assert planned["craft_variant"] == planned["select_variant"] == 12 * 2 * 12
     # learners nest: 1 + 1 + 6 of MNIST, 9 + 1 + 9 + 1 of Fashion-MNIST; snapshots do not
     assert (planned["train_learner"], planned["train_snapshots"]) == (28, 4)
 
