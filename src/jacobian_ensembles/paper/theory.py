@@ -115,7 +115,12 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
         low, high = student_interval(each, confidence) if len(each) > 1 else (math.nan, math.nan)
         rest = group[["norm", "uap"]] - group.groupby(MODEL_KEYS)[["norm", "uap"]].transform("mean")
         repeated = group.groupby(MODEL_KEYS)["uap"].transform("size") > 1
-        row = {"dataset": dataset, "lambda": lam, "models": len(group.groupby(MODEL_KEYS)), "trainings": len(each)}
+        row = {
+            "dataset": dataset,
+            "lambda": lam,
+            "models": len(group.groupby(MODEL_KEYS)),
+            "trainings": group["repetition"].nunique(),
+        }
         row |= {"spearman": np.mean(each) if each else math.nan, "low": low, "high": high}
         rows.append(row | {"same_model": _rank_correlation(rest.loc[repeated, "norm"], rest.loc[repeated, "uap"])})
     return pd.DataFrame(rows)
