@@ -33,8 +33,8 @@ from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.training.learner import apply_gradients, make_optimizer
-from jacobian_ensembles.training.objectives import loss_and_gradients
+from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+from jacobian_ensembles.training.optimization import apply_gradients, make_optimizer
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
 CONV1, CONV2, LINEAR = 2 * 28 * 28 * 25 * 6, 2 * 10 * 10 * 150 * 16, 2 * (400 * 120 + 120 * 84 + 84 * 10)

@@ -34,7 +34,7 @@ FULL_SIZE = {
     "attack": {"iterations": 2},
 }
 RULES = (
-    *("download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "craft_uaps"),
+    *("download_dataset", "train_learner", "train_together", "assemble_ensemble", "craft_uaps"),
     *("evaluate_ensemble", "select_worst_uap", "aggregate_metrics", "plot_figure", "write_table", "write_latex_table"),
 )
 

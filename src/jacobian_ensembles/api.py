@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +13,14 @@ from jacobian_ensembles.data.splits import validation_indices
 from jacobian_ensembles.data.tensors import check_images, check_training_labels
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.config import Training
 from jacobian_ensembles.experiment.extensions import resolve, short_name
+from jacobian_ensembles.experiment.training_settings import Training
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.models.registry import Builder
 from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.objectives.objective import Objective
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.recipe import Recipe
 
 
@@ -31,6 +34,8 @@ def train_ensemble(
     architecture: str | Builder = "lenet",
     options: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
+    objective: str | Callable[..., Objective] = "jacobian",
+    objective_options: Mapping[str, Any] | None = None,
     validation: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
 ) -> Ensemble:
@@ -42,12 +47,15 @@ def train_ensemble(
         ensemble: ``bagging``, ``snapshot``, ``voting``, a reference, or a
             :class:`~jacobian_ensembles.ensembles.methods.Method`.
         members: M.
-        lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0.
+        lambda_jr: Strength of the objective, >= 0; of Jacobian regularisation lambda of Eq. 1.
         architecture: ``lenet``, a reference, or a builder: called as ``builder(shape, classes, **options)``, it returns
             a module from (B, *shape) in [0, 1] to logits (B, C).
         options: Keyword arguments of the architecture; of a LeNet ``activation`` and ``dropout``.
         recipe: Optimiser, rate, batch size, epochs (of a cyclic method: of the whole run); None for the defaults of
             ``config.yaml``.
+        objective: What is minimised: one of :data:`~jacobian_ensembles.training.objectives.registry.OBJECTIVES`, a
+            reference, or a subclass of :class:`~jacobian_ensembles.training.objectives.objective.Objective`.
+        objective_options: Keyword arguments of the objective.
         validation: Images and labels for the check that each learner is better than chance; None holds out a
             stratified tenth of the training images, at most 5,000.
         seed: Of every draw.
@@ -84,17 +92,23 @@ def train_ensemble(
     network = Architecture(
         architecture if architecture in ARCHITECTURES else "own", tuple(images.shape[1:]), classes, options or {}
     )
+    kind = resolve(objective, OBJECTIVES) if isinstance(objective, str) else objective
+    joined = getattr(kind, "together", False)
+    if joined and method.cyclic:
+        raise ValueError(f"{name}: its learners are snapshots of one training. Got an objective that joins several.")
     nets: list[nn.Module] = []
-    for i in [members] if method.cyclic else range(members):
+    for last in [()] if joined else [(i,) for i in ([members] if method.cyclic else range(members))]:
         nets += train_learners(
             (images, labels),
             validation,
             network,
             recipe,
             lambda_jr,
-            identity=(seed, "data", name, lambda_jr, 0, i),
+            identity=(seed, "data", name, lambda_jr, 0, *last),
             sample=method.sample,
             snapshots=members if method.cyclic else None,
             builder=builder,
+            objective=partial(kind, **(objective_options or {})),
+            together=members if joined else None,
         ).nets
     return Ensemble(nets, method.average)

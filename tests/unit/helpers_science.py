@@ -102,3 +102,25 @@ def patch_dataset(count, seed=0):
 def within(estimate, truth, standard_error, times=4.5):
     """Whether a Monte-Carlo estimate is as near to the truth as its standard error allows."""
     return math.isfinite(estimate) and abs(estimate - truth) <= times * standard_error
+
+
+def linear_net(weights):
+    """A classifier whose Jacobian is known: logits W x of images (B, D)."""
+    net = torch.nn.Linear(len(weights[0]), len(weights), bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.as_tensor(weights, dtype=torch.float64))
+    return net
+
+
+def slope_along(model, step, evaluate, h):
+    """The central difference of a loss along a direction in parameter space."""
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for p, d in zip(model.parameters(), step, strict=True):
+                p.add_(sign * h * d)
+        values.append(evaluate().item())
+        with torch.no_grad():
+            for p, d in zip(model.parameters(), step, strict=True):
+                p.sub_(sign * h * d)
+    return (values[0] - values[1]) / (2 * h)

@@ -12,7 +12,7 @@ from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct, perturb
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.training.objectives import loss_and_gradients
+from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 
 FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-13}, {"rtol": 1e-4, "atol": 1e-7}
 

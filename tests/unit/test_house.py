@@ -34,6 +34,7 @@ MAY_IMPORT = {
 #: All that a run's configuration may import of the science: settings and names, none of which needs torch.
 LIGHT = {
     "attacks.registry", "attacks.settings", "data.cards", "ensembles.methods", "models.names", "training.recipe",
+    "training.objectives.registry",
 }  # fmt: skip
 MAY_IMPORT = {room: set(others.split()) for room, others in MAY_IMPORT.items()}
 

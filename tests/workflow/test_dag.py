@@ -8,7 +8,7 @@ PAPER = {
     # 2 datasets x 8 lambdas x 9 nested learners x (bagging, voting)
     "train_learner": 288,
     # 2 datasets x 8 lambdas x 4 values of M
-    "train_snapshots": 64,
+    "train_together": 64,
     "assemble_ensemble": 192,
     "evaluate_ensemble": 192,
     "craft_uaps": 768,
@@ -28,7 +28,7 @@ PAPER = {
 }
 QUICK = PAPER | {
     "train_learner": 36,
-    "train_snapshots": 12,
+    "train_together": 12,
     "assemble_ensemble": 36,
     "evaluate_ensemble": 36,
     "measure_jacobian": 36,
@@ -38,7 +38,7 @@ QUICK = PAPER | {
 TABLE1 = PAPER | {
     # voting: 2 single learners on each dataset; bagging: 6 on MNIST, 9 with and 9 without lambda on Fashion-MNIST
     "train_learner": 4 + 6 + 18,
-    "train_snapshots": 4,
+    "train_together": 4,
     "assemble_ensemble": 12,
     "evaluate_ensemble": 12,
     "measure_jacobian": 12,
@@ -47,7 +47,7 @@ TABLE1 = PAPER | {
 }
 SMOKE = PAPER | {
     "train_learner": 2 + 2 + 1 + 1,
-    "train_snapshots": 1,
+    "train_together": 1,
     "assemble_ensemble": 6,
     "evaluate_ensemble": 6,
     "measure_jacobian": 6,
@@ -56,7 +56,7 @@ SMOKE = PAPER | {
     "select_worst_uap": 6,
 }
 
-UP_TO_METRICS = {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "evaluate_ensemble"}
+UP_TO_METRICS = {"download_dataset", "train_learner", "train_together", "assemble_ensemble", "evaluate_ensemble"}
 UP_TO_METRICS |= {"craft_uaps", "select_worst_uap", "aggregate_metrics"}
 
 pytestmark = pytest.mark.workflow
@@ -75,7 +75,7 @@ def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
     ("target", "rules"),
     [
         ("data", {"download_dataset", "data"}),
-        ("learners", {"download_dataset", "train_learner", "train_snapshots", "assemble_ensemble", "learners"}),
+        ("learners", {"download_dataset", "train_learner", "train_together", "assemble_ensemble", "learners"}),
         ("metrics", UP_TO_METRICS | {"metrics"}),
         ("figures", UP_TO_METRICS | {"plot_figure", "figures"}),
         ("tables", UP_TO_METRICS | {"write_table", "write_latex_table", "tables"}),
@@ -118,7 +118,7 @@ def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
     assert planned["craft_uaps"] == 12 * 2
     assert planned["craft_variant"] == planned["select_variant"] == 12 * 2 * 12
     # learners nest: 1 + 1 + 6 of MNIST, 9 + 1 + 9 + 1 of Fashion-MNIST; snapshots do not
-    assert (planned["train_learner"], planned["train_snapshots"]) == (28, 4)
+    assert (planned["train_learner"], planned["train_together"]) == (28, 4)
 
 
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):

@@ -36,7 +36,7 @@ def test_seeds_in_one_block_or_in_several_give_the_same_numbers(again, tiny):
 
 
 def test_one_thread_or_two_agree_to_rounding(again, tiny, tmp_path):
-    rules = ("train_learner", "train_snapshots", "evaluate_ensemble", "craft_uaps")
+    rules = ("train_learner", "train_together", "evaluate_ensemble", "craft_uaps")
     again("metrics", "--set-threads", *(f"{rule}=2" for rule in rules))
     one, two = tiny.path / "results/tiny", tmp_path / "repository/results/tiny"
     # Two threads add up in another order, and a hundred steps of Adam, which divides gradients by their size, magnify

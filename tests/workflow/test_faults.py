@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
 LEARNER = "results/tiny/learners/mnist/voting/lambda0.10/rep0/learner0.safetensors"
-SNAPSHOTS = "results/tiny/learners/mnist/snapshot/M2/lambda0.00/rep0/snapshots.safetensors"
+SNAPSHOTS = "results/tiny/learners/mnist/snapshot/M2/lambda0.00/rep0/learners.safetensors"
 ENSEMBLE = f"results/tiny/ensembles/{CELL}/ensemble.safetensors"
 UAPS = f"results/tiny/uaps/{CELL}/eps0.15/seeds0-1.safetensors"
 WORST = f"results/tiny/worst/{CELL}/eps0.15/worst.json"

@@ -170,7 +170,7 @@ def test_a_cyclic_method_of_the_users_is_one_run_of_snapshots(own, tmp_path):
     sections["training"] = {**OVERLAY["training"], "snapshot_epochs": 12}
     overlay.write_text(yaml.safe_dump(sections))
     model = "results/own/ensembles/shapes/snapshot_fast/M2/lambda0.00/rep0/ensemble.safetensors"
-    assert own.planned(model, "--configfile", str(overlay)) == {"train_snapshots": 1, "assemble_ensemble": 1}
+    assert own.planned(model, "--configfile", str(overlay)) == {"train_together": 1, "assemble_ensemble": 1}
     own.snakemake(model, "--configfile", str(overlay))
     arrays, spec = load_tensors(own.path / model, "learners")
     assert (spec["ensemble"], spec["members"]) == ("snapshot_fast", 2)

@@ -28,7 +28,7 @@ TARGETS |= {"spread", "worst_of_k", "ship", "reference_figures"}
 INHERITED = {
     "craft_variant": "craft_uaps",
     "select_variant": "select_worst_uap",
-    "train_snapshots": "train_learner",
+    "train_together": "train_learner",
     "write_latex_table": "write_table",
 }  # rules that use another's script
 # their inputs are the tables that the catalogue names
@@ -85,7 +85,7 @@ def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
 
 def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
     asking = {name for name, rule in jobs(gpu_rules).items() if rule.resources["gpu"].value}
-    assert asking == {"train_learner", "train_snapshots", "train_trial", "evaluate_ensemble", "craft_uaps",
+    assert asking == {"train_learner", "train_together", "train_trial", "evaluate_ensemble", "craft_uaps",
                       "craft_variant", "measure_jacobian", "predict_examples"}  # fmt: skip
 
 

@@ -11,7 +11,7 @@ GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1, "
 # the figure on the theory besides
 MEASURE = {"measure_jacobian": 6, "aggregate_jacobian": 1, "plot_figure": 6}
 ATTACK = {"craft_uaps": 12, "select_worst_uap": 6}
-TRAIN = {"train_learner": 6, "train_snapshots": 1, "assemble_ensemble": 6, "evaluate_ensemble": 6}
+TRAIN = {"train_learner": 6, "train_together": 1, "assemble_ensemble": 6, "evaluate_ensemble": 6}
 
 
 def plan(repo, tmp_path, **sections):
@@ -85,7 +85,7 @@ def test_a_new_learning_rate_retrains_and_redoes_everything_after(smoke, tmp_pat
 
 def test_a_snapshot_setting_leaves_bagging_and_voting_alone(smoke, tmp_path):
     assert plan(smoke, tmp_path, training={"snapshot_epochs": 6}) == GATHER | {
-        "train_snapshots": 1,
+        "train_together": 1,
         "assemble_ensemble": 1,
         "evaluate_ensemble": 1,
         "craft_uaps": 2,

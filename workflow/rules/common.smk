@@ -9,6 +9,7 @@ from jacobian_ensembles.experiment.layout import (
 )
 from jacobian_ensembles.experiment.code_digest import extension_digest
 from jacobian_ensembles.experiment.origin import folder_digest
+from jacobian_ensembles.experiment.training_settings import Training
 from jacobian_ensembles.paper import catalogue
 
 paths = Layout(cfg.run.results, cfg.run.name)
@@ -66,23 +67,38 @@ def files_of(target):
     ]
 
 
-def training_of(cyclic):
-    """The parameters of training one learner, or the whole of a cyclic run."""
-    return {
-        "seed": cfg.seed,
-        "data": leaves(cfg.data, "validation_images", "train_images"),
-        "model": cfg.model.network,
-        "recipe": cfg.training.recipe(cyclic).model_dump(),
-        "ensemble": lambda w: cfg.reference(w.ensemble),
-        "code": lambda w: code(
-            "train_learner", w.dataset, w.ensemble, cfg.model.architecture
-        ),
-    }
+def objective_of(training):
+    """What learners minimise, as a parameter; none for the paper's, so that its jobs have the parameters they had."""
+    paper = Training().goal
+    return {} if training.goal == paper else {"objective": training.goal}
 
 
-def methods_of(cyclic):
-    """A pattern of the ensemble methods whose learners are, or are not, snapshots of one run."""
-    chosen = [name for name in cfg.ensembles if cfg.is_cyclic(name) == cyclic]
+def recipe_of(wildcards):
+    """How the learners of an ensemble are trained."""
+    return cfg.training.recipe(cfg.is_cyclic(wildcards.ensemble)).model_dump()
+
+
+# of training one learner, or all of an ensemble in one job
+training_params = {
+    "seed": cfg.seed,
+    "data": leaves(cfg.data, "validation_images", "train_images"),
+    "model": cfg.model.network,
+    "recipe": recipe_of,
+    "ensemble": lambda w: cfg.reference(w.ensemble),
+    "code": lambda w: code(
+        "train_learner",
+        w.dataset,
+        w.ensemble,
+        cfg.model.architecture,
+        cfg.training.objective,
+    ),
+    **objective_of(cfg.training),
+}
+
+
+def methods_of(in_one_job):
+    """A pattern of the ensemble methods whose learners are, or are not, trained in one job."""
+    chosen = [name for name in cfg.ensembles if cfg.in_one_job(name) == in_one_job]
     return "|".join(chosen) or "none"
 
 

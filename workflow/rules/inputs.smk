@@ -12,7 +12,7 @@ def dataset_of(wildcards):
 def learners_of(wildcards):
     """The learner files of one ensemble."""
     cell = cell_at[tuple(wildcards.items())]
-    return paths.members(cell, cfg.is_cyclic(cell.ensemble))
+    return paths.members(cell, cfg.in_one_job(cell.ensemble))
 
 
 def blocks_of(wildcards):
@@ -65,7 +65,7 @@ def records_of_the_run():
         *(
             path
             for cell in cfg.cells
-            for path in paths.members(cell, cfg.is_cyclic(cell.ensemble))
+            for path in paths.members(cell, cfg.in_one_job(cell.ensemble))
         ),
         *of_every_cell(paths.ensemble),
         *of_every_cell(paths.clean),

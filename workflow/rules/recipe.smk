@@ -22,8 +22,12 @@ rule train_trial:
         data=leaves(cfg.data, "validation_images", "train_images"),
         model=lambda w: cfg.trials[w.trial].model.network,
         recipe=lambda w: cfg.trials[w.trial].training.recipe(cyclic=False).model_dump(),
+        objective=lambda w: cfg.trials[w.trial].training.goal,
         code=lambda w: code(
-            "train_trial", w.dataset, cfg.trials[w.trial].model.architecture
+            "train_trial",
+            w.dataset,
+            cfg.trials[w.trial].model.architecture,
+            cfg.trials[w.trial].training.objective,
         ),
     message:
         "Try recipe {wildcards.trial}: {wildcards.dataset} lambda={wildcards.lambda_jr}"

@@ -12,13 +12,13 @@ rule train_learner:
     benchmark:
         paths.benchmark(paths.learner)
     wildcard_constraints:
-        ensemble=methods_of(cyclic=False),
+        ensemble=methods_of(in_one_job=False),
     conda:
         "../../environment.yml"
     resources:
         **TRAIN,
     params:
-        **training_of(cyclic=False),
+        **training_params,
     message:
         "Train learner {wildcards.member}: {wildcards.dataset} {wildcards.ensemble} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
@@ -26,22 +26,21 @@ rule train_learner:
         "../scripts/train_learner.py"
 
 
-use rule train_learner as train_snapshots with:
+# snapshots of one run, or learners that the objective joins
+use rule train_learner as train_together with:
     output:
-        learner=paths.snapshots,
-        provenance=paths.provenance(paths.snapshots),
+        learner=paths.learners,
+        provenance=paths.provenance(paths.learners),
     log:
-        paths.log(paths.snapshots),
+        paths.log(paths.learners),
     benchmark:
-        paths.benchmark(paths.snapshots)
+        paths.benchmark(paths.learners)
     wildcard_constraints:
-        ensemble=methods_of(cyclic=True),
+        ensemble=methods_of(in_one_job=True),
     resources:
         **LONG,
-    params:
-        **training_of(cyclic=True),
     message:
-        "Train snapshots: {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
+        "Train together: {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
 
 

@@ -1,4 +1,4 @@
-"""Train one learner, or all the snapshots of a cyclic run."""
+"""Train one learner, or all learners of an ensemble that are trained in one job."""
 
 import _job
 
@@ -17,6 +17,7 @@ with _job.running(snakemake) as device:
         **{axis: int(spelled[axis]) for axis in ("member", "members") if axis in spelled.keys()},  # noqa: SIM118
         model=snakemake.params.model,
         recipe=Recipe(**snakemake.params.recipe),
+        goal=snakemake.params.get("objective"),
         seed=snakemake.params.seed,
         device=device,
     )

@@ -12,10 +12,12 @@ from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.experiment.extensions import files_behind
 from jacobian_ensembles.experiment.neighbours import parse
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 _PACKAGE = Path(__file__).parents[1]
 # what the configuration says reaches a job as params, which the workflow tracks by value
 _IGNORED = {"experiment.config", "settings", "training.recipe", "attacks.settings", "paper.catalogue"}
+_IGNORED |= {"training.objectives.registry", "experiment.training_settings"}
 
 
 def _strip_docstrings(tree: ast.Module) -> ast.Module:
@@ -100,7 +102,7 @@ def extension_digest(reference: str) -> str:
     Returns:
         See :func:`script_digest`; nothing for other built-in names, which the jobs' own modules define.
     """
-    found = {**ATTACKS, **ARCHITECTURES}.get(reference, reference)
+    found = {**ATTACKS, **ARCHITECTURES, **OBJECTIVES}.get(reference, reference)
     package, _, module = found.rpartition(":")[0].partition(".")
     if package == _PACKAGE.name:
         return code_digest(module)

@@ -18,9 +18,9 @@ from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
 from jacobian_ensembles.experiment.grid import Grid
+from jacobian_ensembles.experiment.training_settings import Training
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.settings import PositiveInt, Settings, Unit, whole
-from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.values import expanded, numbers_in_text
 
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -81,15 +81,6 @@ class Model(Settings):
         return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
 
 
-class Training(Recipe):
-    """How learners are trained: the recipe, and the length of a whole cyclic run."""
-
-    snapshot_epochs: PositiveInt = 18
-
-    def recipe(self, cyclic: bool) -> Recipe:
-        """The recipe of one learner, or of a cyclic run."""
-        own = self.model_dump(include=set(Recipe.model_fields))
-        return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
 
 
 class Trial(Settings):
@@ -183,6 +174,18 @@ class Config(Settings):
     def reference(self, name: str) -> str:
         """What leads to the dataset or ensemble method that paths call ``name``: its reference, or its own name."""
         return next((r for r in (*self.grid.datasets, *self.grid.ensembles) if short_name(r) == name), name)
+
+    def in_one_job(self, ensemble: str) -> bool:
+        """Whether the M learners of a method are snapshots of one run, or joined by the objective: they do not nest.
+
+        Raises:
+            ConfigError: If both: snapshots of one run cannot be trained side by side.
+        """
+        cyclic, coupled = self.is_cyclic(ensemble), self.training.coupled
+        if cyclic and coupled:
+            got = f"training.objective: got {self.training.objective}, which joins learners trained side by side"
+            raise ConfigError(f"{got}; those of {ensemble} are snapshots of one. Give grid.ensembles without it")
+        return cyclic or coupled
 
     def is_cyclic(self, ensemble: str) -> bool:
         """Whether the learners of an ensemble method are snapshots of one run; asked of the method itself.

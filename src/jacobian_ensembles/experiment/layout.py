@@ -75,8 +75,8 @@ class Layout:
         self.own_dataset = f"{root}/data/{{dataset}}.safetensors"  # no other run's folder or file changes a user's
         single = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}"
         self.learner = f"{single}/learner{{member}}.safetensors"
-        cyclic = f"{root}/learners/{{dataset}}/{{ensemble}}/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
-        self.snapshots = f"{cyclic}/snapshots.safetensors"
+        of_one_job = f"{root}/learners/{{dataset}}/{{ensemble}}/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
+        self.learners = f"{of_one_job}/learners.safetensors"
         self.ensemble = f"{root}/ensembles/{_CELL}/ensemble.safetensors"
         self.clean = f"{root}/clean/{_CELL}/clean.safetensors"
         self.uaps = f"{root}/uaps/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
@@ -124,13 +124,13 @@ class Layout:
         inside = folder.removeprefix(self.root) if f"{folder}/".startswith(f"{self.root}/") else "/data"
         return f"{self.root}/{stage}{inside}/{name.rpartition('.')[0]}.{suffix}"
 
-    def members(self, cell: Cell, cyclic: bool) -> list[str]:
+    def members(self, cell: Cell, in_one_job: bool) -> list[str]:
         """The learner files an ensemble is assembled from.
 
         Learners trained one by one nest: the ensemble of M is the first M of the largest. A cyclic run depends on M
-        through the length of its cycles, so its M snapshots come from a run of their own.
+        through the length of its cycles, and learners trained side by side on each other, so these come M at a time.
         """
         at = cell_wildcards(cell)
-        if cyclic:
-            return [self.snapshots.format(**at)]
+        if in_one_job:
+            return [self.learners.format(**at)]
         return [self.learner.format(**at, member=i) for i in range(cell.members)]

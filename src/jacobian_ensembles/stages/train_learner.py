@@ -1,8 +1,9 @@
-"""Stage train_learner: one learner, or all snapshots of a cyclic run."""
+"""Stage train_learner: one learner, or all of an ensemble that are trained in one job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from jacobian_ensembles.models.registry import Builder, parameter_arrays
 from jacobian_ensembles.stages.inputs import StoredImages
 from jacobian_ensembles.storage.learners import save_learners
 from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.objectives.objective import Objective
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.recipe import Recipe
 
 Split = tuple[Tensor, Tensor]
@@ -48,6 +51,19 @@ def load_training(
     return train, validation, network, resolve(reference, ARCHITECTURES)
 
 
+def load_objective(goal: Mapping[str, Any] | None) -> Callable[[float], Objective]:
+    """What makes the objective of a strength.
+
+    Args:
+        goal: ``objective``, a name or reference, and its ``options``; None for Jacobian regularisation.
+
+    Raises:
+        ExtensionError: If a reference leads nowhere.
+    """
+    goal = goal or {"objective": "jacobian", "options": {}}
+    return partial(resolve(goal["objective"], OBJECTIVES), **goal["options"])
+
+
 def train_learner(
     images: StoredImages,
     path: str | Path,
@@ -60,22 +76,24 @@ def train_learner(
     members: int | None = None,
     model: Mapping[str, Any],
     recipe: Recipe,
+    goal: Mapping[str, Any] | None = None,
     seed: int,
     device: str = "cpu",
 ) -> None:
-    """Train one learner, or all M of a cyclic run, and store them.
+    """Train one learner, or all M of an ensemble that are trained in one job, and store them.
 
     Args:
         images: The stored dataset.
         path: The checkpoint to write.
         dataset: The dataset's name.
         ensemble: ``bagging``, ``snapshot``, ``voting``, or a reference to a method of your own.
-        lambda_jr: Strength of Jacobian regularisation.
+        lambda_jr: Strength of the objective.
         repetition: Which training of this model; repetitions share no draw.
         member: Index of the learner, where learners are trained one by one.
-        members: M, where all are snapshots of one run.
+        members: M, where all are snapshots of one run, or are trained side by side.
         model: See :func:`load_training`.
         recipe: How to train.
+        goal: The objective: see :func:`load_objective`.
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
 
@@ -85,16 +103,19 @@ def train_learner(
     """
     method, name = resolve(ensemble, METHODS, Method), short_name(ensemble)
     train, validation, network, builder = load_training(images, dataset, model, device)
+    last = () if members and not method.cyclic else ((members or 0) if member is None else member,)
     result = train_learners(
         train,
         validation,
         network,
         recipe,
         lambda_jr,
-        identity=(seed, dataset, name, lambda_jr, repetition, (members or 0) if member is None else member),
+        identity=(seed, dataset, name, lambda_jr, repetition, *last),
         sample=method.sample,
-        snapshots=members,
+        snapshots=members if method.cyclic else None,
         builder=builder,
+        objective=load_objective(goal),
+        together=None if method.cyclic else members,
     )
     spec = {"dataset": dataset, "ensemble": name, "lambda": lambda_jr, "architecture": network.record()}
     save_learners(path, parameter_arrays(result.nets), spec | {"validation_accuracy": result.validation_accuracy})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jacobian_ensembles.stages.inputs import StoredImages
-from jacobian_ensembles.stages.train_learner import load_training
+from jacobian_ensembles.stages.train_learner import load_objective, load_training
 from jacobian_ensembles.storage.files import write_json
 from jacobian_ensembles.training.learner import DivergedError, train_learners
 from jacobian_ensembles.training.recipe import Recipe
@@ -22,6 +22,7 @@ def train_trial(
     lambda_jr: float,
     model: Mapping[str, Any],
     recipe: Recipe,
+    goal: Mapping[str, Any] | None = None,
     seed: int,
     device: str = "cpu",
 ) -> None:
@@ -32,9 +33,10 @@ def train_trial(
         path: The JSON record to write: validation accuracy and final loss, or how the learner diverged.
         trial: The recipe's name.
         dataset: The dataset's name.
-        lambda_jr: Strength of Jacobian regularisation.
+        lambda_jr: Strength of the objective.
         model: See :func:`~jacobian_ensembles.stages.train_learner.load_training`.
         recipe: How to train.
+        goal: The objective: see :func:`~jacobian_ensembles.stages.train_learner.load_objective`.
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
     """
@@ -44,7 +46,10 @@ def train_trial(
     # the draws of voting's first learner, whatever the recipe: trials differ in nothing else
     identity = (seed, dataset, "voting", lambda_jr, 0, 0)
     try:
-        result = train_learners(train, validation, network, recipe, lambda_jr, identity, builder=builder)
+        objective = load_objective(goal)
+        result = train_learners(
+            train, validation, network, recipe, lambda_jr, identity, builder=builder, objective=objective
+        )
         record |= {"validation_accuracy": result.validation_accuracy[0], "loss": result.history[-1]["loss"]}
     except DivergedError as error:
         record["diverged"] = str(error)

@@ -6,20 +6,23 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import vector_to_parameters
 
 from jacobian_ensembles.models.architecture import Architecture
-from jacobian_ensembles.models.door import scores, try_out
-from jacobian_ensembles.models.jacobian import unit_vectors
+from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.models.registry import Builder, build_net
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.objectives import loss_and_gradients
+from jacobian_ensembles.training.checks import check_learner, check_validation, guess
+from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
+from jacobian_ensembles.training.objectives.objective import Batch, Objective, as_model, differentiated
+from jacobian_ensembles.training.optimization import apply_gradients, cyclic_cosine, make_optimizer
 from jacobian_ensembles.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -50,25 +53,6 @@ def generator(role: str, *identity: str | int | float) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(role, *identity))
 
 
-def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> float:
-    """The learning rate of a cyclic cosine schedule, restarted ``cycles`` times.
-
-    Args:
-        iteration: 0-based, in [0, total).
-        total: Iterations in all; a multiple of ``cycles``.
-        cycles: How many equal cycles; 1 is plain cosine annealing.
-        initial: Learning rate at the start of each cycle.
-
-    Returns:
-        The learning rate of that iteration, in (0, initial].
-
-    References:
-        Huang et al.: Snapshot Ensembles, ICLR 2017, Eq. (2).
-    """
-    length = total // cycles
-    return initial / 2 * (math.cos(math.pi * (iteration % length) / length) + 1)
-
-
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
     """The share of images classified rightly.
@@ -87,33 +71,6 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return float(right / len(labels))
 
 
-def make_optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
-    """The optimiser a learner is trained with.
-
-    It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
-    """
-    trained = [p for p in net.parameters() if p.requires_grad]
-    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in trained]))  # whatever their memory format
-    vector_to_parameters(vector.data, trained)
-    if settings.optimizer == "adam":
-        return torch.optim.Adam([vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    return torch.optim.SGD(
-        [vector],
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-
-
-def apply_gradients(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> None:
-    """Take a step of an optimiser of :func:`make_optimizer`, on one gradient per trained parameter of the net."""
-    (vector,) = optimizer.param_groups[0]["params"]
-    # after the first step into the same memory: new pages for 11 million parameters cost more than the step itself
-    vector.grad = torch.cat([g.flatten() for g in gradients], out=vector.grad)
-    optimizer.step()
-
-
 def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
     """The validation accuracy of a net that may be handed on."""
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
@@ -121,7 +78,7 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
         raise DivergedError(f"{where}: the learner diverged, {what}. Lower training.learning_rate or lambda.")
     images, labels = validation
     score = accuracy(net.eval(), images, labels)
-    bound = _guess(labels)
+    bound = guess(labels)
     if score <= bound:
         raise DivergedError(
             f"{where}: validation accuracy is {score:.1%}, no better than guessing one class ({bound:.1%} with "
@@ -130,52 +87,36 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
     return score
 
 
-def check_learner(net: nn.Module, images: Tensor, classes: int) -> None:
-    """Refuse a network of a user's that cannot be trained on a dataset, before any step is taken.
+@dataclass
+class _Learner:
+    """A net in training, with its images, its optimiser and the generators of its own draws."""
 
-    Args:
-        net: The fresh network.
-        images: (B, ...), some training images.
-        classes: C of the dataset.
+    net: nn.Module
+    images: Tensor
+    labels: Tensor
+    classes: int
+    settings: Recipe
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    rng: torch.Generator
+    dropout: torch.Generator | None
 
-    Raises:
-        ValueError: If it has nothing to train, or does not return (B, C) float32 scores.
-    """
-    with torch.random.fork_rng():
-        found = try_out(net, images)
-    if found != classes:
-        raise ValueError(
-            f"the architecture must return {classes} scores, one per class of the dataset. It returned {found}: build "
-            "its last layer for the number of classes it is given, as in builder(shape, classes)."
-        )
-    trained = [p for p in net.parameters() if p.requires_grad]
-    kinds = sorted({str(p.dtype) for p in trained})
-    if kinds != ["torch.float32"]:
-        got = ", ".join(kinds) or "none that requires a gradient"
-        raise ValueError(f"the architecture's parameters must be float32. Got {got}: build it with .float().")
+    @property
+    def batch_size(self) -> int:
+        return min(self.settings.batch_size, len(self.labels))
 
+    @property
+    def steps(self) -> int:
+        """Of an epoch: the last, partial batch is dropped; the order changes every epoch."""
+        return len(self.labels) // self.batch_size
 
-def check_validation(labels: Tensor) -> None:
-    """Refuse a validation split on which no learner could be told from a guess.
-
-    Args:
-        labels: (B,) validation labels.
-
-    Raises:
-        ValueError: If even every image right would not be better than guessing one class.
-    """
-    if len(labels) == 0 or _guess(labels) >= 1:
-        common = int(torch.bincount(labels).max()) if len(labels) else 0
-        raise ValueError(
-            f"the validation split must tell a learner from a guess. Got {len(labels)} images, {common} of one class: "
-            "give more, of several classes (data.validation_images, or validation=...)."
-        )
-
-
-def _guess(labels: Tensor) -> float:
-    """What a constant guess reaches, plus three standard errors."""
-    chance = torch.bincount(labels).max().item() / len(labels)
-    return chance + 3 * math.sqrt(chance * (1 - chance) / len(labels))
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of one pass over the images."""
+        self.net.train()
+        permutation = torch.randperm(len(self.labels), generator=self.order).to(self.labels.device)
+        for index in permutation[: self.steps * self.batch_size].split(self.batch_size):
+            x, y = self.images[index], self.labels[index]
+            yield Batch(x, y, self.classes, self.settings.projections, self.rng, self.dropout)
 
 
 def train_learners(
@@ -188,21 +129,27 @@ def train_learners(
     sample: Callable[[int, torch.Generator], Tensor] | None = None,
     snapshots: int | None = None,
     builder: Builder | None = None,
+    objective: Callable[[float], Objective] = Jacobian,
+    together: int | None = None,
 ) -> TrainedLearners:
-    """Train one learner, or one run of M snapshots.
+    """Train one learner, one run of M snapshots, or M learners side by side.
 
     Args:
         train: Images (B, ...) in [0, 1] and labels (B,), on the device to train on.
         validation: The same, for the final check; never used to choose weights.
         architecture: The network.
         settings: Optimiser, rate, batch, epochs.
-        lambda_jr: Strength of Jacobian regularisation (Eq. 1), >= 0, for inputs in [0, 1].
-        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member).
+        lambda_jr: Strength of the objective, >= 0; of Jacobian regularisation lambda of Eq. 1, for inputs in [0, 1].
+            Zero is plain training with the cross-entropy, whatever the objective.
+        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member). Of learners trained
+            side by side, what comes before the member: learner i has the draws that it has when trained alone.
         sample: Which images of ``train`` to train on (see
             :class:`~jacobian_ensembles.ensembles.methods.Method`); None for all.
         snapshots: M: restart the learning rate M times over the epochs and keep a snapshot at the end of each cycle.
             None for one learner.
         builder: Of an architecture that is not built in.
+        objective: What makes the objective of a strength, for this training alone.
+        together: M, to train so many learners side by side, joined by the objective's coupling. None for one learner.
 
     Returns:
         The trained net or nets, with gradients switched off.
@@ -210,66 +157,106 @@ def train_learners(
     Raises:
         DivergedError: If the loss is not finite, or a net is at chance on the validation split.
         ValueError: If the snapshots do not divide the epochs or have no cosine to restart, lambda is negative, the
-            validation split is too small, or the network returns something else than C scores.
+            validation split is too small, the network returns something else than C scores, or the objective is none
+            or no scalar.
     """
     if not 0 <= lambda_jr < math.inf:
         raise ValueError(f"lambda must be a finite number >= 0. Got {lambda_jr}.")
+    if snapshots and together:
+        raise ValueError(f"snapshots are of one learner. Got {snapshots} of them and {together} learners.")
     check_validation(validation[1])
-    with torch.random.fork_rng():  # a user's net may draw its dropout masks from torch's global generator
+    if settings.epochs % (snapshots or 1):
+        raise ValueError(f"{settings.epochs} epochs do not divide into {snapshots} equal cycles.")
+    if snapshots and settings.schedule != "cosine":
+        raise ValueError(f"Snapshots need schedule 'cosine', which they restart. Got {settings.schedule!r}.")
+
+    def fresh(whose: tuple[str | int | float, ...]) -> _Learner:
+        return _fresh_learner(train, architecture, settings, whose, sample, builder)
+
+    goal = objective(lambda_jr) if lambda_jr else None
+    if not isinstance(goal, Objective | None):
+        raise ValueError(f"an objective must be an instance of a subclass of Objective. Got {goal!r}.")
+    # without a goal nothing joins learners: each is trained alone, to the bit
+    apart = [identity] if together is None else [(*identity, i) for i in range(together)] if goal is None else []
+    results = []
+    for whose in apart:
+        with _own_global_draws(whose):
+            results.append(_train([fresh(whose)], validation, settings, goal, None, snapshots or 1))
+    if not apart:
+        with _own_global_draws((*identity, together or 1)):
+            learners = [fresh((*identity, i)) for i in range(together or 1)]
+            rng = generator("coupling", *identity, len(learners))
+            results.append(_train(learners, validation, settings, goal, rng, 1))
+    return TrainedLearners(
+        [net for result in results for net in result.nets],
+        [score for result in results for score in result.validation_accuracy],
+        [record for result in results for record in result.history],
+    )
+
+
+@contextmanager
+def _own_global_draws(identity: tuple[str | int | float, ...]) -> Iterator[None]:
+    """Seed torch's global generator for the while: a user's net may draw its dropout masks from it."""
+    with torch.random.fork_rng():
         torch.manual_seed(derive_seed("global", *identity))
-        return _train(train, validation, architecture, settings, lambda_jr, identity, sample, snapshots, builder)
+        yield
 
 
-def _train(
+def _fresh_learner(
     train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
     architecture: Architecture,
     settings: Recipe,
-    lambda_jr: float,
     identity: tuple[str | int | float, ...],
     sample: Callable[[int, torch.Generator], Tensor] | None,
-    snapshots: int | None,
     builder: Builder | None,
-) -> TrainedLearners:
+) -> _Learner:
     images, labels = train
     if sample is not None:
         chosen = sample(len(labels), generator("bootstrap", *identity)).to(labels.device)
         images, labels = images[chosen], labels[chosen]
-    epochs, cycles = settings.epochs, snapshots or 1
-    if epochs % cycles:
-        raise ValueError(f"{epochs} epochs do not divide into {cycles} equal cycles.")
-    if snapshots and settings.schedule != "cosine":
-        raise ValueError(f"Snapshots need schedule 'cosine', which they restart. Got {settings.schedule!r}.")
-
     net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
     if not isinstance(net, LeNet):
         check_learner(net, images, architecture.classes)
-    order = generator("order", *identity)
-    projection = generator("projections", *identity)
-    dropout = generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None
-    optimizer = make_optimizer(net, settings)
+    return _Learner(
+        net,
+        images,
+        labels,
+        architecture.classes,
+        settings,
+        make_optimizer(net, settings),
+        order=generator("order", *identity),
+        rng=generator("projections", *identity),  # of whatever an objective draws; the first one drew projections
+        dropout=generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None,
+    )
 
-    size, batch = len(labels), min(settings.batch_size, len(labels))
-    steps = size // batch  # the last, partial batch of an epoch is dropped; the order changes every epoch
+
+def _train(
+    learners: Sequence[_Learner],
+    validation: tuple[Tensor, Tensor],
+    settings: Recipe,
+    goal: Objective | None,
+    coupling: torch.Generator | None,
+    cycles: int,
+) -> TrainedLearners:
+    """Train learners side by side, joined by a coupling where there is a generator for it."""
+    sizes = {learner.steps for learner in learners}
+    if len(sizes) > 1:
+        raise ValueError(f"learners trained together need equally many batches. Got {sorted(sizes)} in an epoch.")
+    epochs, steps, batch = settings.epochs, sizes.pop(), learners[0].batch_size
     result = TrainedLearners([], [])
     started = reported = time.monotonic()
     step = 0
     for epoch in range(1, epochs + 1):
-        net.train()
-        permutation = torch.randperm(size, generator=order).to(labels.device)
-        total = images.new_zeros(())
-        for index in permutation[: steps * batch].split(batch):
+        total = learners[0].images.new_zeros(())
+        for batches in zip(*(learner.epoch() for learner in learners), strict=True):
             rate = settings.learning_rate
             if settings.schedule == "cosine":
                 rate = cyclic_cosine(step, epochs * steps, cycles, rate)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            directions = None
-            if lambda_jr:
-                draws = [unit_vectors(batch, architecture.classes, projection) for _ in range(settings.projections)]
-                directions = torch.stack(draws).to(images.device, non_blocking=True)
-            value, gradients = loss_and_gradients(net, images[index], labels[index], lambda_jr, directions, dropout)
-            apply_gradients(optimizer, gradients)
+            value, gradients = _descent(learners, batches, goal, coupling, step)
+            for learner, gradient in zip(learners, gradients, strict=True):
+                for group in learner.optimizer.param_groups:
+                    group["lr"] = rate
+                apply_gradients(learner.optimizer, gradient)
             total += value
             step += 1
             log.debug("training", extra={"progress": (step, epochs * steps)})
@@ -280,13 +267,41 @@ def _train(
         result.history.append({"epoch": epoch, "loss": round(loss, 6), "seconds": round(time.monotonic() - started, 2)})
         _report(epoch, epochs, step, epochs * steps, batch, started, loss)
         if not math.isfinite(loss) or epoch % (epochs // cycles) == 0:
-            score = _check_usable(net, validation, loss, f"epoch {epoch} of {epochs}")
-            log.info("validation accuracy %.2f %%", 100 * score)
-            snapshot = copy.deepcopy(net)
-            snapshot.zero_grad(set_to_none=True)
-            result.nets.append(snapshot.requires_grad_(False))
-            result.validation_accuracy.append(score)
+            for learner in learners:
+                score = _check_usable(learner.net, validation, loss, f"epoch {epoch} of {epochs}")
+                log.info("validation accuracy %.2f %%", 100 * score)
+                snapshot = copy.deepcopy(learner.net)
+                snapshot.zero_grad(set_to_none=True)
+                result.nets.append(snapshot.requires_grad_(False))
+                result.validation_accuracy.append(score)
     return result
+
+
+def _descent(
+    learners: Sequence[_Learner],
+    batches: Sequence[Batch],
+    goal: Objective | None,
+    coupling: torch.Generator | None,
+    step: int,
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """The mean loss of learners in one step, and the gradients of each."""
+    found = [
+        loss_and_gradients(learner.net, own.images, own.labels, 0.0, None, own.dropout)
+        if goal is None
+        else goal.gradients(learner.net, own)
+        for learner, own in zip(learners, batches, strict=True)
+    ]
+    value = torch.stack([loss for loss, _ in found]).mean() if len(found) > 1 else found[0][0]
+    gradients = [gradient for _, gradient in found]
+    if goal is None or coupling is None or len(learners) == 1:
+        return value, gradients
+    common = batches[step % len(batches)]  # every learner's images in turn
+    with torch.enable_grad():
+        models = [as_model(learner.net, own.dropout) for learner, own in zip(learners, batches, strict=True)]
+        joint = goal.coupling(models, common.images, common.labels, coupling)
+    more = differentiated(joint, [learner.net for learner in learners], f"{type(goal).__name__}.coupling")
+    gradients = [[a + b for a, b in zip(own, other, strict=True)] for own, other in zip(gradients, more, strict=True)]
+    return value + joint.detach() / len(learners), gradients
 
 
 def _report(epoch: int, epochs: int, step: int, steps: int, batch: int, started: float, loss: float | None) -> None:

@@ -59,7 +59,7 @@ def test_drawing_and_training_do_not_depend_on_each_other():
         modules_behind("training.learner")
     )
     assert not {"training.learner", "models.registry", "attacks.sgd_uap"} & set(modules_behind("paper.figures"))
-    assert {"models.jacobian", "models.registry", "training.objectives", "seeding"} <= set(
+    assert {"models.jacobian", "models.registry", "training.objectives.derivatives", "seeding"} <= set(
         modules_behind("training.learner")
     )
 

@@ -37,15 +37,15 @@ def test_what_a_path_cannot_spell_is_refused(value):
 @pytest.mark.parametrize("ensemble", ["bagging", "voting"])
 def test_bagging_and_voting_nest(ensemble):
     layout = Layout("results", "test")
-    three, nine = (layout.members(cell(ensemble, m), cyclic=False) for m in (3, 9))
+    three, nine = (layout.members(cell(ensemble, m), in_one_job=False) for m in (3, 9))
     assert nine[:3] == three
     assert len(set(nine)) == 9
 
 
 def test_snapshots_of_different_m_share_nothing():
     layout = Layout("results", "test")
-    assert layout.members(cell("snapshot", 3), cyclic=True) != layout.members(cell("snapshot", 9), cyclic=True)
-    assert len(layout.members(cell("snapshot", 9), cyclic=True)) == 1
+    assert layout.members(cell("snapshot", 3), in_one_job=True) != layout.members(cell("snapshot", 9), in_one_job=True)
+    assert len(layout.members(cell("snapshot", 9), in_one_job=True)) == 1
 
 
 def test_no_two_cells_share_a_path():
@@ -87,7 +87,7 @@ def test_every_path_is_read_back_as_exactly_what_it_was_made_from():
 def test_learners_of_a_smaller_ensemble_are_ensembles_of_their_own_dataset_method_and_lambda():
     layout = Layout("results", "test")
     groups = [cell(e, 3, lam, d) for e in ("bagging", "voting") for lam in (0, 0.1) for d in ("mnist", "fashion_mnist")]
-    assert len({path for c in groups for path in layout.members(c, cyclic=False)}) == 3 * len(groups)
+    assert len({path for c in groups for path in layout.members(c, in_one_job=False)}) == 3 * len(groups)
 
 
 @pytest.mark.parametrize("run", ["d", "da", "dat"])

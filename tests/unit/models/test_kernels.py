@@ -26,7 +26,7 @@ from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models import lenet
 from jacobian_ensembles.models.jacobian import logit_jacobian
 from jacobian_ensembles.models.lenet import LeNet, compiled
-from jacobian_ensembles.training.objectives import loss_and_gradients
+from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 
 kernels = pytest.importorskip("jacobian_ensembles.models.kernels", reason="numba is missing", exc_type=ImportError)
 
@@ -281,7 +281,7 @@ def test_without_numba_the_textbook_network_serves_and_one_line_says_so():
         logging.basicConfig(stream=sys.stdout, format="%(message)s")
         from jacobian_ensembles.ensembles.ensemble import Ensemble
         from jacobian_ensembles.models.jacobian import logit_jacobian
-        from jacobian_ensembles.training.objectives import loss_and_gradients
+        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
         from jacobian_ensembles.models.lenet import LeNet, compiled
         from jacobian_ensembles.attacks.losses import loss_gradient
         net, x, y = LeNet(dropout=0.2), torch.rand(2, 1, 28, 28), torch.tensor([3, 4])
@@ -368,7 +368,7 @@ def test_code_that_one_process_kept_and_another_added_to_computes_the_same(tmp_p
     step = """
         import sys, torch
         from jacobian_ensembles.models.lenet import LeNet
-        from jacobian_ensembles.training.objectives import loss_and_gradients
+        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
         generator = torch.Generator().manual_seed(0)
         net = LeNet(generator=generator)
         x, labels = torch.rand(50, 1, 28, 28, generator=generator), torch.arange(50) % 10

@@ -11,14 +11,8 @@ from jacobian_ensembles.ensembles.methods import bootstrap_indices
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.learner import (
-    DivergedError,
-    accuracy,
-    apply_gradients,
-    cyclic_cosine,
-    make_optimizer,
-    train_learners,
-)
+from jacobian_ensembles.training.learner import DivergedError, accuracy, train_learners
+from jacobian_ensembles.training.optimization import apply_gradients, cyclic_cosine, make_optimizer
 from jacobian_ensembles.training.recipe import Recipe
 
 TRAIN, VALIDATION = patch_dataset(200, seed=0), patch_dataset(100, seed=1)

@@ -13,6 +13,7 @@ from helpers_science import (
     plain_lenet,
     plain_of,
     single_tap,
+    slope_along,
     textured,
     with_blank_background,
     within,
@@ -21,7 +22,12 @@ from torch import nn
 
 from jacobian_ensembles.models.jacobian import exact_jacobian, unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.training.objectives import loss_and_gradients, penalty_by_double_backward
+from jacobian_ensembles.training.objectives.derivatives import (
+    input_gradient,
+    loss_and_gradients,
+    penalty_by_double_backward,
+    with_shared_gradient,
+)
 
 
 def lenet(activation="tanh", scaling=(0.0, 1.0), dropout=0.0):
@@ -159,20 +165,6 @@ def test_lenet_gradient_equals_double_backward_through_the_textbook_network(
             assert (theirs - without).norm() > 0.01 * without.norm()
 
 
-def slope_along(model, step, evaluate, h):
-    """The central difference of a loss along a direction in parameter space."""
-    values = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            for p, d in zip(model.parameters(), step, strict=True):
-                p.add_(sign * h * d)
-        values.append(evaluate().item())
-        with torch.no_grad():
-            for p, d in zip(model.parameters(), step, strict=True):
-                p.sub_(sign * h * d)
-    return (values[0] - values[1]) / (2 * h)
-
-
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", ["generic", "tanh", "relu"])
 def test_gradient_equals_finite_differences_of_the_loss(kind, seed):
@@ -281,3 +273,39 @@ def test_parameters_that_the_loss_does_not_reach_get_zero_gradients():
     _, gradients = loss_and_gradients(model, batch_of(3), torch.tensor([0, 3, 1]), 0.1, directions(1, 3)[..., :4])
     assert not any(g.any() for g in gradients[-2:])
     assert all(g.any() for g in gradients[:-2])
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 1e-12), (torch.float32, 1e-3, 1e-6)])
+@pytest.mark.parametrize("lam", [0.0, 0.4])
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_the_shared_gradient_is_that_of_the_cross_entropy_with_respect_to_a_shift_of_all_images(
+    scaling, lam, dtype, rtol, atol
+):
+    net, x, labels = lenet("tanh", scaling).to(dtype), textured(5, dtype=dtype), torch.tensor([3, 1, 4, 1, 5])
+    v = directions(1, 5, dtype=dtype)
+    value, gradients, shared = with_shared_gradient(net, x, labels, lam, v)
+    shift = torch.zeros(1, 28, 28, dtype=torch.float64, requires_grad=True)
+    loss = F.cross_entropy(plain_of(net.double())(x.double() + shift), labels)
+    (expected,) = torch.autograd.grad(loss, shift)
+    torch.testing.assert_close(shared.double(), expected, rtol=rtol, atol=atol)
+    same, others = loss_and_gradients(net.to(dtype), x, labels, lam, v)
+    assert torch.equal(value, same)
+    assert all(map(torch.equal, gradients, others))
+
+
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(torch.float64, 1e-9, 1e-12), (torch.float32, 1e-3, 1e-6)])
+def test_each_images_own_gradient(dtype, rtol, atol):
+    net, x, labels = lenet("tanh", SCALINGS[1]).to(dtype), textured(3, dtype=dtype), torch.tensor([3, 1, 4])
+    got = input_gradient(net, x, labels)
+    z = x.double().requires_grad_(True)
+    losses = -plain_of(net.double())(z).log_softmax(1)[range(3), labels]
+    expected = torch.stack([torch.autograd.grad(loss, z, retain_graph=True)[0][i] for i, loss in enumerate(losses)])
+    torch.testing.assert_close(got.double(), expected, rtol=rtol, atol=atol)
+
+
+def test_an_images_own_gradient_is_taken_in_evaluation_mode():
+    net = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5)).double()
+    x, labels = batch_of(3), torch.tensor([0, 3, 1])
+    first, second = (input_gradient(net, x, labels) for _ in range(2))
+    assert torch.equal(first, second)
+    assert net.training

@@ -1,0 +1,1 @@
+"""What learners minimise: one file per defence."""

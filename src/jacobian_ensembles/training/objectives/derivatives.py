@@ -1,0 +1,177 @@
+"""Derivatives of cross-entropy and of the Jacobian regulariser (Eq. 1): compiled for LeNets, else by autograd."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jacobian_ensembles.models.door import scores
+from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.jacobian import unit_vectors
+from jacobian_ensembles.models.lenet import LeNet, compiled
+
+
+def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
+    """The regulariser (1/2B) sum_i ||J(x_i)||_F^2, estimated by random projection, for any differentiable model.
+
+    ||J||_F^2 = C E_v ||v^T J||^2 for v uniform on the unit sphere of R^C (Hoffman et al. 2019, Algorithm 1).
+    Differentiating it differentiates through a backward pass.
+
+    Args:
+        logits: (B, C), computed from ``x``.
+        x: (B, ...), requiring gradients.
+        directions: (P, B, C) unit vectors.
+
+    Returns:
+        A scalar, differentiable with respect to whatever ``logits`` depend on.
+    """
+    total = logits.new_zeros(())
+    for v in directions:
+        (g,) = torch.autograd.grad((logits * v).sum(), x, create_graph=True)
+        total = total + g.pow(2).sum()
+    return total * logits.shape[1] / (2 * logits.shape[0] * directions.shape[0])
+
+
+def draw_directions(count: int, batch: int, classes: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """The random projections of one step.
+
+    Args:
+        count: P.
+        batch: B.
+        classes: C.
+        rng: CPU generator.
+        device: Where they are needed.
+
+    Returns:
+        (P, B, C) unit vectors.
+    """
+    draws = [unit_vectors(batch, classes, rng) for _ in range(count)]
+    return torch.stack(draws).to(device, non_blocking=True)
+
+
+def loss_and_gradients(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    lambda_jr: float,
+    directions: Tensor | None = None,
+    dropout: torch.Generator | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """The training loss of one learner, cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1), and its gradient.
+
+    A :class:`LeNet` on a CPU needs no automatic differentiation (see
+    :meth:`~jacobian_ensembles.models.lenet.Linearization.gradients`); any other module is differentiated twice.
+
+    Args:
+        model: A classifier from (B, ...) to logits (B, C).
+        x: (B, ...), in [0, 1].
+        labels: (B,), in [0, C).
+        lambda_jr: Strength of the regulariser, >= 0.
+        directions: (P, B, C) unit vectors; needed when ``lambda_jr`` > 0.
+        dropout: Generator of a LeNet's dropout masks; None for no dropout.
+
+    Returns:
+        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``, those that
+        require none left out.
+
+    Raises:
+        ValueError: If ``lambda_jr`` > 0 without ``directions``.
+    """
+    value, gradients, _ = _derivatives(model, x, labels, lambda_jr, directions, dropout, shared=False)
+    return value, gradients
+
+
+def with_shared_gradient(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    lambda_jr: float,
+    directions: Tensor | None = None,
+    dropout: torch.Generator | None = None,
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """:func:`loss_and_gradients`, and what the same pass tells of a perturbation that all images share.
+
+    Args:
+        model: See :func:`loss_and_gradients`.
+        x: (B, ...), the perturbed images.
+        labels: See :func:`loss_and_gradients`.
+        lambda_jr: See :func:`loss_and_gradients`.
+        directions: See :func:`loss_and_gradients`.
+        dropout: See :func:`loss_and_gradients`.
+
+    Returns:
+        Loss and gradients, and the gradient (...) of the mean cross-entropy, without the regulariser, with respect to
+        something added to every image.
+
+    Raises:
+        ValueError: If ``lambda_jr`` > 0 without ``directions``.
+    """
+    value, gradients, shared = _derivatives(model, x, labels, lambda_jr, directions, dropout, shared=True)
+    assert shared is not None
+    return value, gradients, shared
+
+
+def _derivatives(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    lambda_jr: float,
+    directions: Tensor | None,
+    dropout: torch.Generator | None,
+    shared: bool,
+) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    if directions is None:
+        if lambda_jr:
+            raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
+        directions = x.new_zeros(0)
+    common: Tensor | None = None
+    if not (isinstance(model, LeNet) and compiled(model, x)):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(bool(lambda_jr) or shared)
+            logits = scores(model, x) if dropout is None else model(x, dropout)
+            loss = F.cross_entropy(logits, labels)
+            if shared:
+                (of_each,) = torch.autograd.grad(loss, x, retain_graph=True)
+                common = of_each.sum(0)
+            if lambda_jr:
+                loss = loss + lambda_jr * penalty_by_double_backward(logits, x, directions)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True)), common
+
+    with torch.no_grad():
+        at = model.linearize(x, dropout)
+        batch, classes = at.logits.shape
+        log_probabilities = at.logits.log_softmax(1)
+        r = (log_probabilities.exp() - F.one_hot(labels, classes)) / batch
+        scaled = []
+        if lambda_jr:
+            scaled = list(directions * math.sqrt(lambda_jr * classes / (batch * len(directions))))
+        gradients, square = at.gradients(r, scaled)
+        if shared:
+            common = at.vjp_sum(r)
+        return F.nll_loss(log_probabilities, labels) + square / 2, gradients, common
+
+
+def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of every image's own cross-entropy with respect to that image, in evaluation mode.
+
+    Args:
+        model: A classifier from (B, ...) to logits (B, C).
+        x: (B, ...).
+        labels: (B,), in [0, C).
+
+    Returns:
+        (B, ...), outside any graph.
+    """
+    if isinstance(model, LeNet) and compiled(model, x):
+        with torch.no_grad():
+            at = model.linearize(x)
+            return at.vjp(at.logits.softmax(1) - F.one_hot(labels, at.logits.shape[1]))
+    with evaluating(model), torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        loss = F.cross_entropy(scores(model, x), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x)
+    return gradient

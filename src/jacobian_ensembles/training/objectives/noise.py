@@ -1,0 +1,28 @@
+"""Training on noisy images: the control for whether it takes a Jacobian at all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+from jacobian_ensembles.training.objectives.objective import Batch, Objective
+
+
+class Noise(Objective):
+    """The cross-entropy of images with Gaussian noise, drawn anew in every step and not clipped.
+
+    For small deviations its expectation is the cross-entropy plus a penalty on derivatives with respect to the input.
+
+    Args:
+        strength: The noise's standard deviation, > 0, in pixel units.
+
+    References:
+        Bishop: Training with Noise is Equivalent to Tikhonov Regularization, Neural Computation 1995.
+    """
+
+    def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
+        x = batch.images
+        drawn = torch.randn(x.shape, generator=batch.rng).to(x)
+        return loss_and_gradients(net, x + self.strength * drawn, batch.labels, 0.0, None, batch.dropout)
