@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers_science import patch_dataset
 from PIL import Image
 from torch import nn
 
+from jacobian_ensembles.api import train_ensemble
 from jacobian_ensembles.attacks import sgd_uap
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.data.checks import DataError, check_arrays
@@ -19,6 +21,7 @@ from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.code_digest import code_digest, extension_digest
 from jacobian_ensembles.experiment.config import Attack, ConfigError, Model, load_config
 from jacobian_ensembles.experiment.extensions import ExtensionError, check_reference, resolve, short_name, source_file
+from jacobian_ensembles.experiment.training_settings import Training
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
@@ -27,8 +30,10 @@ from jacobian_ensembles.stages.download_dataset import download_dataset
 from jacobian_ensembles.stages.evaluate_ensemble import evaluate_ensemble
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages, load_ensemble, load_split
 from jacobian_ensembles.stages.train_learner import load_training, train_learner
-from jacobian_ensembles.storage.files import save_tensors
+from jacobian_ensembles.storage.files import load_tensors, save_tensors
 from jacobian_ensembles.storage.predictions import load_clean, load_uaps
+from jacobian_ensembles.training.objectives.decorrelated import Decorrelated
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.recipe import Recipe
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
@@ -36,6 +41,7 @@ CNN = f"{EXAMPLES}/small_cnn.py:small_cnn"
 MEDIAN = f"{EXAMPLES}/half_median.py:half_median"
 MOMENTUM = f"{EXAMPLES}/momentum.py:momentum"
 SHAPES = f"{EXAMPLES}/folder_of_images.py:shapes"
+SQUEEZING = f"{EXAMPLES}/logit_squeezing.py:LogitSqueezing"
 GRID = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
 
 
@@ -58,7 +64,7 @@ def paint(folder, sizes=((24, 20),), count=40, seed=0):
     return folder
 
 
-@pytest.mark.parametrize("registry", [ARCHITECTURES, ATTACKS])
+@pytest.mark.parametrize("registry", [ARCHITECTURES, ATTACKS, OBJECTIVES])
 def test_every_built_in_name_leads_to_something_to_call(registry):
     assert all(callable(resolve(name, registry)) for name in registry)
 
@@ -116,6 +122,16 @@ def test_checking_a_configuration_does_not_run_the_users_files(tmp_path):
         ({"model": {"options": {"width": 3}}}, "for an architecture of your own"),
         ({"model": {"architecture": CNN, "dropout": 0.5}}, "dropout: got 0.5, which is lenet's"),
         ({"attack": {"method": "pgd"}}, "attack.method: got 'pgd'; give one of sgd"),
+        ({"training": {"objective": "trades"}}, "training.objective: got 'trades'; give one of jacobian, input_grad"),
+        ({"training": {"options": {"step": 1}}}, "the objective jacobian has none"),
+        (
+            {"training": {"objective": "universal", "options": {"stepp": 1}}},
+            "options.stepp: unknown key; did you mean 'step'? Allowed here: step, jacobian.",
+        ),
+        (
+            {"training": {"objective": "adversarial", "options": {"steps": 0}}},
+            "options.steps: got 0. Input should be greater than or equal to 1",
+        ),
     ],
 )
 def test_the_configuration_refuses_extensions_that_cannot_work(sections, message):
@@ -347,3 +363,78 @@ def test_kmnist_example_gives_the_arrays_of_torchvisions_dataset(monkeypatch, tm
     assert images.shape == (20, 1, 28, 28)
     assert images.max() == 1 / 255
     assert labels.max() == 9
+
+
+def trained(path, colour, ensemble="voting", strength=0.1, **how):
+    """A learner of the user's architecture on the user's images, by an objective."""
+    train_learner(
+        StoredImages(colour, 30), path, dataset="shapes", ensemble=ensemble, lambda_jr=strength, repetition=0,
+        model=network(architecture=CNN), recipe=Recipe(epochs=6, batch_size=15, learning_rate=0.01), seed=0, **how,
+    )  # fmt: skip
+    return load_tensors(path, "learners")
+
+
+def test_a_defence_of_the_users_trains_and_does_what_it_says(colour, tmp_path):
+    goal = Training(objective=SQUEEZING, options={"noise": 0.05}).goal
+    x, y = load_split(colour, "test", 30)
+    sizes = {}
+    for strength in (0.0, 2.0):
+        path = tmp_path / f"{strength}.safetensors"
+        trained(path, colour, strength=strength, member=0, goal=goal)
+        net = load_ensemble(path, 1, CNN).members[0]
+        logits = net(x)
+        assert (logits.argmax(1) == y).float().mean() > 0.8
+        sizes[strength] = logits.pow(2).mean().item()
+    assert sizes[2.0] < 0.5 * sizes[0.0]
+    plain, options = trained(tmp_path / "plain.safetensors", colour, strength=0.0, member=0)[0], {"noise": -1}
+    squeezed = load_tensors(tmp_path / "0.0.safetensors", "learners")[0]
+    assert all(np.array_equal(plain[name], values) for name, values in squeezed.items())
+    with pytest.raises(ValueError, match="noise must be a standard deviation"):
+        trained(tmp_path / "x", colour, member=0, goal={"objective": SQUEEZING, "options": options})
+
+
+def test_learners_that_an_objective_joins_are_stored_together_and_differ_from_those_trained_alone(colour, tmp_path):
+    goal = Training(objective="decorrelated").goal
+    joined, spec = trained(tmp_path / "joined", colour, members=2, goal=goal)
+    assert spec["members"] == len(spec["validation_accuracy"]) == 2
+    alone = trained(tmp_path / "alone", colour, member=1)[0]
+    for name, values in joined.items():
+        assert values.shape == (2, *alone[name].shape[1:])
+        assert not np.array_equal(values[1], alone[name][0])
+    assemble_ensemble([tmp_path / "joined"], 2, tmp_path / "ensemble")
+    assert len(load_ensemble(tmp_path / "ensemble", 2, CNN).members) == 2
+
+
+def test_a_plan_asks_the_objective_whether_it_joins_learners(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from jacobian_ensembles.training.objectives.objective import Objective\n\n\n"
+        "class Joint(Objective):\n    together = True\n\n\nclass Apart(Objective):\n    pass\n"
+    )
+    for name, joins in (("Joint", True), ("Apart", False)):
+        cfg = loaded(training={"objective": f"{tmp_path}/own.py:{name}"}, grid={"ensembles": ["voting"]})
+        assert cfg.in_one_job("voting") == joins
+    cfg = loaded(training={"objective": "decorrelated"}, grid={"ensembles": ["voting", "snapshot"]})
+    assert cfg.in_one_job("voting")
+    with pytest.raises(ConfigError, match=r"got decorrelated, which joins learners .*; those of snapshot are snapshots"):
+        cfg.in_one_job("snapshot")
+    assert [loaded(grid={"ensembles": [e]}).in_one_job(e) for e in ("voting", "snapshot")] == [False, True]
+
+
+def test_options_of_an_objective_are_complete_in_what_a_job_gets():
+    assert Training().goal == {"objective": "jacobian", "options": {}}
+    goal = Training(objective="universal", options={"jacobian": "5e-2"}).goal
+    assert goal == {"objective": "universal", "options": {"step": 0.1, "jacobian": 0.05}}
+
+
+def test_an_ensemble_in_memory_is_trained_by_any_objective():
+    images, labels = patch_dataset(300)
+    recipe = Recipe(epochs=3, batch_size=20)
+    made = [
+        train_ensemble(images, labels, "voting", 2, 0.1, recipe=recipe, objective=objective)
+        for objective in ("jacobian", "decorrelated", Decorrelated, "noise")
+    ]
+    first = [next(ensemble.parameters()) for ensemble in made]
+    assert torch.equal(first[1], first[2])
+    assert len({tensor.sum().item() for tensor in first}) == 3
+    with pytest.raises(ValueError, match="snapshots of one training"):
+        train_ensemble(images, labels, "snapshot", 2, 0.1, objective="decorrelated")
