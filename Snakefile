@@ -4,7 +4,7 @@
 #   snakemake --cores all --configfile workflow/presets/quick.yaml       minutes, small grid
 #
 # Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, recipe (with their
-# presets); ship (keep a finished run's small outputs), reference_figures (redraw what is shipped, without training).
+# presets); compare (beside other runs); ship (keep a finished run's small outputs), reference_figures (redraw what is shipped, without training).
 from snakemake.utils import min_version
 
 min_version("9.11")
@@ -31,6 +31,7 @@ include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/recipe.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 
 

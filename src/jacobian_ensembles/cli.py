@@ -11,17 +11,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jacobian_ensembles.cli_runs import check_output, compare_runs, describe_files, join_runs, report_runs
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config import Config, ConfigError
 from jacobian_ensembles.experiment.config_files import read_config
-from jacobian_ensembles.experiment.devices import NoFreeSlotError, claim_gpu, visible_gpus, wants_gpu
+from jacobian_ensembles.experiment.devices import NoFreeSlotError, claim_gpu, wants_gpu
 from jacobian_ensembles.experiment.extensions import ExtensionError, resolve, short_name, source_file
 from jacobian_ensembles.experiment.failures import one_line, where_it_broke
 from jacobian_ensembles.experiment.layout import Layout
 from jacobian_ensembles.experiment.origin import dataset_origin, place_token
-from jacobian_ensembles.experiment.provenance import about
 from jacobian_ensembles.progress import start_logging
-from jacobian_ensembles.storage.files import ArtifactError, read_header, try_output
+from jacobian_ensembles.storage.files import ArtifactError, read_header
 from jacobian_ensembles.values import tidy
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles evaluate table1/mnist/snapshot/M3/lambda0.50 --uaps table1/mnist/snapshot/M3/lambda0.50
   jacobian-ensembles report results/quick -o report.html
   jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
+  jacobian-ensembles compare results/reference/grid results/mine -o comparison
   jacobian-ensembles info model.safetensors
 """
 _EPILOG = """\
@@ -70,18 +71,6 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
         yield "cuda" if gpu else "cpu"
 
 
-def _try_output(path: str | Path | None, *inputs: str | None) -> None:
-    """Refuse what could not be written at the end, before anything is fetched, trained or attacked."""
-    if path is None:
-        return
-    if any(given is not None and Path(given).resolve() == Path(path).resolve() for given in inputs):
-        raise ConfigError(f"{path}: it is read and would be overwritten. Give another file to write.")
-    try:
-        try_output(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}). Give another file.") from error
-
-
 def _data(cfg: Config, dataset: str) -> Path:
     """The stored dataset, obtained first where it is not there."""
     from jacobian_ensembles.stages.download_dataset import download_dataset
@@ -109,7 +98,7 @@ def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
     name = short_name(args.ensemble)
     in_one_job = cfg.in_one_job(name)
-    _try_output(args.output)
+    check_output(args.output)
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
         from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
         from jacobian_ensembles.stages.train_learner import train_learner
@@ -169,7 +158,7 @@ def _attack(args: argparse.Namespace) -> None:
     dataset, cell = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
     attack = cfg.attack.model_copy(update={"seeds": args.seeds})
-    _try_output(args.output, args.model)
+    check_output(args.output, args.model)
     with _device(cfg, args.threads) as device:
         from jacobian_ensembles.stages.craft_uaps import craft_uaps
 
@@ -186,7 +175,7 @@ def _attack(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     dataset, _ = _model(args)
     cfg = read_config(args.config, args.set, _one_cell(dataset))
-    _try_output(args.csv, args.model, args.uaps)
+    check_output(args.csv, args.model, args.uaps)
     with _device(cfg, args.threads) as device:
         import torch
 
@@ -206,34 +195,6 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(table.to_string(float_format="{:.4f}".format))
     if args.csv:
         table.to_csv(args.csv)
-
-
-def _report(args: argparse.Namespace) -> None:
-    cfg = read_config(args.config, args.set)
-    from jacobian_ensembles.stages.write_report import report_of_folder
-
-    path = args.output or Path(args.folder) / "report.html"
-    if Path(args.folder).is_dir():
-        _try_output(path)
-    report_of_folder(args.folder, path, cfg)
-    print(path)
-
-
-def _join(args: argparse.Namespace) -> None:
-    from jacobian_ensembles.joining import join_runs
-
-    join_runs(args.parts, args.output)
-    print(args.output)
-
-
-def _info(args: argparse.Namespace) -> None:
-    facts = {**about(), "GPUs": ", ".join(visible_gpus()) or "none"}
-    for path in args.files:
-        kind, spec = read_header(path)
-        facts[path] = f"{kind} {spec}"
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
 
 
 def _positive(text: str) -> int:
@@ -285,13 +246,9 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--members", type=_positive, default=1, metavar="M", help="learners (default: 1)")
     train.add_argument(
-        "--lambda",
-        dest="lambda_jr",
-        type=_number,
-        default=0.0,
-        metavar="LAMBDA",
-        help="Jacobian regularisation (default: 0)",
-    )
+        "--lambda", dest="lambda_jr", type=_number, default=0.0, metavar="LAMBDA",
+        help="strength of Jacobian regularisation, or of another training.objective (default: 0)",
+    )  # fmt: skip
     train.add_argument("--repetition", type=int, default=0, help="another number, other draws (default: 0)")
     train.add_argument("-o", "--output", default="ensemble.safetensors", help="default: ensemble.safetensors")
     attack = add(
@@ -307,15 +264,20 @@ def parser() -> argparse.ArgumentParser:
         "--uaps", metavar="FILE", help="what attack wrote, or the name of a shipped model: its worst, one per eps"
     )
     evaluate.add_argument("--csv", metavar="FILE", help="write the table there, too")
-    report = add("report", _report, "Write the page of a finished run.", [settings])
+    report = add("report", report_runs, "Write the page of a finished run.", [settings])
     report.add_argument("folder", help="results/<run>")
     report.add_argument("-o", "--output", help="default: <folder>/report.html")
-    join = add("join", _join, "Put shipped runs together that computed different models of one grid.", [])
+    compare = add("compare", compare_runs, "Set finished or shipped runs beside one another.", [settings])
+    compare.add_argument(
+        "runs", nargs="+", help="results/<run> or results/reference/<run>; differences are from the first"
+    )
+    compare.add_argument("-o", "--output", default="comparison", help="folder to write (default: comparison)")
+    join = add("join", join_runs, "Put shipped runs together that computed different models of one grid.", [])
     join.add_argument(
         "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"
     )
     join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
-    info = add("info", _info, "Versions and devices, and what a stored file is.", [])
+    info = add("info", describe_files, "Versions and devices, and what a stored file is.", [])
     info.add_argument("files", nargs="*", help="files of the workflow or of these commands")
     return top
 

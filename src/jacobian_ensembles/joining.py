@@ -33,7 +33,7 @@ def _settings(config: Config) -> dict[str, Any]:
     shared = config.model_dump(
         mode="json",
         by_alias=True,
-        exclude={"compute": True, "run": {"name", "keep"}, "grid": _MODELS, "ablation": True},
+        exclude={"compute": True, "compare": True, "run": {"name", "keep"}, "grid": _MODELS, "ablation": True},
     )
     flat = {"seed": shared.pop("seed")}
     return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}
@@ -139,6 +139,13 @@ def _joined_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         joined[key] = dict(total)
     joined["first_finished"] = min(record["first_finished"] for record in records)
     joined["last_finished"] = max(record["last_finished"] for record in records)
+    times: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for method, seconds in record.get("training_seconds", {}).items():
+            for strength, value in seconds.items():
+                times[method][strength].append(value)
+    means = {m: {s: round(sum(v) / len(v), 2) for s, v in found.items()} for m, found in times.items()}
+    joined["training_seconds"] = means
     sets = dict.fromkeys(key for record in records for key in record if key not in joined)
     joined |= {key: sorted({value for record in records for value in record.get(key, [])}) for key in sets}
     drawn_by = commit()

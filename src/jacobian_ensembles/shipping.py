@@ -19,6 +19,7 @@ from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.experiment.config import Config, load_config
 from jacobian_ensembles.experiment.layout import Layout
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
+from jacobian_ensembles.stages.compare_runs import training_seconds
 from jacobian_ensembles.stages.plot_figure import plot_figure
 from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.checksums import read_record, verify_checksum, write_checksums
@@ -34,8 +35,8 @@ def _summarize_provenance(root: Path) -> dict[str, Any]:
     jobs: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)
     seen: dict[str, set[str]] = defaultdict(set)
-    for path in sorted(root.rglob("*.provenance.json")):
-        record = read_json(path)
+    records = [read_json(path) for path in sorted(root.rglob("*.provenance.json"))]
+    for record in records:
         rule = record["settings"]["rule"]
         jobs[rule] += 1
         seconds[rule] += record["wall_seconds"]
@@ -52,6 +53,7 @@ def _summarize_provenance(root: Path) -> dict[str, Any]:
         "hours": {rule: round(total / 3600, 3) for rule, total in seconds.items()},
         "first_finished": finished[0],
         "last_finished": finished[-1],
+        "training_seconds": training_seconds(records),
         **{key: sorted(values) for key, values in seen.items()},
     }
 

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "zoo": "stages ensembles models storage experiment",
     "shipping": "zoo stages paper ensembles data evaluation storage experiment",
     "joining": "zoo shipping ensembles data evaluation storage experiment",
-    "cli": "values stages zoo joining evaluation storage experiment progress",
+    "cli_runs": "stages joining storage experiment",
+    "cli": "cli_runs values stages zoo joining evaluation storage experiment progress",
 }
 #: All that a run's configuration may import of the science: settings and names, none of which needs torch.
 LIGHT = {

@@ -24,7 +24,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", "theory", "claims", "ablation"}
-TARGETS |= {"spread", "worst_of_k", "ship", "reference_figures"}
+TARGETS |= {"spread", "worst_of_k", "compare", "ship", "reference_figures"}
 INHERITED = {
     "craft_variant": "craft_uaps",
     "select_variant": "select_worst_uap",

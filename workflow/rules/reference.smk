@@ -20,7 +20,9 @@ rule ship_run:
     resources:
         **GATHER,
     params:
-        config=cfg.model_dump(mode="json", by_alias=True, exclude={"compute"}),
+        config=cfg.model_dump(
+            mode="json", by_alias=True, exclude={"compute", "compare"}
+        ),
         code=code("ship_run"),
     message:
         f"Ship run {cfg.run.name}"

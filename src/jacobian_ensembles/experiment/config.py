@@ -132,6 +132,7 @@ class Config(Settings):
     compute: Compute = Compute()
     trials: dict[VariantName, Trial] = Field(default_factory=dict)
     ablation: dict[VariantName, Attack] = Field(default_factory=dict)
+    compare: tuple[Annotated[str, AfterValidator(expanded)], ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -96,6 +96,7 @@ class Layout:
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
         self.report = f"{root}/report.html"
+        self.comparison = f"{root}/comparison"
         self.examples = f"{root}/examples.json"
         #: The tables that figures and tables are made from, by the names that their catalogue uses.
         self.sources = {

@@ -415,7 +415,9 @@ def test_a_plan_asks_the_objective_whether_it_joins_learners(tmp_path):
         assert cfg.in_one_job("voting") == joins
     cfg = loaded(training={"objective": "decorrelated"}, grid={"ensembles": ["voting", "snapshot"]})
     assert cfg.in_one_job("voting")
-    with pytest.raises(ConfigError, match=r"got decorrelated, which joins learners .*; those of snapshot are snapshots"):
+    with pytest.raises(
+        ConfigError, match=r"got decorrelated, which joins learners .*; those of snapshot are snapshots"
+    ):
         cfg.in_one_job("snapshot")
     assert [loaded(grid={"ensembles": [e]}).in_one_job(e) for e in ("voting", "snapshot")] == [False, True]
 
@@ -423,7 +425,7 @@ def test_a_plan_asks_the_objective_whether_it_joins_learners(tmp_path):
 def test_options_of_an_objective_are_complete_in_what_a_job_gets():
     assert Training().goal == {"objective": "jacobian", "options": {}}
     goal = Training(objective="universal", options={"jacobian": "5e-2"}).goal
-    assert goal == {"objective": "universal", "options": {"step": 0.1, "jacobian": 0.05}}
+    assert goal == {"objective": "universal", "options": {"step": 1.0, "jacobian": 0.05}}
 
 
 def test_an_ensemble_in_memory_is_trained_by_any_objective():

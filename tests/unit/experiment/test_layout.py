@@ -63,7 +63,7 @@ def test_logs_and_benchmarks_mirror_the_results():
     assert layout.provenance(layout.metrics) == "out/test/metrics/metrics.provenance.json"
 
 
-TEMPLATES = ("dataset", "learner", "snapshots", "ensemble", "clean", "uaps", "worst", "worst_uap")
+TEMPLATES = ("dataset", "learner", "learners", "ensemble", "clean", "uaps", "worst", "worst_uap")
 
 
 def test_every_path_is_read_back_as_exactly_what_it_was_made_from():
@@ -102,7 +102,7 @@ def test_a_template_has_every_wildcard_its_result_depends_on(name):
     wanted = {
         "dataset": {"dataset"},
         "learner": {"dataset", "ensemble", "lambda_jr", "repetition", "member"},
-        "snapshots": {"dataset", "ensemble", "members", "lambda_jr", "repetition"},
+        "learners": {"dataset", "ensemble", "members", "lambda_jr", "repetition"},
         "ensemble": model,
         "clean": model,
         "uaps": model | {"eps", "first", "last"},

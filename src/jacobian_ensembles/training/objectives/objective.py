@@ -89,7 +89,8 @@ class Objective:
         """
         with torch.enable_grad():
             loss = self.loss(as_model(net, batch.dropout), batch.images, batch.labels, batch.rng)
-        return loss.detach(), differentiated(loss, [net], f"{type(self).__name__}.loss")[0]
+        (gradients,) = differentiated(loss, [net], f"{type(self).__name__}.loss")
+        return loss.detach(), gradients
 
     def coupling(self, models: Sequence[Model], images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """What joins M learners that are trained together, added to the sum of their losses.

@@ -31,7 +31,7 @@ class UniversalOptions(Settings):
         jacobian: Strength of Jacobian regularisation (Eq. 1) beside it, at the perturbed images.
     """
 
-    step: Annotated[float, Field(gt=0, le=2)] = 0.1
+    step: Annotated[float, Field(gt=0, le=2)] = 1.0
     jacobian: Annotated[float, Field(ge=0)] = 0.0
 
 

@@ -9,8 +9,8 @@ from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.objectives.objective import Batch
 from jacobian_ensembles.training.objectives.universal import Universal
 
-WEIGHTS = [[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 0.5, 3.5]]  # the third pixel does not tell the classes apart
-TOWARDS_1 = torch.tensor([-1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+WEIGHTS = [[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 0.0, 3.5]]
+TOWARDS_1 = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
 
 
 def batch(images, labels, classes=2, seed=0):

@@ -1,0 +1,28 @@
+"""Differences between two handfuls of trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Welch's t interval of the difference of two means, for two handfuls of independent trainings.
+
+    Args:
+        first: At least 2 numbers.
+        second: At least 2 numbers.
+        confidence: In (0, 1).
+
+    Returns:
+        Lower and upper bound of mean(first) - mean(second).
+
+    References:
+        Welch: The Generalization of "Student's" Problem when Several Different Population Variances are Involved,
+        Biometrika 1947.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError(f"A difference of means needs 2 trainings of each. Got {len(first)} and {len(second)}.")
+    from scipy import stats  # slow to import
+
+    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+    return float(found.low), float(found.high)

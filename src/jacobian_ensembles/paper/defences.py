@@ -1,0 +1,309 @@
+"""Runs beside one another: the trade-off of each, what it cost to train, and by how much it differs from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from jacobian_ensembles.evaluation.differences import welch_interval
+from jacobian_ensembles.evaluation.statistics import wilson_interval
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, summarize, weighted_accuracy
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    RenderedTable,
+    in_order,
+    percent,
+    short_number,
+    to_markdown,
+)
+
+_KEYS = ["run", *MODEL_KEYS]
+_FAMILY = ["dataset", "ensemble", "members"]  # what a curve over strengths has in common
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """What a comparison needs of a run.
+
+    Attributes:
+        name: The run's.
+        objective: What its learners minimise, with options that are not the default's.
+        metrics: ``metrics.csv``.
+        seeds: The accuracy under every attack seed: ``CELL_KEYS``, ``eps``, ``attack_seed``, ``accuracy``.
+        variants: ``ablation.csv``, where other attacks were tried on the same models.
+        seconds: The wall time of training one learner, by ensemble method and strength.
+        attack: The attack's settings.
+        banner: The run's banner.
+    """
+
+    name: str
+    objective: str
+    metrics: pd.DataFrame
+    seeds: pd.DataFrame
+    variants: pd.DataFrame | None = None
+    seconds: Mapping[tuple[str, float], float] = field(default_factory=dict)
+    attack: Mapping[str, Any] = field(default_factory=dict)
+    banner: str = ""
+
+
+@dataclass(frozen=True)
+class Common:
+    """What runs have in common, which is all that they are compared by.
+
+    Attributes:
+        eps: Radii.
+        seeds: Attack seeds: the first so many of each run.
+        variants: Names of further attacks.
+    """
+
+    eps: tuple[float, ...]
+    seeds: int
+    variants: tuple[str, ...]
+
+
+def common_ground(runs: Sequence[ComparedRun]) -> Common:
+    """Find what all runs have been attacked with.
+
+    Raises:
+        ValueError: If there are no runs, two of one name, or no eps that all have.
+    """
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"runs to compare must have different names. Got {', '.join(names) or 'none'}.")
+    eps = set.intersection(*({float(e) for e in run.metrics["eps"]} for run in runs))
+    if not eps:
+        had = "; ".join(f"{run.name} {sorted(set(run.metrics['eps']))}" for run in runs)
+        raise ValueError(f"runs to compare need an eps that all were attacked with. Got {had}.")
+    variants = [set() if run.variants is None else set(run.variants["variant"]) for run in runs]
+    seeds = min(int(run.seeds["attack_seed"].max()) + 1 for run in runs)
+    return Common(tuple(sorted(eps)), seeds, tuple(sorted(set.intersection(*variants))))
+
+
+def comparable(run: ComparedRun, common: Common, confidence: float, every_attack: bool) -> pd.DataFrame:
+    """A run's metrics as if it had been made with what all runs have in common.
+
+    Args:
+        run: The run.
+        common: See :func:`common_ground`.
+        confidence: Level of the Wilson intervals.
+        every_attack: Take the worst of all attacks that the runs share, not of the run's own alone.
+
+    Returns:
+        ``metrics.csv`` of the common eps, with ``worst_accuracy`` and its interval under the common attack seeds.
+    """
+    keys = [*CELL_KEYS, "eps"]
+    first = run.seeds[run.seeds["attack_seed"] < common.seeds]
+    worst = first.groupby(keys)["accuracy"].min()
+    if every_attack and common.variants and run.variants is not None:
+        shared = run.variants[run.variants["variant"].isin(common.variants)]
+        others = shared.groupby(keys)["worst_accuracy"].min()
+        worst = pd.concat([worst, others], axis=1).min(axis=1)
+    metrics = run.metrics[run.metrics["eps"].isin(common.eps)].drop(columns=["worst_accuracy", "seeds"])
+    metrics = metrics.merge(worst.rename("worst_accuracy").reset_index(), on=keys, validate="one_to_one")
+    right = (metrics["worst_accuracy"] * metrics["images"]).round().astype(int)
+    bounds = [wilson_interval(k, n, confidence) for k, n in zip(right, metrics["images"], strict=True)]
+    low, high = zip(*bounds, strict=True)
+    return metrics.assign(worst_low=low, worst_high=high, seeds=common.seeds)
+
+
+def compare(runs: Sequence[ComparedRun], clean_weight: float, confidence: float) -> pd.DataFrame:
+    """Summarise every model of every run by what the runs have in common.
+
+    Args:
+        runs: At least one.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of the intervals.
+
+    Returns:
+        One row per (run, model): the columns of :func:`~jacobian_ensembles.evaluation.summary.summarize`,
+        ``every_attack_accuracy``, the mean over eps under the worst of all shared attacks, ``objective``, ``seconds``,
+        the wall time of training one learner, and ``cost``, that over plain training's of the same method in the first
+        run that has it. The last two are missing where a run does not tell.
+
+    Raises:
+        ValueError: See :func:`common_ground`.
+    """
+    common, parts = common_ground(runs), []
+    plain: dict[str, float] = {}
+    for run in runs:
+        for (ensemble, strength), seconds in run.seconds.items():
+            if strength == 0:
+                plain.setdefault(ensemble, seconds)
+    for run in runs:
+        table = summarize(comparable(run, common, confidence, every_attack=False), clean_weight, confidence)
+        strongest = summarize(comparable(run, common, confidence, every_attack=True), clean_weight, confidence)
+        pairs = list(zip(table["ensemble"], table["lambda"], strict=True))
+        times = [run.seconds.get((ensemble, float(strength)), np.nan) for ensemble, strength in pairs]
+        cost = [s / plain.get(ensemble, np.nan) for s, (ensemble, _) in zip(times, pairs, strict=True)]
+        parts.append(
+            table.assign(
+                run=run.name,
+                objective=run.objective,
+                every_attack_accuracy=strongest["mean_uap_accuracy"],
+                seconds=times,
+                cost=cost,
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*_KEYS, *(c for c in table.columns if c not in _KEYS)]]
+
+
+def best_of_each(
+    runs: Sequence[ComparedRun], table: pd.DataFrame, clean_weight: float, confidence: float
+) -> pd.DataFrame:
+    """The strength with the highest weighted accuracy of every run, and how far it is from the first run's.
+
+    Args:
+        runs: As compared; the first is what the others are measured by.
+        table: Of :func:`compare`.
+        clean_weight: Weight of clean accuracy.
+        confidence: Level of the intervals.
+
+    Returns:
+        One row per (dataset, ensemble, M, run) in this order, the row of ``table`` with ``difference`` in weighted
+        accuracy from the first run, ``difference_low`` and ``difference_high``, Welch's interval over trainings, where
+        both have several.
+    """
+    common = common_ground(runs)
+    trainings: dict[str, pd.Series] = {}
+    for run in runs:
+        metrics = comparable(run, common, confidence, every_attack=False)
+        cells = metrics.groupby(CELL_KEYS).agg(clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean"))
+        trainings[run.name] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
+    best = table.sort_values(["weighted_accuracy", "lambda"], ascending=[False, True], kind="stable")
+    best = best.drop_duplicates(["run", *_FAMILY])
+    rows = []
+    for _, family in best.groupby(_FAMILY, sort=False):
+        found = {row["run"]: row for row in family.to_dict("records")}
+        base = found.get(runs[0].name)
+        for run in runs:
+            if run.name not in found:
+                continue
+            row = found[run.name]
+            if base is not None and run.name != runs[0].name:
+                ours, theirs = (_of_model(trainings[r["run"]], r) for r in (row, base))
+                row |= {"difference": float(np.mean(ours) - np.mean(theirs))}
+                if min(len(ours), len(theirs)) > 1:
+                    low, high = welch_interval(ours, theirs, confidence)
+                    row |= {"difference_low": low, "difference_high": high}
+            rows.append(row)
+    out = pd.DataFrame(rows).reindex(columns=[*table.columns, "difference", "difference_low", "difference_high"])
+    place = {name: i for i, name in enumerate(in_order(out["dataset"], DATASET_TITLES))}
+    return out.sort_values(_FAMILY, key=lambda c: c.map(place) if c.name == "dataset" else c, kind="stable")
+
+
+def _of_model(trainings: pd.Series, model: Mapping[Any, Any]) -> list[float]:
+    """The values of all trainings of one model."""
+    chosen = trainings.xs(tuple(model[key] for key in MODEL_KEYS), level=tuple(MODEL_KEYS))
+    return [float(value) for value in chosen]
+
+
+def notes(runs: Sequence[ComparedRun]) -> list[str]:
+    """What a reader must know before comparing: what the runs share, and what they do not."""
+    common = common_ground(runs)
+    eps = ", ".join(short_number(e) for e in common.eps)
+    lines = [f"Mean over ε = {eps}, each under the worst of {common.seeds} attack seed{'s'[: common.seeds > 1]}."]
+    if common.variants:
+        lines.append(f"Every attack: also the worst of {', '.join(common.variants)}.")
+    first = runs[0]
+    for run in runs:
+        if run.banner:
+            lines.append(f"{run.name}: {run.banner}.")
+        keys = sorted(k for k in {*first.attack, *run.attack} if first.attack.get(k) != run.attack.get(k))
+        if keys:
+            lines.append(
+                f"{run.name} was attacked otherwise than {first.name} ({', '.join(keys)}): do not compare them."
+            )
+        if (images := int(run.metrics["images"].min())) != int(first.metrics["images"].min()):
+            lines.append(
+                f"{run.name} was tested on {images:,} images, {first.name} on {first.metrics['images'].min():,}."
+            )
+    return lines
+
+
+def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
+    """Clean accuracy against robustness, a panel per dataset and M, a curve over strengths per run and method.
+
+    Args:
+        runs: In the order of the legend.
+        table: Of :func:`compare`.
+
+    Returns:
+        The figure; bars are the intervals of both accuracies.
+    """
+    datasets, sizes = in_order(table["dataset"], DATASET_TITLES), sorted(table["members"].unique())
+    methods = sorted(table["ensemble"].unique())
+    colours = dict(zip([run.name for run in runs], sns.color_palette("colorblind", len(runs)), strict=True))
+    fig, axes = plt.subplots(
+        len(datasets), len(sizes), figsize=(3.6 * len(sizes) + 2.2, 3.0 * len(datasets) + 0.6),
+        sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, members in enumerate(sizes):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["members"] == members)]
+            for (run, method), line in here.sort_values("lambda").groupby(["run", "ensemble"], sort=False):
+                x, y = 100 * line["mean_uap_accuracy"], 100 * line["clean_accuracy"]
+                ax.errorbar(
+                    x, y,
+                    xerr=[x - 100 * line["mean_uap_low"], 100 * line["mean_uap_high"] - x],
+                    yerr=[y - 100 * line["clean_low"], 100 * line["clean_high"] - y],
+                    color=colours[run], marker="osD^v<>"[methods.index(method) % 7], markersize=4, elinewidth=0.7,
+                    linewidth=1.2, label=run if len(methods) == 1 else f"{run}, {method}",
+                )  # fmt: skip
+            ax.set_title(f"{DATASET_TITLES[dataset]}, M = {members}", fontsize="medium")
+            ax.set_xlabel("Accuracy under worst UAP, mean over ε (%)" if row == len(datasets) - 1 else "")
+            ax.set_ylabel("Clean accuracy (%)" if col == 0 else "")
+    entries: dict[str, Any] = {}
+    for ax in axes.flat:
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, fontsize="small")
+    return fig
+
+
+def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
+    """:func:`best_of_each` for readers.
+
+    Args:
+        runs: As compared.
+        best: Of :func:`best_of_each`.
+    """
+    shown = pd.DataFrame(
+        {
+            "Dataset": best["dataset"].map(DATASET_TITLES),
+            "Ensemble": best["ensemble"] + " M=" + best["members"].astype(str),
+            "Run": best["run"],
+            "Objective": best["objective"],
+            "Strength": best["lambda"].map(short_number),
+            "Clean": best["clean_accuracy"].map(percent),
+            "Avg. UAP": best["mean_uap_accuracy"].map(percent),
+            "Weighted": best["weighted_accuracy"].map(percent),
+            "Every attack": best["every_attack_accuracy"].map(percent),
+            f"Weighted minus {runs[0].name}": [_points(row) for row in best.to_dict("records")],
+            "Training": best["cost"].map(lambda c: "–" if pd.isna(c) else f"{c:.1f}×"),
+        }
+    )
+    if not common_ground(runs).variants:
+        shown = shown.drop(columns="Every attack")
+    text = (
+        "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
+        "one learner over plain training's.\n"
+    )
+    return RenderedTable(best, f"{text}{chr(10).join(notes(runs))}\n\n{to_markdown(shown)}")
+
+
+def _points(row: Mapping[Any, Any]) -> str:
+    """A difference in points, with its interval where there is one."""
+    if pd.isna(row["difference"]):
+        return "–"
+    text = f"{100 * row['difference']:+.1f}"
+    if pd.isna(row["difference_low"]):
+        return text
+    return f"{text} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"

@@ -1,0 +1,162 @@
+"""Stage compare_runs: finished and shipped runs beside one another, in a figure, a table and a page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+
+from jacobian_ensembles.evaluation.summary import CELL_KEYS
+from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.experiment.yaml_files import read_yaml
+from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, best_table, compare, notes, plot
+from jacobian_ensembles.report.comparison import render_comparison
+from jacobian_ensembles.stages.outputs import write_rendered
+from jacobian_ensembles.stages.plot_figure import save_figure
+from jacobian_ensembles.storage.checksums import read_record
+from jacobian_ensembles.storage.files import ArtifactError, read_json, write_text
+from jacobian_ensembles.storage.tables import read_table, write_table
+from jacobian_ensembles.training.objectives.registry import OPTIONS
+
+#: The files that a comparison writes, and what each holds.
+FILES = {
+    "comparison.html": "the page",
+    "tradeoff.png": "the figure",
+    "tradeoff.pdf": "the figure",
+    "best.md": "the best strength of each run",
+    "best.csv": "the same",
+    "models.csv": "every model",
+}
+
+
+def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """How long one learner took to train, by ensemble method and strength.
+
+    Args:
+        records: Of :func:`~jacobian_ensembles.experiment.provenance.provenance`; those of other rules do not count.
+
+    Returns:
+        Mean wall seconds of a job over its learners, by the method's name and the strength as paths spell it.
+    """
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        job = record["settings"]
+        if job["rule"] in ("train_learner", "train_together") and "ensemble" in job:
+            name = str(job["ensemble"]).rpartition(":")[2]
+            learners = 1 if "member" in job else int(job["members"])
+            times[name, job["lambda_jr"]].append(record["wall_seconds"] / learners)
+    out: dict[str, dict[str, float]] = defaultdict(dict)
+    for (name, strength), seconds in sorted(times.items()):
+        out[name][strength] = round(sum(seconds) / len(seconds), 2)
+    return dict(out)
+
+
+def objective_label(goal: Mapping[str, Any]) -> str:
+    """What learners minimised, with the options that are not the default's, such as ``universal (jacobian 0.05)``."""
+    name, options = goal["objective"], goal["options"]
+    default = OPTIONS[name]().model_dump() if name in OPTIONS else {}
+    told = [f"{key} {value}" for key, value in options.items() if value is not None and default.get(key) != value]
+    short = str(name).rpartition(":")[2]
+    return f"{short} ({', '.join(told)})" if told else short
+
+
+def load_compared(folder: str | Path) -> ComparedRun:
+    """Read what a comparison needs of a run.
+
+    Args:
+        folder: ``results/<run>``, finished, or ``results/reference/<run>``, shipped.
+
+    Raises:
+        ArtifactError: If it holds neither, or a file is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "metrics" / "metrics.csv").is_file():
+        raise ArtifactError(f"{folder}: no finished or shipped run; there is no metrics/metrics.csv.")
+    variants = folder / "metrics" / "ablation.csv"
+    common: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "metrics": read_table(folder / "metrics" / "metrics.csv"),
+        "variants": read_table(variants) if variants.is_file() else None,
+    }
+    return ComparedRun(**common, **(_shipped if (folder / "attack_seeds.csv").is_file() else _finished)(folder))
+
+
+def _shipped(folder: Path) -> dict[str, Any]:
+    """What a shipped run tells besides its tables."""
+    config, made = read_yaml(folder / "config.yaml"), read_json(folder / "provenance.json")
+    training = config.get("training", {})
+    goal = {"objective": training.get("objective", "jacobian"), "options": training.get("options", {})}
+    # not validated: files of whoever made the run need not be here, and older runs lack newer settings
+    attack = Attack.model_construct(**config.get("attack", {})).recipe()
+    return {
+        "objective": objective_label(goal),
+        "seeds": pd.read_csv(folder / "attack_seeds.csv"),
+        "seconds": _numbers(made.get("training_seconds", {})),
+        "attack": _flat(attack),
+        "banner": config["run"].get("banner", ""),
+    }
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """The same of a run where it was made."""
+    worst = [read_record(path) for path in sorted((folder / "worst").rglob("worst.json"))]
+    rows = [
+        {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
+        for record in worst
+        for seed, accuracy in enumerate(record["accuracies"])
+    ]
+    if not rows:
+        raise ArtifactError(f"{folder}: no worst-case records (worst/.../worst.json). Run the workflow again.")
+    records = [read_json(path) for path in sorted((folder / "learners").rglob("*.provenance.json"))]
+    goals = [record["settings"].get("objective") for record in records]
+    crafted = next((folder / "uaps").rglob("*.provenance.json"), None)
+    return {
+        "objective": objective_label(next(filter(None, goals), {"objective": "jacobian", "options": {}})),
+        "seeds": pd.DataFrame(rows),
+        "seconds": _numbers(training_seconds(records)),
+        "attack": {} if crafted is None else _flat(read_json(crafted)["settings"]["attack"]),
+    }
+
+
+def _numbers(seconds: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, float], float]:
+    return {(name, float(token)): value for name, times in seconds.items() for token, value in times.items()}
+
+
+def _flat(attack: Mapping[str, Any]) -> dict[str, Any]:
+    return {**attack["options"], **{key: value for key, value in attack.items() if key != "options"}}
+
+
+def compare_runs(
+    folders: Sequence[str | Path], target: str | Path, clean_weight: float = 0.5, confidence: float = 0.95
+) -> None:
+    """Set runs beside one another.
+
+    Args:
+        folders: Of finished or shipped runs; differences are from the first.
+        target: Folder to write :data:`FILES` to.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of the intervals.
+
+    Raises:
+        ArtifactError: If a folder holds no run, or a file is damaged.
+        ValueError: If runs share no eps, or two have one name.
+    """
+    runs, target = [load_compared(folder) for folder in folders], Path(target)
+    table = compare(runs, clean_weight, confidence)
+    best = best_of_each(runs, table, clean_weight, confidence)
+    rendered = best_table(runs, best)
+    target.mkdir(parents=True, exist_ok=True)
+    write_table(target / "models.csv", table)
+    write_rendered(rendered, target / "best.csv", target / "best.md")
+    with sns.axes_style("ticks"), sns.plotting_context("paper"):
+        fig = plot(runs, table)
+        sns.despine(fig)
+        save_figure(fig, target / "tradeoff.pdf", target / "tradeoff.png")
+    page = render_comparison(
+        [run.name for run in runs], notes(runs), rendered.markdown, (target / "tradeoff.png").read_bytes()
+    )
+    write_text(target / "comparison.html", page)
