@@ -81,8 +81,6 @@ class Model(Settings):
         return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
 
 
-
-
 class Trial(Settings):
     """One recipe of the training trials: the run's settings, with some of them replaced."""
 

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.experiment.attack import Attack
 from jacobian_ensembles.experiment.yaml_files import read_yaml
 from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, best_table, compare, notes, plot
 from jacobian_ensembles.report.comparison import render_comparison
