@@ -8,7 +8,8 @@ rows of a Markdown table, ``<!-- table PATH part 2 -->`` the second table of a f
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
 model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
 ``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
-beside Theorem 3.1. A test fails where a page is not up to date.
+beside Theorem 3.1. ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is
+not up to date.
 """
 
 import json
@@ -17,16 +18,18 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.paper.theory import beside_the_theorem
+from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.shipping import short_commit
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|bibtex) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -40,6 +43,8 @@ def filled(text: str) -> str:
         opening, kind, path, part, columns, rows, closing = match.groups()
         if kind in _OF_RUNS:
             shown = _OF_RUNS[kind](path.split(","))
+        elif kind == "bibtex":
+            shown = f"```bibtex\n{_bibtex((ROOT / path).read_text(encoding='utf-8'))}\n```"
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text(encoding='utf-8')}```"
@@ -135,6 +140,13 @@ def _table(content: str, columns: str | None, chosen: str | None, part: int = 1)
         cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
         rows = [f"| {' | '.join(row[int(i)] for i in columns.split())} |" for row in cells]
     return "\n".join(rows)
+
+
+def _bibtex(citation: str) -> str:
+    """This software, and every reference of a CITATION.cff."""
+    cff = yaml.safe_load(citation)
+    own = {key: cff[key] for key in ("type", "title", "authors", "version")} | {"year": str(cff["date-released"])[:4]}
+    return "\n\n".join(map(bibtex, [own, *cff["references"]]))
 
 
 def pages() -> list[Path]:
