@@ -10,12 +10,15 @@ import jinja2
 import yaml
 from plotly.offline import get_plotlyjs
 
+import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
 from jacobian_ensembles.paper.labels import GROUP_TITLES, run_note, short_number
-from jacobian_ensembles.report.describe import rows_of, sections
+from jacobian_ensembles.report.citing import citations
+from jacobian_ensembles.report.describe import sections
 from jacobian_ensembles.report.gallery import data_uri
 from jacobian_ensembles.report.record import RunRecord
-from jacobian_ensembles.report.work import duration, jobs_by_rule
+from jacobian_ensembles.report.verdicts import sentence, verdicts
+from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule
 
 
 def _script_json(value: Any) -> str:
@@ -46,6 +49,7 @@ def render(record: RunRecord) -> str:
     """
     rows, facts = jobs_by_rule(record.provenance)
     described = sections(record)
+    claims = None if record.claims is None else verdicts(record.claims)
     comparison = record.comparison.drop(columns=["run", "banner"])
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["time"] = duration
@@ -64,12 +68,14 @@ def render(record: RunRecord) -> str:
         },
         stages=rows,
         facts=facts,
-        claims=None if record.claims is None else rows_of(record.claims.fillna("")),
+        claims=claims,
+        answer=None if claims is None else sentence(claims),
         theory=any(name == "theory" for name, _ in record.figures),
         groups={**GROUP_TITLES, "best": "Best three"},
         comparison=comparison.to_html(index=False, border=0, na_rep="–", justify="left", classes="plain"),
         figures=_figures(record),
         sections=described,
         ranking=_script_json({s["id"]: s["models"] for s in described}),
+        citations=citations(jacobian_ensembles.__version__, [c for c in facts.get("Commit", []) if c != NO_COMMIT]),
         plotly=get_plotlyjs(),
     )

@@ -45,7 +45,7 @@ class RunRecord:
         summary: ``summary.csv``.
         comparison: ``comparison.csv``.
         figures: Name and PNG of each figure, in the order of the page.
-        claims: ``claims.csv``: columns claim, statement, evidence, test, verdict; None where it was not computed.
+        claims: ``claims.csv``, see :func:`~.verdicts.verdicts`; None where it was not computed.
         clean: Predicted and true classes, (N,) each, by :func:`model_key`.
         uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``.
         examples: What the models shown in detail take the example images for, clean and perturbed.

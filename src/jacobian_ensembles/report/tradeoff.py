@@ -63,6 +63,7 @@ def tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     )  # fmt: skip
     fig.update_layout(
         font_family="system-ui, sans-serif", height=440, margin={"l": 55, "r": 10, "t": 10, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",  # the page's own, light or dark
         legend={"orientation": "h", "y": -0.22, "title": None},
         xaxis_range=_padded(shown[x]), yaxis_range=_padded(shown[y]),
     )  # fmt: skip

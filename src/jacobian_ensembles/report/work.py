@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+#: In the place of a commit, where the code lay in no repository.
+NO_COMMIT = "not in a git repository"
+
 
 def jobs_by_rule(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     """Summarise provenance records.
@@ -30,7 +33,7 @@ def jobs_by_rule(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, A
         row["devices"].add(f"{record['device']}, {record['threads']} thread{'s' if record['threads'] > 1 else ''}")
         finished.append(record["finished"])
         versions = {"jacobian-ensembles": record["package"], "Python": record["python"], **record["versions"]}
-        facts.setdefault("Commit", set()).add(record["commit"] or "not in a git repository")
+        facts.setdefault("Commit", set()).add(record["commit"] or NO_COMMIT)
         facts.setdefault("Versions", set()).add(", ".join(f"{k} {v}" for k, v in versions.items() if v))
         facts.setdefault("Platform", set()).add(record["platform"])
     if finished:

@@ -26,7 +26,7 @@ def _claims(path: str | Path | None) -> pd.DataFrame | None:
     if path is None:
         return None
     table = pd.read_csv(path)
-    missing = {"claim", "statement", "evidence", "test", "verdict"} - set(table.columns)
+    missing = {"claim", "statement", "verdict"} - set(table.columns)
     if missing:
         raise ArtifactError(f"{path}: no column {', '.join(sorted(missing))}. Delete it to have it made again.")
     return table

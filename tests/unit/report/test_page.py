@@ -3,6 +3,7 @@
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from helpers_science import patch_dataset
 from PIL import Image
 
+import jacobian_ensembles
 from jacobian_ensembles.experiment.provenance import provenance
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
@@ -143,16 +145,27 @@ def test_what_was_not_computed_is_said(page, inputs, tmp_path):
     assert "The claims were not checked in this run." in page
     assert "was not drawn in this run" in page
     claims, theory = tmp_path / "claims.csv", tmp_path / "theory.png"
-    claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,supported\n")
+    claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,holds\n")
     shutil.copy(inputs["figures"][0], theory)
     figures = [*inputs["figures"], theory]
     full = write(tmp_path / "full.html", inputs, claims=claims, figures=figures)
-    assert '<td class="verdict">supported</td>' in full
+    assert "Of the paper's 1 claims 1 holds." in full.replace("&#39;", "'")
+    assert re.search(
+        r'<li class="good">\s*<p><b>C1</b> <span class="verdict"><span aria-hidden="true">✓</span> holds<', full
+    )
     assert "not checked" not in full
     assert "not drawn" not in full
-    claims.write_text("claim,verdict\nC1,supported\n")
-    with pytest.raises(ArtifactError, match=r"claims\.csv: no column evidence, statement, test"):
+    claims.write_text("claim,evidence\nC1,91 %\n")
+    with pytest.raises(ArtifactError, match=r"claims\.csv: no column statement, verdict"):
         write(tmp_path / "full.html", inputs, claims=claims)
+
+
+def test_the_page_says_how_to_cite_the_run(page):
+    cited = page[page.index('id="cite"') :]
+    assert "eprint = {2204.08726}" in cited
+    assert f"version = {{{jacobian_ensembles.__version__}}}" in cited
+    commits = re.search(r"<b>Commit</b></dt><dd>(\w+(?:-dirty)?)</dd>", page)
+    assert commits is None or f"note = {{Commit {commits[1]}}}" in cited
 
 
 def test_the_gallery_says_what_the_model_says(page, inputs):
@@ -208,26 +221,67 @@ def browser():
         yield chrome
 
 
+ROOT = Path(__file__).resolve().parents[3]
+SIZES = {"desktop": 1280, "phone": 390}
+
+
+def show(browser, path, size, scheme):
+    """Open a page on a screen of some width, in light or dark, without a network."""
+    metrics = {"width": SIZES[size], "height": 900, "deviceScaleFactor": 1, "mobile": size == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
+    browser.get(path.as_uri())
+
+
+@pytest.fixture(scope="module")
+def with_claims(inputs, tmp_path_factory):
+    """A page that has everything, verdicts of every kind included."""
+    folder = tmp_path_factory.mktemp("claims")
+    verdicts = ("holds", "holds in part", "does not hold", "not tested")
+    rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,{v}" for i, v in enumerate(verdicts, 1)]
+    (folder / "claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
+    write(folder / "report.html", inputs, claims=folder / "claims.csv")
+    return folder / "report.html"
+
+
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
-def test_in_a_browser(browser, inputs, tmp_path, width):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_is_accessible(browser, with_claims, size, scheme):
+    """axe-core, with everything that is folded open, finds no serious fault; nor is anything too wide."""
+    axe = ROOT / "build/tools/node_modules/axe-core/axe.min.js"
+    if not axe.is_file():
+        pytest.skip("no axe-core (npm install --no-save --prefix build/tools axe-core)")
+    show(browser, with_claims, size, scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    browser.execute_script(axe.read_text(encoding="utf-8"))
+    browser.set_script_timeout(60)
+    found = browser.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
+    assert found["passes"]
+    faults = {f["id"]: [n["target"] for n in f["nodes"]] for f in found["violations"] if f["impact"] != "minor"}
+    assert faults == {}
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= SIZES[size]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", SIZES)
+def test_in_a_browser(browser, inputs, tmp_path, size):
     """No console message, images shown, nothing wider than the screen; the slider, moved by a key, ranks anew."""
     from selenium.webdriver.common.keys import Keys
 
     path = tmp_path / "report.html"
     write(path, inputs)
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.execute_cdp_cmd("Network.enable", {})
-    browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["http://*", "https://*"]})
-    browser.get(path.as_uri())
+    show(browser, path, size, "light")
 
     def run(script):
         return browser.execute_script(f"return {script}")
 
     assert run("[...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).length") == 0
     assert run("document.images.length") > 40
-    assert run("document.documentElement.scrollWidth") <= width
+    assert run("document.documentElement.scrollWidth") <= SIZES[size]
     assert run("document.querySelectorAll('.plotly .scatterlayer .point').length") >= 7
 
     def rows():
@@ -250,4 +304,10 @@ def test_in_a_browser(browser, inputs, tmp_path, width):
     assert [row[1] for row in rows()] != before
     best = run("document.getElementById('tradeoff-mnist').data.at(-1).y")
     assert best == [round(100 * summary["clean_accuracy"].max(), 4)]
+    assert browser.find_element("id", "best-mnist").text == f"{rows()[0][1]}, {rows()[0][4]} %"
+    figures = run("[...document.querySelectorAll('.drawn img')].map(i => [i.clientWidth, i.clientHeight].join())")
+    assert len(figures) == 2
+    assert len(set(figures)) == 1
+    browser.find_element("css selector", ".drawn button").click()
+    assert run("document.getElementById('enlarged').open")
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
