@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jacobian_ensembles.cli_runs import check_output, compare_runs, describe_files, join_runs, report_runs
+from jacobian_ensembles.cli_shipped import add_commands
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config import Config, ConfigError
 from jacobian_ensembles.experiment.config_files import read_config
@@ -40,6 +41,7 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles report results/quick -o report.html
   jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
   jacobian-ensembles compare results/reference/grid results/mine -o comparison
+  jacobian-ensembles archive results/reference/whole -o whole.zip
   jacobian-ensembles info model.safetensors
 """
 _EPILOG = """\
@@ -277,6 +279,7 @@ def parser() -> argparse.ArgumentParser:
         "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"
     )
     join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
+    add_commands(add)
     info = add("info", describe_files, "Versions and devices, and what a stored file is.", [])
     info.add_argument("files", nargs="*", help="files of the workflow or of these commands")
     return top

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from jacobian_ensembles.crate import write_crate
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, summarize
@@ -218,6 +219,7 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
         rebuild_run(joined, drawn)
         for path in sorted(p for kind in ("tables", "figures") for p in (drawn / kind).iterdir()):
             copy_stamped(path, joined / path.relative_to(drawn), origin)
+        write_crate(joined)
         if target.exists():
             shutil.rmtree(target)
         joined.rename(target)

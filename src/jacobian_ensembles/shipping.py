@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jacobian_ensembles.crate import write_crate
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.experiment.config import Config, load_config
 from jacobian_ensembles.experiment.layout import Layout
@@ -101,6 +102,7 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
             ``attack_seeds.csv`` (the accuracy under every attack seed) and the metrics, tables and figures. Each of
             these names the run, its base seed, the commits that made it and the start of ``config.yaml``'s SHA-256.
             Beside them what ``run.keep`` says (see :func:`~jacobian_ensembles.zoo.keep_arrays`).
+            ``ro-crate-metadata.json`` says of each what it is, and of the run what made it: see :mod:`.crate`.
         config: The run's resolved configuration.
 
     Raises:
@@ -126,6 +128,7 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
         keep_arrays(Layout(str(root.parent), root.name), target, cfg.cells, cfg.grid.eps, cfg.run.keep)
     write_json(target / "provenance.json", summary)
     write_text(target / "config.yaml", settings)
+    write_crate(target)
 
 
 def rebuild_run(shipped: str | Path, target: str | Path) -> None:

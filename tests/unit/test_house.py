@@ -26,11 +26,14 @@ MAY_IMPORT = {
     "report": "data paper evaluation",
     "stages": "attacks training ensembles models data evaluation paper report storage experiment seeding",
     "api": "training ensembles models data experiment",
+    "crate": "paper data storage",
+    "archive": "crate storage",
     "zoo": "stages ensembles models storage experiment",
-    "shipping": "zoo stages paper ensembles data evaluation storage experiment",
-    "joining": "zoo shipping ensembles data evaluation storage experiment",
+    "shipping": "crate zoo stages paper ensembles data evaluation storage experiment",
+    "joining": "crate zoo shipping ensembles data evaluation storage experiment",
     "cli_runs": "stages joining storage experiment",
-    "cli": "cli_runs values stages zoo joining evaluation storage experiment progress",
+    "cli_shipped": "crate archive experiment",
+    "cli": "cli_runs cli_shipped values stages zoo joining evaluation storage experiment progress",
 }
 #: All that a run's configuration may import of the science: settings and names, none of which needs torch.
 LIGHT = {

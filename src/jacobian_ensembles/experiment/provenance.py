@@ -25,6 +25,11 @@ def _git(*command: str) -> str:
     return done.stdout.strip()
 
 
+def source_tree() -> Path:
+    """The folder of this project's source tree, where the package is not an installed copy."""
+    return _FILE.parents[3]
+
+
 def commit() -> str | None:
     """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
 
@@ -32,7 +37,7 @@ def commit() -> str | None:
     """
     try:
         top, head = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        if Path(top).resolve() != _FILE.parents[3]:
+        if Path(top).resolve() != source_tree():
             return None
         _git("ls-files", "--error-unmatch", str(_FILE))
         return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
