@@ -83,17 +83,8 @@ class Repository:
         return done
 
     def stored(self) -> dict[str, str]:
-        """The SHA-256 of every result of every run: all but logs, benchmarks and what says when and where.
-
-        That is provenance, and the page, which shows it. Hidden files are what a kill in the middle of a write leaves.
-        """
-        found = {}
-        for path in sorted((self.path / "results").rglob("*")):
-            name = path.relative_to(self.path / "results")
-            timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or ".provenance." in path.name
-            if path.is_file() and not timed and not path.name.startswith("."):
-                found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
+        """The SHA-256 of every result of every run: see :func:`stored_in`."""
+        return stored_in(self.path)
 
     def copy(self, path: Path) -> "Repository":
         """Another repository with the same results and the same memory of them; the datasets are hard links."""
@@ -108,6 +99,20 @@ class Repository:
         (self.path / "results/data").mkdir(parents=True, exist_ok=True)
         for source in (other.path / "results/data").iterdir():
             os.link(source, self.path / "results/data" / source.name)
+
+
+def stored_in(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every result below a folder's ``results``: all but logs, benchmarks and what says when and where.
+
+    That is provenance, and the page, which shows it. Hidden files are what a kill in the middle of a write leaves.
+    """
+    found = {}
+    for path in sorted((folder / "results").rglob("*")):
+        name = path.relative_to(folder / "results")
+        timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or ".provenance." in path.name
+        if path.is_file() and not timed and not path.name.startswith("."):
+            found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _linked_or_stale(folder, names):

@@ -10,10 +10,16 @@ HERE = Path(workflow.current_basedir)
 REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from jacobian_ensembles.experiment.code_digest import script_digest
-from jacobian_ensembles.experiment.config import load_config
-from jacobian_ensembles.experiment.overlays import load_overlays
-from jacobian_ensembles.experiment.yaml_files import read_yaml
+try:
+    from jacobian_ensembles.experiment.code_digest import script_digest
+    from jacobian_ensembles.experiment.config import load_config
+    from jacobian_ensembles.experiment.overlays import load_overlays
+    from jacobian_ensembles.experiment.yaml_files import read_yaml
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"This workflow's package needs '{error.name}' where Snakemake itself runs. Install what environment.yml lists: "
+        f"pip install '{REPOSITORY}[workflow]', or conda env create --file {REPOSITORY}/environment.yml."
+    ) from None
 
 
 def files_below():
