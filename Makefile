@@ -2,15 +2,24 @@
 # Each creates .venv and installs what is missing; a second call starts at once.
 
 PYTHON ?= python3
-# The pair that CI tests. With a GPU, name the build you want, e.g. TORCH="torch torchvision".
-TORCH ?= torch==2.14.1 torchvision==0.29.1
+# The exact versions of the reference runs, which CI tests; CONSTRAINTS= takes the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+# Another build of torch, such as one for a GPU: TORCH="torch torchvision". Its versions are then not those of constraints.txt.
+TORCH ?=
 # snakemake options of `make quick`
 SNAKEMAKE_ARGS ?= --cores all
+# where everything is installed
+VENV ?= .venv
 
-BIN := .venv/bin
-READY := .venv/.installed
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# what checks a release: an environment of its own, since these tools want other versions of what they share with Snakemake
+TOOLS := build/tools
+PIP := -m pip --disable-pip-version-check --quiet
+# torch, and what comes with it, by the names of constraints.txt
+OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==
 
-.PHONY: quick test test-faults test-all lint format docs rulegraph wheel clean
+.PHONY: quick test test-newest test-faults test-all lint format docs rulegraph wheel archive article tools constraints clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
@@ -19,6 +28,11 @@ quick: $(READY)
 # two files at a time, those that run workflows first
 test: $(READY)
 	$(BIN)/pytest -m "not faults and not slurm" --numprocesses 2 --dist loadfile tests/workflow tests/unit
+
+# everything at its newest, in an environment of its own: what a user without constraints.txt gets today
+test-newest:
+	rm -rf build/newest
+	$(MAKE) test VENV=build/newest CONSTRAINTS=
 
 # what does harm to running workflows, and what runs them on a private Slurm (docs/reliability.md): few, long tests
 test-faults: $(READY)
@@ -38,16 +52,32 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# touched last, so that an interrupted installation is taken up again
-$(READY): pyproject.toml
+# Touched last, so that an interrupted installation is taken up again. A torch of one's own is installed first, and its
+# versions then bind nothing.
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[workflow,cluster,dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(CONSTRAINTS),$(if $(TORCH),grep -Ev '$(OF_TORCH)',cat) $(CONSTRAINTS),:) > $(VENV)/constraints.txt
+	$(if $(TORCH),$(BIN)/python $(PIP) install $(TORCH))
+	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[workflow,cluster,dev]'
+	touch $@
+
+# constraints.txt anew, from an environment without it: every package of every extra
+constraints:
+	$(PYTHON) -m venv --clear build/constraints
+	build/constraints/bin/python $(PIP) install --editable '.[workflow,cluster,dev,docs,browser,peers,publishing]'
+	{ sed '/^#/!d' constraints.txt; build/constraints/bin/python $(PIP) freeze --exclude jacobian-ensembles; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+tools: $(TOOLS)/.installed
+
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(PIP) install build==1.6.1 twine==7.0.0 cffconvert==2.0.0
 	touch $@
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir build/site
 	@echo "Documentation: build/site/index.html"
 
@@ -56,14 +86,28 @@ rulegraph: $(READY)
 	$(BIN)/snakemake --rulegraph --configfile workflow/presets/smoke.yaml 2> /dev/null > docs/images/rulegraph.dot
 	dot -Tsvg docs/images/rulegraph.dot > docs/images/rulegraph.svg
 
-# the wheel, in an environment that has the dependencies (this one's) but not this package
-wheel: $(READY)
-	rm -rf build dist
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+# What a release holds: the wheel, built from the sdist, and both as an index wants them; CITATION.cff; the wheel in an
+# environment that has the dependencies (this one's) but not this package.
+wheel: $(READY) $(TOOLS)/.installed
+	rm -rf build/lib build/bdist.* build/wheel dist
+	$(TOOLS)/bin/python -m build --outdir dist . > build/build.log || { cat build/build.log; exit 1; }
+	$(TOOLS)/bin/twine check --strict dist/*
+	$(TOOLS)/bin/cffconvert --validate
 	$(PYTHON) -m venv --clear build/wheel
-	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/*.whl
+	build/wheel/bin/python $(PIP) install --no-deps dist/*.whl
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/wheel/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
 	cd build/wheel && bin/jacobian-ensembles info
+
+# a shipped run with its research object and the code at its commit: make archive RUN=table1 [COMMIT=HEAD]
+archive: $(READY)
+	$(if $(RUN),,$(error RUN=... names a shipped run, one of: $(notdir $(wildcard results/reference/*))))
+	mkdir -p build
+	$(BIN)/jacobian-ensembles archive results/reference/$(RUN) -o build/$(RUN).zip $(if $(COMMIT),--commit $(COMMIT))
+	$(BIN)/jacobian-ensembles check build/$(RUN).zip
+
+# a short article from shipped results: LaTeX, and a PDF where LaTeX is installed
+article: $(READY)
+	$(BIN)/python docs/article.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist

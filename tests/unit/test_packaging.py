@@ -1,4 +1,5 @@
 import ast
+import json
 import platform
 import re
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from setuptools import find_packages
 
@@ -48,6 +51,35 @@ def test_what_is_installed_here_satisfies_environment_yml():
         assert Version(found.partition("+")[0]) in SpecifierSet(pin), dependency
 
 
+@pytest.fixture(scope="module")
+def constraints():
+    """The exact version of every package, by its normalised name."""
+    lines = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in "#"]
+    assert all(len(line.specifier) == 1 and str(line.specifier).startswith("==") for line in lines)
+    return {canonicalize_name(line.name): Version(str(line.specifier).removeprefix("==")) for line in lines}
+
+
+def test_constraints_are_exact_and_allowed_by_pyproject(project, constraints):
+    extras = project["optional-dependencies"]
+    for requirement in map(Requirement, [*project["dependencies"], *(r for extra in extras.values() for r in extra)]):
+        assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
+
+
+def test_constraints_are_the_versions_that_made_the_reference_runs(constraints):
+    records = [json.loads(path.read_text()) for path in ROOT.glob("results/reference/*/provenance.json")]
+    assert records
+    for package in ("torch", "torchvision", "numpy", "pandas", "seaborn"):
+        found = {version for record in records for version in record[package]} - {"None"}  # drawn where it was missing
+        assert found == {str(constraints[package])}, package
+
+
+def test_a_torch_of_ones_own_is_bound_by_no_constraint(constraints):
+    (pattern,) = re.findall(r"^OF_TORCH := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    of_torch = {name for name in constraints if re.match(pattern, f"{name}==")}
+    assert {"torch", "torchvision"} <= of_torch
+    assert not any(name.startswith(("nvidia", "cuda", "triton")) for name in set(constraints) - of_torch)
+
+
 def left_out(folder, declared):
     """The files below a package's folder that a wheel would not hold."""
     found = {folder / name.replace(".", "/") for name in find_packages(str(folder))}
@@ -71,6 +103,14 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
 def test_the_version_is_the_same_everywhere(project):
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert project["version"] == jacobian_ensembles.__version__ == citation["version"]
+
+
+def test_citation_cff_is_valid():
+    tool = ROOT / "build" / "tools" / "bin" / "cffconvert"
+    if not tool.is_file():
+        pytest.skip("no cffconvert (make tools)")
+    done = subprocess.run([tool, "--validate"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_formatters_are_pinned_alike_for_pre_commit_and_ci(project):

@@ -1,0 +1,64 @@
+"""The installed wheel, in an environment and a folder that have nothing of this repository."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+from conftest import ROOT
+from test_elsewhere import link_data
+
+pytestmark = pytest.mark.workflow
+
+CELL = "ensembles/mnist/voting/M2/lambda0.00/rep0/ensemble.safetensors"
+
+
+def pip(python, *arguments):
+    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The Python of an environment that has the wheel, and of this one its dependencies only."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = folder / "source"  # building leaves files
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    pip(python, "install", "--no-deps", *folder.glob("*.whl"))
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.check_output([python, "-c", ask], text=True).strip()
+    # a folder that a .pth file names is searched, but its own .pth files, as of an editable installation, are not read
+    with open(f"{packages}/dependencies.pth", "w", encoding="utf-8") as file:
+        file.write(sysconfig.get_path("purelib"))
+    return python
+
+
+def test_the_readmes_snippet_runs_without_a_checkout(installed, smoke, tmp_path):
+    link_data(smoke, tmp_path / "results")
+    (tmp_path / "model").mkdir()
+    os.link(smoke.path / "results/smoke" / CELL, tmp_path / "model" / "ensemble.safetensors")
+    (snippet,) = re.findall(
+        r"```python\n(import jacobian_ensembles.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    snippet, replaced = re.subn(r'"results/quick/[^"]*"', '"model/ensemble.safetensors"', snippet)
+    assert replaced == 1
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    script = f"{snippet}\nprint(je.__file__)"
+    done = subprocess.run(
+        [installed, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *table, file = done.stdout.splitlines()
+    assert file.startswith(str(installed.parents[1]))
+    rows = [line.split() for line in table[2:]]
+    assert [row[0] for row in rows] == ["clean", "0", "1", "2"]
+    clean, *attacked = (float(row[2]) for row in rows)
+    assert 0.5 < clean <= 1
+    assert max(attacked) < clean
