@@ -1,68 +1,79 @@
-"""The answer that a page opens with: each claim's verdict with one number, and how many hold."""
+"""The answer that a page opens with: each claim's verdict with what was measured in one line, and how many hold."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 #: How a verdict looks; others look as one that is open.
-_TONES = {"holds": "good", "holds in part": "part", "does not hold": "bad"}
-_MARKS = {"good": "✓", "part": "◐", "bad": "✗", "open": "–"}
-# where a table of claims has no effects: "better in 11 of 18 settings", "lower in 100% of settings"
+_TONES = {"holds": "good", "holds in part": "part", "does not hold": "bad", "reversed": "bad"}
+_MARKS = {"good": "✓", "part": "◐", "bad": "✗", "open": "?"}
+#: What several claims do, and one.
+_SAID = {
+    "holds": ("hold", "holds"),
+    "holds in part": ("hold in part", "holds in part"),
+    "does not hold": ("do not hold", "does not hold"),
+    "reversed": ("are reversed", "is reversed"),
+    "not tested": ("are not tested", "is not tested"),
+}
+# "In points: MNIST bagging +0.17 [+0.09, +0.26] (better in 15 of 15 settings); Fashion-MNIST ..."
+_UNIT = re.compile(r"In ([^:;]+): (.*)")
+_EFFECT = re.compile(r"(?P<dataset>[\w-]+)[^;+]*? (?P<value>[+-]\d+(?:\.\d+)?)(?P<interval> \[[^\]]*\])?(?: \(|$|\.$)")
+# tables of earlier versions: "better in 11 of 18 settings", "lower in 100% of settings"
 _COUNT = re.compile(r"(?:^|(?<=[.;:,] ))(?:[A-Za-z][^.;:,()]*\b)?\d+(?: of \d+|% of settings)[^.;,()]*")
 
 
-def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and pd.isna(value))
-
-
-def _number(row: Mapping[str, Any]) -> str:
-    """The one number of a claim: its effect with its interval and unit, or the count that its evidence names."""
-    effect = row.get("effect")
-    if _missing(effect):
-        found = _COUNT.search(str(row.get("evidence", "")))
-        return found[0].strip() if found else ""
-    if isinstance(effect, str):
-        return effect
-    number = f"{effect:+.1f}"
-    if not any(_missing(row.get(name)) for name in ("low", "high")):
-        number += f" [{row['low']:+.1f}, {row['high']:+.1f}]"
-    return f"{number} {row['unit']}" if not _missing(row.get("unit")) else number
+def _number(evidence: str) -> str:
+    """The effects of a claim in one line: per dataset the one there is, with its interval, or the range of several."""
+    found = _UNIT.match(evidence)
+    if not found:
+        count = _COUNT.search(evidence)
+        return count[0].strip() if count else ""
+    unit, listed = found.groups()
+    effects: dict[str, list[re.Match[str]]] = {}
+    for part in listed.split("; "):
+        if effect := _EFFECT.match(part.strip()):
+            effects.setdefault(effect["dataset"], []).append(effect)
+    shown = []
+    for dataset, group in effects.items():
+        values = sorted((effect["value"] for effect in group), key=float)
+        one = f"{values[0]}{group[0]['interval'] or ''}"
+        shown.append(f"{dataset} {one if len(group) == 1 else f'{values[0]} to {values[-1]}'}")
+    return f"{', '.join(shown)} {unit}" if shown else ""
 
 
 def verdicts(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """The claims as a page shows them.
 
     Args:
-        claims: ``claims.csv``: ``claim``, ``statement`` and ``verdict``; and, where it has them, ``effect`` (text, or a
-            number with ``low``, ``high`` and ``unit``), ``evidence`` and ``test``.
+        claims: ``claims.csv``: ``claim``, ``statement`` and ``verdict``; and, where it has them, ``place`` in the
+            paper, ``evidence``, ``test``, ``p`` and ``missing``, what it would take to tell.
 
     Returns:
-        Per claim, beside these: ``tone`` (good, part, bad, open), ``mark``, and ``number``, the one to show.
+        Per claim, beside these as text: ``tone`` (good, part, bad, open), its ``mark``, and ``number``, its effects in
+        one line.
     """
     shown = []
     for row in claims.astype(object).to_dict("records"):
-        text = {str(name): "" if _missing(value) else value for name, value in row.items()}
-        tone = _TONES.get(str(text["verdict"]), "open")
-        both = {"evidence": text.get("evidence", ""), "test": text.get("test", "")}
-        shown.append({**text, **both, "tone": tone, "mark": _MARKS[tone], "number": _number(text)})
+        text = dict.fromkeys(("place", "evidence", "test", "p", "missing"), "")
+        text |= {str(name): "" if pd.isna(value) else str(value) for name, value in row.items()}
+        tone = _TONES.get(text["verdict"], "open")
+        shown.append({**text, "tone": tone, "mark": _MARKS[tone], "number": _number(text["evidence"])})
     return shown
 
 
 def sentence(shown: list[dict[str, Any]]) -> str:
-    """How many claims have which verdict: "Of the paper's 8 claims 3 hold, 4 hold in part, 1 does not hold."."""
+    """How many claims have which verdict: "Of the paper's 8 claims 3 hold, 1 does not hold; of 4 it cannot tell."."""
     counts = Counter(str(claim["verdict"]) for claim in shown)
-    order = [*_TONES, *sorted(counts.keys() - _TONES.keys())]
-    parts = []
-    for verdict in (v for v in order if counts[v]):
-        one = counts[verdict] == 1
-        words = {"holds": "hold", "holds in part": "hold in part", "does not hold": "do not hold"}
-        said = verdict if one else words.get(verdict, verdict)
-        if verdict not in _TONES:
-            said = f"{'is' if one else 'are'} {verdict}"
-        parts.append(f"{counts[verdict]} {said}")
-    return f"Of the paper's {len(shown)} claims {', '.join(parts)}."
+    unclear = counts.pop("cannot tell", 0)
+    order = [verdict for verdict in _SAID if counts[verdict]] + sorted(counts.keys() - _SAID.keys())
+    parts = [f"{counts[verdict]} {_SAID.get(verdict, (verdict, verdict))[counts[verdict] == 1]}" for verdict in order]
+    told = f"Of the paper's {len(shown)} claims {', '.join(parts)}" if parts else ""
+    if not unclear:
+        return f"{told}."
+    return (
+        f"{told}; of {unclear} this run cannot tell." if told else "This run cannot tell of any of the paper's claims."
+    )

@@ -240,7 +240,7 @@ def show(browser, path, size, scheme):
 def with_claims(inputs, tmp_path_factory):
     """A page that has everything, verdicts of every kind included."""
     folder = tmp_path_factory.mktemp("claims")
-    verdicts = ("holds", "holds in part", "does not hold", "not tested")
+    verdicts = ("holds", "holds in part", "reversed", "cannot tell")
     rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,{v}" for i, v in enumerate(verdicts, 1)]
     (folder / "claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
     write(folder / "report.html", inputs, claims=folder / "claims.csv")
