@@ -36,7 +36,7 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
         the model and eps are the paper's four.
     """
     keys = ["variant", *MODEL_KEYS]
-    means = ablation.groupby(keys, as_index=False, sort=False)[_ACCURACIES].mean()
+    means = ablation.astype({"lambda": float}).groupby(keys, as_index=False, sort=False)[_ACCURACIES].mean()
     paper = paper_models()
     paper["published"] = paper["avg_uap"] / 100 if set(ablation["eps"]) == PAPER_EPS else np.nan
     return means.merge(paper[[*MODEL_KEYS, "published"]], on=MODEL_KEYS, how="left", validate="many_to_one")
