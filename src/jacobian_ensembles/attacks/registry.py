@@ -10,4 +10,7 @@ from __future__ import annotations
 ATTACKS = {
     "sgd": "jacobian_ensembles.attacks.sgd_uap:sgd",
     "staged": "jacobian_ensembles.attacks.staged:staged",
+    "square": "jacobian_ensembles.attacks.square:square",
 }
+#: Those that ask a model for scores only, never for a gradient.
+BLACK_BOX = ("square",)

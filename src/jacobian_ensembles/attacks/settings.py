@@ -117,3 +117,20 @@ class StagedSettings(Settings):
                 "rounds suffice for; give fewer, or a larger budget"
             )
         return self
+
+
+class SquareSettings(Settings):
+    """Options of the random search of squares (:mod:`~jacobian_ensembles.attacks.square`).
+
+    Attributes:
+        queries: How many perturbations are tried, one after another; the model gives scores of ``queries * batch_size``
+            images for each attack seed.
+        batch_size: Images that each one is tried on, the same for all of an attack seed's.
+        share: Of the image that the first square covers, in (0, 1]; later ones are smaller.
+        clip: Clip x + delta to [0, 1]. In a run it is that of the section ``attack``.
+    """
+
+    queries: PositiveInt = 1000
+    batch_size: PositiveInt = 500
+    share: Annotated[float, Field(gt=0, le=1), BeforeValidator(number)] = 0.8
+    clip: bool = False

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from jacobian_ensembles.attacks.registry import ATTACKS
-from jacobian_ensembles.attacks.settings import SgdSettings, StagedSettings
+from jacobian_ensembles.attacks.registry import ATTACKS, BLACK_BOX
+from jacobian_ensembles.attacks.settings import SgdSettings, SquareSettings, StagedSettings
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference
-from jacobian_ensembles.settings import PositiveInt
+from jacobian_ensembles.experiment.grid import Values
+from jacobian_ensembles.settings import PositiveInt, Unit
 from jacobian_ensembles.values import numbers_in_text
 
 #: What of the settings holds for whatever attack: how many, on which images, how they are applied and bounded; and
@@ -46,6 +47,8 @@ class Attack(SgdSettings):
             )
         if self.method == "staged":
             self._staged()
+        if self.method == "square":
+            self._square()
         return self
 
     def _staged(self) -> StagedSettings:
@@ -53,11 +56,14 @@ class Attack(SgdSettings):
         for name in own.keys() & self.options:
             where = "seeds, whose steps it spends" if name == "budget" else name
             raise ValueError(f"options.{name}: got {self.options[name]!r}; say it as attack.{where}")
-        try:
-            return StagedSettings(**self.options, **own)
-        except ValidationError as error:
-            problems = [describe(e, StagedSettings) for e in error.errors()]
-            raise ValueError("; ".join(f"options.{problem}" for problem in problems)) from None
+        return _options_as(StagedSettings, {**self.options, **own})
+
+    def _square(self) -> SquareSettings:
+        if self.norm != "linf":
+            raise ValueError(f"norm: got '{self.norm}'; square searches within linf only")
+        if "clip" in self.options:
+            raise ValueError(f"options.clip: got {self.options['clip']!r}; say it as attack.clip")
+        return _options_as(SquareSettings, {**self.options, "clip": self.clip})
 
     def recipe(self) -> dict[str, Any]:
         """What a perturbation depends on besides its seed."""
@@ -66,8 +72,35 @@ class Attack(SgdSettings):
             options = self.model_dump(include=set(SgdSettings.model_fields))
         elif self.method == "staged":
             options = self._staged().model_dump()
+        elif self.method == "square":
+            options = self._square().model_dump()
         how = {"split": self.split, "clip": self.clip, "norm": self.norm}
         return {"method": self.method, "options": options, **how}
+
+    @property
+    def kind(self) -> str:
+        """What an attack knows of the model: ``noise``, nothing; ``black box``, scores; ``white box``, gradients."""
+        if self.method in BLACK_BOX:
+            return "black box"
+        return "noise" if self.method == "sgd" and not self.iterations else "white box"
+
+    @property
+    def steps(self) -> int | None:
+        """Steps, or queries, for each perturbation; None where only the attack itself knows."""
+        if self.method == "square":
+            return self._square().queries
+        steps = self.iterations * self.seeds if self.method == "staged" else self.iterations
+        return steps if self.method in ATTACKS else None
+
+    @property
+    def family(self) -> str:
+        """What attacks by ``sgd`` have in common that differ in nothing but their number of steps; empty for others."""
+        if self.method != "sgd" or not self.iterations:
+            return ""
+        default = type(self)()
+        own = {name: getattr(self, name) for name in SgdSettings.model_fields if name != "iterations"}
+        changed = [f"{name} {value}" for name, value in own.items() if value != getattr(default, name)]
+        return ", ".join(["sgd", f"split {self.split}", *changed])
 
     @property
     def perturbations(self) -> int:
@@ -78,6 +111,24 @@ class Attack(SgdSettings):
         """The (first, last) attack seed of every crafting job, both ends included."""
         size, count = self.seeds_per_job, self.perturbations
         return [(first, min(first + size, count) - 1) for first in range(0, count, size)]
+
+
+class Variant(Attack):
+    """A variant of the attack, at all of the run's eps or at some."""
+
+    eps: Values[Unit] | None = None
+
+
+_Options = TypeVar("_Options", StagedSettings, SquareSettings)
+
+
+def _options_as(kind: type[_Options], options: Mapping[str, Any]) -> _Options:
+    """Options of an attack as its settings; what is wrong with them in one line."""
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        problems = [describe(e, kind) for e in error.errors()]
+        raise ValueError("; ".join(f"options.{problem}" for problem in problems)) from None
 
 
 def _shared(*methods: str) -> set[str]:

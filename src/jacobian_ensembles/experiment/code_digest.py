@@ -15,9 +15,11 @@ from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 _PACKAGE = Path(__file__).parents[1]
-# what the configuration says reaches a job as params, which the workflow tracks by value
-_IGNORED = {"experiment.config", "settings", "training.recipe", "attacks.settings", "paper.catalogue"}
-_IGNORED |= {"training.objectives.registry", "experiment.training_settings"}
+# what the configuration says reaches a job as params, which the workflow tracks by value; what a name leads to counts
+_IGNORED = {
+    "experiment.config", "experiment.grid", "settings", "training.recipe", "attacks.settings",
+    "attacks.registry", "paper.catalogue", "training.objectives.registry", "experiment.training_settings",
+}  # fmt: skip
 
 
 def _strip_docstrings(tree: ast.Module) -> ast.Module:

@@ -31,7 +31,7 @@ def _unique(values: Any) -> Any:
 
 _T = TypeVar("_T")
 # checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-_Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
 
 
 def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,14 +61,14 @@ class Grid(Settings):
         cells: Only these models of the product.
     """
 
-    datasets: Annotated[_Values[DatasetRef], AfterValidator(_distinct)]
-    ensembles: Annotated[_Values[EnsembleRef], AfterValidator(_distinct)]
-    members: _Values[PositiveInt]
-    lambdas: _Values[Lambda]
-    eps: _Values[Unit]
+    datasets: Annotated[Values[DatasetRef], AfterValidator(_distinct)]
+    ensembles: Annotated[Values[EnsembleRef], AfterValidator(_distinct)]
+    members: Values[PositiveInt]
+    lambdas: Values[Lambda]
+    eps: Values[Unit]
     repetitions: PositiveInt = 1
     first_repetition: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
-    cells: _Values[ListedCell] | None = None
+    cells: Values[ListedCell] | None = None
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:
