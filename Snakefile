@@ -3,8 +3,9 @@
 #   snakemake --cores all                                                the paper's grid
 #   snakemake --cores all --configfile workflow/presets/quick.yaml       minutes, small grid
 #
-# Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, recipe (with their
-# presets); compare (beside other runs); ship (keep a finished run's small outputs), reference_figures (redraw what is shipped, without training).
+# Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, stress, recipe (with
+# their presets); compare (beside other runs); ship (keep a finished run's small outputs), reference_figures (redraw what is
+# shipped, without training).
 from snakemake.utils import min_version
 
 min_version("9.11")
@@ -28,6 +29,7 @@ include: "workflow/rules/attack.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/sensitivity.smk"
+include: "workflow/rules/stress.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/recipe.smk"

@@ -163,10 +163,13 @@ def _redraw(shipped: Path, target: Path, config: Config) -> None:
     """Every figure and table of the catalogue whose inputs a shipped run has."""
     sources = {name: Path(path) for name, path in Layout(str(target.parent), target.name).sources.items()}
     known = {"eps": config.figures.eps, "confidence": config.metrics.confidence}
-    known["clean_weight"] = config.metrics.clean_weight
+    known |= {"clean_weight": config.metrics.clean_weight, "clip": config.attack.clip}
+    transfer = bool(config.stress.transfer_eps)
     for item in (*FIGURES, *TABLES):
         inputs = {name: sources[name] for name in item.inputs}
-        if not all(path.exists() for path in inputs.values()) or not item.belongs_to(config.repetitions):
+        if not all(path.exists() for path in inputs.values()) or not item.belongs_to(
+            config.repetitions, transfer=transfer
+        ):
             continue
         labels: dict[str, Any] = {"run": config.run.name, "banner": config.run.banner}
         labels["settings"] = {name: known[name] for name in item.settings}

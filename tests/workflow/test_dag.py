@@ -121,6 +121,16 @@ def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
     assert (planned["train_learner"], planned["train_together"]) == (28, 4)
 
 
+def test_the_stress_test_attacks_table_1_with_the_learners_of_its_own_preset(repository):
+    planned = repository.planned("stress", "--configfile", "workflow/presets/stress.yaml")
+    table1 = repository.planned("--configfile", "workflow/presets/table1.yaml")
+    for rule in ("train_learner", "train_together", "assemble_ensemble", "evaluate_ensemble"):
+        assert planned[rule] == table1[rule]
+    # six eps by the attack, twelve by its variants; each dataset at two eps, each model at one
+    assert (planned["craft_uaps"], planned["craft_variant"]) == (12 * 6, 12 * 20)
+    assert (planned["measure_transfer"], planned["attack_images"]) == (2 * 2, 12)
+
+
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):
     planned = repository.planned("recipe", "--configfile", "workflow/presets/recipe.yaml")
     assert planned == {"download_dataset": 2, "train_trial": 78, "compare_trials": 1, "recipe": 1}

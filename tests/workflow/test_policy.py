@@ -24,7 +24,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", "theory", "claims", "ablation"}
-TARGETS |= {"spread", "worst_of_k", "compare", "ship", "reference_figures"}
+TARGETS |= {"spread", "stress", "worst_of_k", "compare", "ship", "reference_figures"}
 INHERITED = {
     "craft_variant": "craft_uaps",
     "select_variant": "select_worst_uap",
@@ -86,7 +86,8 @@ def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
 def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
     asking = {name for name, rule in jobs(gpu_rules).items() if rule.resources["gpu"].value}
     assert asking == {"train_learner", "train_together", "train_trial", "evaluate_ensemble", "craft_uaps",
-                      "craft_variant", "measure_jacobian", "predict_examples"}  # fmt: skip
+                      "craft_variant", "measure_jacobian", "predict_examples", "measure_transfer",
+                      "attack_images"}  # fmt: skip
 
 
 def test_inputs_and_outputs_are_named_and_every_result_has_provenance(rules):

@@ -84,3 +84,33 @@ def test_repetitions_differ_and_their_spread_is_reported(beside, tmp_path):
     spread = pd.read_csv(beside.path / "results/small/tables/spread.csv").iloc[0]
     assert spread["repetitions"] == 2
     assert spread["clean_accuracy"] == pytest.approx(metrics["clean_accuracy"].mean(), abs=1e-6)
+
+
+def test_the_stress_test_puts_every_attack_in_one_table_on_one_page(beside, tmp_path):
+    cells = [CELL, CELL | {"ensemble": "bagging", "members": 2}]
+    grid = SMALL["grid"] | {"members": [1, 2], "ensembles": ["voting", "bagging"], "cells": cells, "eps": [0.15, 0.5]}
+    variants = {
+        "noise": {"iterations": 0, "init": "sign", "eps": [0.15]},
+        "own": {},
+        "square": {"method": "square", "options": {"queries": 5, "batch_size": 50}, "eps": [0.15]},
+    }
+    stress = {"transfer_eps": [0.15], "single_eps": [0.15], "single_images": 20, "single_iterations": 2}
+    sections = {"grid": grid, "ablation": variants, "stress": stress}
+    beside.snakemake("all", "stress", "--configfile", overlay(tmp_path, **sections))
+    root = beside.path / "results/small"
+    table = pd.read_csv(root / "metrics/stress.csv")
+    counts = table.groupby("attack").size().to_dict()
+    # two models; the run's own attack at both eps, by the name of the variant that it is
+    assert counts == {"clean": 2, "noise": 2, "own": 4, "square": 2, "transfer": 2, "PGD": 2, "APGD": 2}
+    metrics = pd.read_csv(root / "metrics/metrics.csv").sort_values(["ensemble", "eps"])
+    own = table[table["attack"] == "own"].sort_values(["ensemble", "eps"])
+    assert own["worst_accuracy"].tolist() == metrics["worst_accuracy"].tolist()
+    transfer = pd.read_csv(root / "metrics/transfer.csv")
+    assert len(transfer) == 2 * 3  # two models under the perturbations of both and of one learner of the bagging
+    own_at = metrics[metrics["eps"] == 0.15].set_index("ensemble")["worst_accuracy"]
+    diagonal = transfer[transfer["own"]].set_index("ensemble")["accuracy"]
+    assert diagonal.to_dict() == pytest.approx(own_at.to_dict(), abs=1e-6)
+    assert "voting M=1 λ=0.00" in (root / "tables/stress.md").read_text()
+    assert "Is the robustness real?" in (root / "report.html").read_text()
+    assert {"transfer.png", "budget.png"} <= {path.name for path in (root / "figures").iterdir()}
+    assert not (root / "ablation/own").exists()

@@ -34,6 +34,9 @@ def is_own(name):
     return cfg.reference(name) != name
 
 
+own_methods = {name: cfg.reference(name) for name in cfg.ensembles if is_own(name)}
+
+
 def file_of(dataset):
     """Where a dataset is stored: a built-in one for all runs, a user's for this one."""
     template = paths.own_dataset if is_own(dataset) else paths.dataset
@@ -55,7 +58,12 @@ def leaves(section, *names):
 
 def in_this_run(item):
     """Whether this run has a figure or table of the catalogue."""
-    return item.belongs_to(cfg.repetitions, bool(cfg.ablation))
+    return item.belongs_to(
+        cfg.repetitions,
+        bool(cfg.ablation),
+        cfg.stress.asked,
+        bool(cfg.stress.transfer_eps),
+    )
 
 
 def files_of(target):
@@ -107,6 +115,7 @@ settings_of_the_run = {
     "eps": cfg.figures.eps,
     "confidence": cfg.metrics.confidence,
     "clean_weight": cfg.metrics.clean_weight,
+    "clip": cfg.attack.clip,
 }
 
 

@@ -32,6 +32,38 @@ def variant_blocks_of(wildcards):
     ]
 
 
+def is_the_attack(variant):
+    """Whether a variant is the run's own attack, whose results are there anyway."""
+    ours, own = cfg.ablation[variant], cfg.attack
+    return ours.recipe() == own.recipe() and ours.seeds == own.seeds
+
+
+def worst_by(variant, template, own):
+    """The templates of a variant's results, and of the run's own attack where the variant is that."""
+    return own if is_the_attack(variant) else template.replace("{variant}", variant)
+
+
+def eps_of(variant):
+    """The eps of the run at which a variant is tried."""
+    chosen = cfg.ablation[variant].eps
+    return [eps for eps in cfg.grid.eps if chosen is None or eps in chosen]
+
+
+def of_every_variant():
+    """The name of a variant and its record, for every variant, eps and model of the run."""
+    return [
+        (
+            variant,
+            worst_by(variant, paths.variant_worst, paths.worst).format(
+                **cell_wildcards(cell), eps=number_token(eps)
+            ),
+        )
+        for variant in cfg.ablation
+        for eps in eps_of(variant)
+        for cell in cfg.cells
+    ]
+
+
 def of_every_cell(template):
     """A template filled in for every model of the run."""
     return [template.format(**cell_wildcards(cell)) for cell in cfg.cells]
@@ -52,6 +84,101 @@ def of_every_model(template):
     first = cfg.grid.first_repetition
     cells = [cell for cell in cfg.cells if cell.repetition == first]
     return [template.format(**cell_wildcards(c)) for c in cells]
+
+
+def own_name():
+    """What the run's own attack is called in the table of all attacks: as the variant that is the same, if one is."""
+    return next(filter(is_the_attack, cfg.ablation), "attack")
+
+
+def all_attacks():
+    """The run's own attack and its other variants: by name, what they are and at which eps they were tried."""
+    others = {
+        variant: (cfg.ablation[variant], eps_of(variant))
+        for variant in cfg.ablation
+        if not is_the_attack(variant)
+    }
+    return {own_name(): (cfg.attack, list(cfg.grid.eps)), **others}
+
+
+def results_by(attack, own, template):
+    """The template of the results of the run's own attack, or of a variant."""
+    return own if attack == own_name() else template.replace("{variant}", attack)
+
+
+def known_attacks():
+    """What the rules that raise flags know of each attack."""
+    return {
+        name: {"kind": ours.kind, "steps": ours.steps, "family": ours.family}
+        for name, (ours, _) in all_attacks().items()
+    }
+
+
+def of_every_attack_and_variant():
+    """The name of an attack and its record, for each eps and the first training of every model."""
+    return [
+        (name, template.replace("{eps}", number_token(eps)).format(**at))
+        for name, (_, radii) in all_attacks().items()
+        for template in [results_by(name, paths.worst, paths.variant_worst)]
+        for eps in radii
+        for at in first_trainings()
+    ]
+
+
+def first_trainings(dataset=None):
+    """The wildcards of the first training of every model, or of those of a dataset."""
+    return [
+        cell_wildcards(cell)
+        for cell in cfg.cells
+        if cell.repetition == cfg.grid.first_repetition
+        and dataset in (None, cell.dataset)
+    ]
+
+
+def models_of_dataset(template):
+    """An input function: a template filled in for the models of a dataset."""
+    return lambda w: [template.format(**at) for at in first_trainings(w.dataset)]
+
+
+def white_boxes(eps):
+    """The attacks by gradients that were tried at an eps; the run's own attack if there are none."""
+    found = [
+        name
+        for name, (ours, radii) in all_attacks().items()
+        if ours.kind == "white box" and eps in radii
+    ]
+    return found or [own_name()]
+
+
+def worst_uaps_of_dataset(wildcards):
+    """The worst perturbations of the models of a dataset by every attack that sees gradients: model by model."""
+    return [
+        results_by(attack, paths.worst_uap, paths.variant_worst_uap)
+        .replace("{eps}", wildcards.eps)
+        .format(**at)
+        for at in first_trainings(wildcards.dataset)
+        for attack in white_boxes(float(wildcards.eps))
+    ]
+
+
+def transfers():
+    """The records of how perturbations transfer, per dataset and eps."""
+    present = {cell.dataset for cell in cfg.cells}
+    return [
+        paths.transfer.format(dataset=dataset, eps=number_token(eps))
+        for dataset in cfg.datasets
+        if dataset in present
+        for eps in cfg.stress.transfer_eps
+    ]
+
+
+def singles():
+    """The records of images that are attacked one by one, per eps and model."""
+    return [
+        paths.single.replace("{eps}", number_token(eps)).format(**at)
+        for eps in cfg.stress.single_eps
+        for at in first_trainings()
+    ]
 
 
 def records_of_the_run():
@@ -77,6 +204,8 @@ def records_of_the_run():
         *files_of("figures"),
         *files_of("tables"),
         *files_of("claims"),
+        *transfers(),
+        *singles(),
     ]
     return list(dict.fromkeys(map(paths.provenance, results)))
 
@@ -89,6 +218,8 @@ def results_to_ship():
     wanted += [*rules.claims.input, *rules.worst_of_k.input]
     if cfg.ablation:
         wanted += rules.ablation.input
+    if cfg.stress.asked:
+        wanted += rules.stress.input
     if cfg.grid.repetitions > 1:
         wanted += rules.spread.input
     return wanted

@@ -1,7 +1,6 @@
 # The run as one page: results/<run>/report.html.
 
 
-own_methods = {name: cfg.reference(name) for name in cfg.ensembles if is_own(name)}
 worst_at_figure2 = paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
 # the figures of the page, in the catalogue's order
 shown = [item.name for item in catalogue.FIGURES if in_this_run(item)]
@@ -44,6 +43,7 @@ rule write_report:
         clean=of_every_model(paths.clean),
         uaps=of_every_model(worst_at_figure2),
         examples=paths.examples,
+        stress=paths.stress if cfg.stress.asked else [],
         datasets=ancient(list(map(file_of, cfg.datasets))),
         provenance=ancient(records_of_the_run()),  # their times alone make no new page
     output:

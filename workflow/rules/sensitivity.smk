@@ -56,16 +56,7 @@ use rule select_worst_uap as select_variant with:
 rule aggregate_ablation:
     input:
         metrics=paths.metrics,
-        records=of_every_attack(
-            *(
-                (
-                    paths.worst
-                    if attack == cfg.attack  # the run's own attack is not made twice
-                    else paths.variant_worst.replace("{variant}", variant)
-                )
-                for variant, attack in cfg.ablation.items()
-            )
-        ),
+        records=[record for _, record in of_every_variant()],
     output:
         table=paths.ablation,
         provenance=paths.provenance(paths.ablation),
@@ -79,7 +70,7 @@ rule aggregate_ablation:
     resources:
         **GATHER,
     params:
-        variants=list(cfg.ablation),
+        variants=[variant for variant, _ in of_every_variant()],
         peers=comparable_variants,
         code=code("aggregate_ablation"),
     message:

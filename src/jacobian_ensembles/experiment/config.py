@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.attack import Attack, variant_of
+from jacobian_ensembles.experiment.attack import Attack, Variant, variant_of
 from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.experiment.config_errors import describe
 from jacobian_ensembles.experiment.extensions import check_reference, resolve, short_name
@@ -81,6 +81,20 @@ class Model(Settings):
         return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
 
 
+class Stress(Settings):
+    """What target ``stress`` does beside the attack and its variants."""
+
+    transfer_eps: tuple[Unit, ...] = ()
+    single_eps: tuple[Unit, ...] = ()
+    single_images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
+    single_iterations: PositiveInt = 40
+
+    @property
+    def asked(self) -> bool:
+        """Whether a run is to have this, and what follows from it, without being told by a target."""
+        return bool(self.transfer_eps or self.single_eps)
+
+
 class Trial(Settings):
     """One recipe of the training trials: the run's settings, with some of them replaced."""
 
@@ -129,8 +143,9 @@ class Config(Settings):
     figures: Figures = Figures()
     compute: Compute = Compute()
     trials: dict[VariantName, Trial] = Field(default_factory=dict)
-    ablation: dict[VariantName, Attack] = Field(default_factory=dict)
+    ablation: dict[VariantName, Variant] = Field(default_factory=dict)
     compare: tuple[Annotated[str, AfterValidator(expanded)], ...] = ()
+    stress: Stress = Stress()
 
     @model_validator(mode="before")
     @classmethod
@@ -166,6 +181,12 @@ class Config(Settings):
         if self.figures.eps not in self.grid.eps:
             allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
             problems.append(f"figures.eps: got {self.figures.eps:.12g}; give one of grid.eps, {allowed}")
+        subsets = {f"ablation.{name}.eps": variant.eps or () for name, variant in self.ablation.items()}
+        subsets |= {"stress.transfer_eps": self.stress.transfer_eps, "stress.single_eps": self.stress.single_eps}
+        for where, values in subsets.items():
+            if odd := sorted(set(values) - set(self.grid.eps)):
+                allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
+                problems.append(f"{where}: got {odd[0]:.12g}; give some of grid.eps, {allowed}")
         if problems:
             raise ValueError("\n  ".join(problems))
         return self

@@ -86,11 +86,15 @@ class Layout:
         self.variant_uaps = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.variant_worst = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst.json"
         self.variant_worst_uap = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst_uap.safetensors"
+        self.transfer = f"{root}/stress/transfer/{{dataset}}/eps{{eps}}/transfer.json"
+        self.single = f"{root}/stress/single/{_CELL}/eps{{eps}}/single.json"
         self.metrics = f"{root}/metrics/metrics.csv"
         self.summary = f"{root}/metrics/summary.csv"
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
         self.worst_of_k = f"{root}/metrics/worst_of_k.csv"
         self.ablation = f"{root}/metrics/ablation.csv"
+        self.stress = f"{root}/metrics/stress.csv"
+        self.transfer_table = f"{root}/metrics/transfer.csv"
         self.checksums = f"{root}/metrics/SHA256SUMS"
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
@@ -105,6 +109,8 @@ class Layout:
             "jacobian": self.jacobian_table,
             "worst_of_k": self.worst_of_k,
             "ablation": self.ablation,
+            "stress": self.stress,
+            "transfer": self.transfer_table,
         }
 
     @staticmethod

@@ -24,6 +24,12 @@ from jacobian_ensembles.paper.published import PAPER_EPS, paper_models
 _ACCURACIES = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
 
 
+def at_common_eps(ablation: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the eps that every variant was tried at; all of them where there is no such eps."""
+    tried = [set(rows["eps"]) for _, rows in ablation.groupby("variant")]
+    return ablation[ablation["eps"].isin(set.intersection(*tried) or set.union(*tried))]
+
+
 def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     """Average the accuracies of every (variant, model) over eps.
 
@@ -89,7 +95,8 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
         averaged over eps: the variants from the strongest on, with what sets them apart from the first one and what
         they cost; which is the strongest at the first one's cost; and a column per model, a table per dataset.
     """
-    table = tables["ablation"]
+    whole = tables["ablation"]
+    table = at_common_eps(whole)
     eps = ", ".join(short_number(e) for e in sorted(set(table["eps"])))
     first = table["variant"].iloc[0]
     note = (
@@ -101,7 +108,7 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
     text = f"{note}\n\n{_overall(table)}\n{_strongest(table)}\n"
     for dataset in in_order(table["dataset"], DATASET_TITLES):
         text += f"\n{DATASET_TITLES[dataset]}:\n\n{_by_model(table[table['dataset'] == dataset], ranking(table))}"
-    return RenderedTable(table, text)
+    return RenderedTable(whole, text)
 
 
 def _shown(worst: float, mean: float) -> str:

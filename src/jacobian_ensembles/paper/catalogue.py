@@ -20,13 +20,15 @@ class Item:
         function: ``package.module:function``, or ``path/to/file.py:function``. For a figure it maps the tables by name,
             and the settings, to a matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
-        inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``.
+        inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``,
+            ``stress``, ``transfer``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The target of the workflow that makes it.
-        settings: Of the run's settings, by which it is drawn: ``eps``, ``confidence``, ``clean_weight``.
+        settings: Of the run's settings, by which it is drawn: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
         latex: Whether a table is written as LaTeX, too.
-        only: Which runs have it: all, those with an ``ablation``, or those with several ``repetitions``.
+        only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix or
+            several ``repetitions``.
     """
 
     name: str
@@ -46,9 +48,10 @@ class Item:
             return "pdf", "png"
         return ("tex", "csv", "md") if self.latex else ("csv", "md")
 
-    def belongs_to(self, repetitions: int, ablation: bool = True) -> bool:
-        """Whether a run with so many trainings per model, with or without an ablation, has this figure or table."""
-        return {"repetitions": repetitions > 1, "ablation": ablation}.get(self.only, True)
+    def belongs_to(self, repetitions: int, ablation: bool = True, stress: bool = True, transfer: bool = True) -> bool:
+        """Whether a run with so many trainings per model, and with or without the rest, has this figure or table."""
+        has = {"repetitions": repetitions > 1, "ablation": ablation, "stress": stress, "transfer": transfer}
+        return has.get(self.only, True)
 
 
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
@@ -129,6 +132,17 @@ FIGURES = (
         alt="Line plots of the accuracy under the worst seed of every variant of the attack against eps, from clean "
         "accuracy at 0, a panel per model.",
     ),
+    Item(
+        name="transfer",
+        function="jacobian_ensembles.paper.stress:transfer",
+        inputs=("transfer",),
+        target="transfer",
+        only="transfer",
+        caption="Accuracy (%) under the strongest perturbation of every model, and of one learner of every ensemble, "
+        "on every model of the dataset; on the diagonal a model's own.",
+        alt="Heat maps of accuracy: a row per perturbation, named by the model that it was crafted on, a column per "
+        "model that it was tried on, a panel per dataset and eps.",
+    ),
 )
 
 TABLES = (
@@ -177,6 +191,16 @@ TABLES = (
         target="ablation",
         only="ablation",
         caption="Variants of the attack on the same models with the same attack seeds.",
+    ),
+    Item(
+        name="stress",
+        function="jacobian_ensembles.paper.stress:stress",
+        inputs=("stress", "transfer"),
+        target="stress",
+        settings=("clip",),
+        only="stress",
+        caption="Accuracy under every attack, and the flags that they raise; the rules are in "
+        "jacobian_ensembles/evaluation/flags.py.",
     ),
     Item(
         name="spread",

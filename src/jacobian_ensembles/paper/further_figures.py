@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.ablation import ablation_means, ranking
+from jacobian_ensembles.paper.ablation import ablation_means, at_common_eps, ranking
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, model_name, short_number
 from jacobian_ensembles.paper.theory import correlated_ratio
 
@@ -79,6 +79,7 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
     Returns:
         The figure; where the paper has the model, its number is a dashed line.
     """
+    ablation = at_common_eps(ablation)
     table = ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()])
     panels = list(table.groupby(MODEL_KEYS, sort=False))
     variants = ranking(ablation)
@@ -124,7 +125,7 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
     table = ablation[ablation["repetition"] == ablation["repetition"].min()]
     panels = list(table.groupby(MODEL_KEYS, sort=False))
     variants = list(dict.fromkeys(table["variant"]))
-    order = ranking(ablation)
+    order = ranking(at_common_eps(ablation))
     named = variants if len(variants) <= 6 else list(dict.fromkeys([variants[0], order[0], order[-1]]))
     styles = dict(zip(named, sns.color_palette("viridis", len(named)), strict=True))
     columns = min(3, len(panels))

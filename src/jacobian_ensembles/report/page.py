@@ -7,14 +7,16 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
+import pandas as pd
 import yaml
 from plotly.offline import get_plotlyjs
 
 import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
 from jacobian_ensembles.paper.labels import GROUP_TITLES, run_note, short_number
+from jacobian_ensembles.paper.stress import accuracy_table, flags_table, rules
 from jacobian_ensembles.report.citing import citations
-from jacobian_ensembles.report.describe import sections
+from jacobian_ensembles.report.describe import rows_of, sections
 from jacobian_ensembles.report.gallery import data_uri
 from jacobian_ensembles.report.record import RunRecord
 from jacobian_ensembles.report.verdicts import sentence, verdicts
@@ -36,6 +38,17 @@ def _figures(record: RunRecord) -> list[dict[str, str]]:
         }
         for name, png in record.figures
     ]
+
+
+def _stress(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """What the page says of every attack of a run, and the flags that they raise."""
+    if table is None:
+        return None
+    tables = [
+        {"eps": short_number(eps), "html": accuracy_table(table, eps).to_html(index=False, border=0, justify="left")}
+        for eps in sorted(set(table.loc[table["eps"] > 0, "eps"]))
+    ]
+    return {"flags": rows_of(flags_table(table)), "rules": rules(), "tables": tables}
 
 
 def render(record: RunRecord) -> str:
@@ -70,6 +83,7 @@ def render(record: RunRecord) -> str:
         facts=facts,
         claims=claims,
         answer=None if claims is None else sentence(claims),
+        stress=_stress(record.stress),
         theory=any(name == "theory" for name, _ in record.figures),
         groups={**GROUP_TITLES, "best": "Best three"},
         comparison=comparison.to_html(index=False, border=0, na_rep="–", justify="left", classes="plain"),

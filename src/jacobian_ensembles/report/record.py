@@ -46,6 +46,7 @@ class RunRecord:
         comparison: ``comparison.csv``.
         figures: Name and PNG of each figure, in the order of the page.
         claims: ``claims.csv``, see :func:`~.verdicts.verdicts`; None where it was not computed.
+        stress: ``stress.csv``; None where it was not made.
         clean: Predicted and true classes, (N,) each, by :func:`model_key`.
         uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``.
         examples: What the models shown in detail take the example images for, clean and perturbed.
@@ -62,6 +63,7 @@ class RunRecord:
     comparison: pd.DataFrame
     figures: Sequence[tuple[str, bytes]]
     claims: pd.DataFrame | None
+    stress: pd.DataFrame | None
     clean: Mapping[Key, tuple[np.ndarray, np.ndarray]]
     uaps: Mapping[Key, Mapping[str, Any]]
     examples: Mapping[Key, tuple[Sequence[int], Sequence[int]]]

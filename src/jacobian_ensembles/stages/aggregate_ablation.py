@@ -21,11 +21,10 @@ def aggregate_ablation(
 
     Args:
         metrics_path: ``metrics.csv`` of the run.
-        records: Worst-case records: all models and eps of the first variant, then of the second, and so on.
-        variants: The variants' names, in that order.
+        records: Worst-case records, those of each variant together.
+        variants: The name of the variant of each.
         path: CSV to write.
         peers: See :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
     """
-    each = len(records) // len(variants)
-    rows = [read_record(record) | {"variant": variants[i // each]} for i, record in enumerate(records)]
+    rows = [read_record(record) | {"variant": variant} for record, variant in zip(records, variants, strict=True)]
     write_table(path, ablation_rows(rows, read_table(metrics_path), peers))

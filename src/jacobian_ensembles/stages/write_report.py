@@ -38,7 +38,7 @@ def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Map
     Args:
         inputs: Files by what they are: ``summary``, ``comparison`` and ``examples``; ``figures``, as PNG, in the order
             of the page; ``clean`` predictions and ``uaps``, the worst perturbations, of every model (one training of
-            each); ``datasets``; ``provenance``; and ``claims``, if they were checked.
+            each); ``datasets``; ``provenance``; ``claims``, if they were checked; and ``stress``, if it was made.
         settings: ``run``, ``banner``, ``eps`` and ``clean_weight``: see :class:`~.report.record.RunRecord`.
         config: The configuration, shown as it is.
 
@@ -54,6 +54,7 @@ def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Map
         comparison=pd.read_csv(inputs["comparison"]),
         figures=[(Path(path).stem, Path(path).read_bytes()) for path in inputs["figures"]],
         claims=_claims(inputs.get("claims")),
+        stress=read_table(inputs["stress"]) if inputs.get("stress") else None,
         clean={model_key(spec): (predicted, labels) for predicted, labels, spec in clean},
         uaps={model_key(uap): uap for uap in map(load_worst_uap, inputs["uaps"])},
         examples={model_key(model): (model["clean"], model["perturbed"]) for model in examples},
@@ -111,8 +112,7 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         "datasets": [_dataset(folder, name) for name in sorted({cell.parts[0] for cell in cells})],
         "provenance": sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
     }
-    if claims.is_file():
-        inputs["claims"] = claims
+    inputs |= {p.stem: p for p in (claims, folder / "metrics" / "stress.csv") if p.is_file()}
     settings = {"run": cfg.run.name, "banner": cfg.run.banner, "eps": cfg.figures.eps}
     settings["clean_weight"] = cfg.metrics.clean_weight
     write_report(path, inputs, settings, cfg.model_dump(by_alias=True))

@@ -72,7 +72,7 @@ def test_trials_and_attack_variants_say_only_what_differs():
     assert (config.trials["long"].training.epochs, config.trials["long"].training.optimizer) == (9, "sgd")
     assert config.trials["same"].training == config.training
     assert (config.trials["relu"].model.activation, config.model.activation) == ("relu", "tanh")
-    assert config.ablation["default"] == config.attack
+    assert config.ablation["default"].recipe() == config.attack.recipe()
     assert not config.ablation["free"].clip
 
 
@@ -283,7 +283,7 @@ def test_the_documented_values_are_the_defaults():
         ("table1", 12),
         ("grid", 2 * 3 * 4 * 8),
         ("ablation", 12),
-        ("sanity", 5),
+        ("stress", 12),
         ("lambdas", 2 * 5),
         ("repetitions", 9 * 5),
         ("recipe", 2 * 3 * 4 * 3),
@@ -302,3 +302,22 @@ def test_the_table1_preset_is_the_papers_table():
     wanted = {(d, "voting" if e == "none" else e, int(m), float(lam)) for d, _, e, m, lam, *_ in rows}
     cells = yaml.safe_load((ROOT / "workflow" / "presets" / "table1.yaml").read_text())["grid"]["cells"]
     assert {(c["dataset"], c["ensemble"], c["members"], float(c["lambda"])) for c in cells} == wanted
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"ablation": {"weak": {"eps": [0.15, 0.7]}}}, "ablation.weak.eps: got 0.7; give some of grid.eps"),
+        ({"ablation": {"weak": {"eps": []}}}, "ablation.weak.eps: the list is empty"),
+        ({"stress": {"transfer_eps": [0.7]}}, "stress.transfer_eps: got 0.7; give some of grid.eps"),
+        ({"stress": {"single_eps": [0.7]}}, "stress.single_eps: got 0.7; give some of grid.eps"),
+        ({"stress": {"single_image": 3}}, "did you mean 'single_images'"),
+    ],
+)
+def test_what_is_tried_at_some_eps_only_is_tried_at_those_of_the_run(sections, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(changed(**sections))
+    at_some = load_config(changed(ablation={"weak": {"eps": [0.15]}, "all": {}}, stress={"transfer_eps": [0.15]}))
+    assert (at_some.ablation["weak"].eps, at_some.ablation["all"].eps) == ((0.15,), None)
+    assert at_some.stress.asked
+    assert not load_config(changed()).stress.asked

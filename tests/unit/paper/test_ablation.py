@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, attack_variants
+from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, at_common_eps, attack_variants
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 from jacobian_ensembles.storage.checksums import write_record
 
@@ -40,7 +40,7 @@ def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
         for v, accuracies in (("x", [0.5, 0.3]), ("y", [0.2, 0.4]))
         for d in ("mnist", "fashion_mnist")
     ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x", "y"], tmp_path / "a.csv")
+    aggregate_ablation(tmp_path / "m.csv", records, ["x", "x", "y", "y"], tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv")
     assert table[["variant", "dataset", "worst_accuracy", "clean_accuracy"]].to_numpy().tolist() == [
         ["x", "mnist", 0.3, 0.9],
@@ -76,7 +76,7 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
         record(tmp_path / f"{row['eps']}", [row["worst_accuracy"], 0.6], members=1, eps=row["eps"], **{"lambda": 0.0})
         for row in rows
     ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x"], tmp_path / "a.csv")
+    aggregate_ablation(tmp_path / "m.csv", records, ["x"] * 4, tmp_path / "a.csv")
     text = attack_variants({"ablation": pd.read_csv(tmp_path / "a.csv")}, "mine", "").markdown
     assert table_of(text)[1] == ["x", "25.0 (42.5)", "–", "–", "2", "–", "6.9"]
     assert table_of(text, 1)[-1] == ["*the paper, worst of 50*", "31.9"]
@@ -103,3 +103,11 @@ def test_the_strongest_costs_no_more_and_follows_the_same_rules():
     assert (overall["c"]["seeds"], overall["b"]["reached"], overall["c"]["reached"]) == ("1", "25.0", "–")
     assert (overall["b"]["change"], overall["b"]["lower in"]) == ("-12.5", "2 of 2")
     assert "ε of e bounds the root mean squared change of the pixels (L2)." in text
+
+
+def test_variants_tried_at_other_eps_are_compared_at_those_they_share():
+    tried = (("all", 0.1), ("all", 0.2), ("all", 0.3), ("few", 0.1), ("few", 0.2))
+    table = pd.DataFrame([{"variant": variant, "eps": eps} for variant, eps in tried])
+    assert at_common_eps(table)["eps"].tolist() == [0.1, 0.2, 0.1, 0.2]
+    apart = table[(table["variant"] == "few") | (table["eps"] == 0.3)]
+    assert at_common_eps(apart).equals(apart)
