@@ -59,6 +59,45 @@ def test_the_toolbox_projects_alike():
     torch.testing.assert_close(project(delta, 0.2), torch.from_numpy(theirs), rtol=0, atol=1e-7)
 
 
+# Of a single image, a universal attack is an attack on that image, and the toolbox has these.
+ONE = {"iterations": 8, "batch_size": 1, "step": 0.2, "loss_cap": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "norm", "arguments"),
+    [
+        ({"momentum": 0.9}, "linf", {"decay": 0.9}),
+        ({"momentum": 0.9, "norm": "l2"}, "l2", {"decay": 0.9}),
+        ({"norm": "l2"}, "l2", {}),
+        ({}, "linf", {}),
+    ],
+    ids=["momentum", "momentum-l2", "l2", "linf"],
+)
+def test_of_one_image_our_steps_are_those_of_the_toolbox(model, peer, options, norm, arguments):
+    attacks = pytest.importorskip("art.attacks.evasion")
+    radius = 0.2 * (28 if norm == "l2" else 1)  # ours is the root of the mean square: eps sqrt(784)
+    attack = attacks.ProjectedGradientDescent(
+        peer, norm={"linf": float("inf"), "l2": 2}[norm], eps=radius, eps_step=0.2 * radius, max_iter=8, verbose=False,
+        **arguments,
+    )  # fmt: skip
+    for i in range(5):
+        x, y = TEST[0][i : i + 1], TEST[1][i : i + 1]
+        (ours,) = je.craft_uaps(model, x, y, 0.2, **ONE, **options)
+        theirs = torch.from_numpy(attack.generate(x.numpy(), y.numpy())) - x
+        assert theirs.abs().max() > 0.15
+        torch.testing.assert_close(ours, theirs[0], rtol=0, atol=2e-5)
+
+
+def test_of_one_image_our_targeted_steps_are_those_of_the_toolbox(model, peer):
+    attacks = pytest.importorskip("art.attacks.evasion")
+    attack = attacks.BasicIterativeMethod(peer, eps=0.3, eps_step=0.06, max_iter=8, targeted=True, verbose=False)
+    x, y = TEST[0][:1], TEST[1][:1]
+    ours = je.craft_uaps(model, x, y, 0.3, target="each", seeds=range(3), **ONE)
+    for target, delta in enumerate(ours):
+        theirs = torch.from_numpy(attack.generate(x.numpy(), torch.tensor([target]).numpy())) - x
+        torch.testing.assert_close(delta, theirs[0], rtol=0, atol=2e-5)
+
+
 def test_a_universal_perturbation_of_the_toolbox_costs_what_it_says(model, peer):
     """Its own attack's perturbation, evaluated by us: the accuracy that its own classifier reports."""
     attacks = pytest.importorskip("art.attacks.evasion")
