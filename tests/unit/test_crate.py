@@ -6,7 +6,7 @@ import json
 
 import pytest
 import requests
-from helpers_runs import finished_run
+from helpers_runs import ROOT, finished_run
 
 from jacobian_ensembles.crate import METADATA, check_crate, describe_run, write_crate
 from jacobian_ensembles.data.cards import CARDS
@@ -104,6 +104,11 @@ def test_files_are_checked_one_by_one(shipped):
     (shipped / "tables/more.md").touch()
     with pytest.raises(ArtifactError, match=r"more\.md: .* does not name it"):
         check_crate(shipped)
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in ROOT.glob(f"results/reference/*/{METADATA}")))
+def test_shipped_runs_are_as_they_are_described(folder):
+    check_crate(folder)  # red after an edit: jacobian-ensembles crate results/reference/<run>
 
 
 def as_a_workflow(shipped, folder):
