@@ -34,7 +34,7 @@ from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
-from jacobian_ensembles.training.optimization import apply_gradients, make_optimizer
+from jacobian_ensembles.training.optimization import Optimizer
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
 CONV1, CONV2, LINEAR = 2 * 28 * 28 * 25 * 6, 2 * 10 * 10 * 150 * 16, 2 * (400 * 120 + 120 * 84 + 84 * 10)
@@ -137,9 +137,7 @@ def other_rows(repeats: int) -> dict[str, Row]:
         for lambda_jr in (0.0, 0.1):
             ours, plain, x, y = net(), net(), images[:batch], labels[:batch]
             step = (
-                partial(
-                    our_step_of_training, ours, make_optimizer(ours, Training()), x, y, lambda_jr, torch.Generator()
-                ),
+                partial(our_step_of_training, ours, Optimizer(ours, Training()), x, y, lambda_jr, torch.Generator()),
                 partial(baseline.training_step, plain, torch.optim.Adam(plain.parameters()), x, y, lambda_jr),
             )
             term = f"{'with' if lambda_jr else 'without'} Jacobian term"
@@ -149,7 +147,7 @@ def other_rows(repeats: int) -> dict[str, Row]:
 
 def our_step_of_training(
     net: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     x: torch.Tensor,
     labels: torch.Tensor,
     lambda_jr: float,
@@ -157,11 +155,11 @@ def our_step_of_training(
 ) -> None:
     """A training step, in the package."""
     directions = unit_vectors(len(x), 10, rng)[None] if lambda_jr else None
-    apply_gradients(optimizer, loss_and_gradients(net, x, labels, lambda_jr, directions)[1])
+    optimizer.step(loss_and_gradients(net, x, labels, lambda_jr, directions)[1], 3e-3)
 
 
 def our_tenth_of_an_epoch(
-    net: LeNet, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float
+    net: LeNet, optimizer: Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float
 ) -> None:
     """55 training steps of 100 images, in the package."""
     rng = torch.Generator()
@@ -187,7 +185,7 @@ def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> d
     for lambda_jr in (0.0, 0.1):
         net, plain = LeNet(), baseline.PlainLeNet(LeNet())
         sides = (
-            partial(our_tenth_of_an_epoch, net, make_optimizer(net, Training()), images, labels, lambda_jr),
+            partial(our_tenth_of_an_epoch, net, Optimizer(net, Training()), images, labels, lambda_jr),
             partial(plain_tenth_of_an_epoch, plain, torch.optim.Adam(plain.parameters()), images, labels, lambda_jr),
         )
         # forward, parameter and input gradients (none into the first layer); the regulariser's v^T J and J u besides
@@ -209,10 +207,10 @@ def _steps_per_second(kind: str, seconds: float) -> float:
     else:
         net = LeNet()
         x, y, directions = torch.rand(100, 1, 28, 28), torch.randint(0, 10, (100,)), unit_vectors(100, 10, None)[None]
-        optimizer = make_optimizer(net, Training())
+        optimizer = Optimizer(net, Training())
 
         def step() -> None:
-            apply_gradients(optimizer, loss_and_gradients(net, x, y, 0.1, directions)[1])
+            optimizer.step(loss_and_gradients(net, x, y, 0.1, directions)[1], 3e-3)
 
     with torch.no_grad():
         step()

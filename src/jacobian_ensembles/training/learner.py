@@ -22,7 +22,7 @@ from jacobian_ensembles.training.checks import check_learner, check_validation, 
 from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.objectives.objective import Batch, Objective, as_model, differentiated
-from jacobian_ensembles.training.optimization import apply_gradients, cyclic_cosine, make_optimizer
+from jacobian_ensembles.training.optimization import Optimizer, cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class _Learner:
     labels: Tensor
     classes: int
     settings: Recipe
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     order: torch.Generator
     rng: torch.Generator
     dropout: torch.Generator | None
@@ -115,7 +115,7 @@ class _Learner:
         self.net.train()
         permutation = torch.randperm(len(self.labels), generator=self.order).to(self.labels.device)
         for index in permutation[: self.steps * self.batch_size].split(self.batch_size):
-            x, y = self.images[index], self.labels[index]
+            x, y = self.images.index_select(0, index), self.labels[index]
             yield Batch(x, y, self.classes, self.settings.projections, self.rng, self.dropout)
 
 
@@ -223,7 +223,7 @@ def _fresh_learner(
         labels,
         architecture.classes,
         settings,
-        make_optimizer(net, settings),
+        Optimizer(net, settings),
         order=generator("order", *identity),
         rng=generator("projections", *identity),  # of whatever an objective draws; the first one drew projections
         dropout=generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None,
@@ -254,9 +254,7 @@ def _train(
                 rate = cyclic_cosine(step, epochs * steps, cycles, rate)
             value, gradients = _descent(learners, batches, goal, coupling, step)
             for learner, gradient in zip(learners, gradients, strict=True):
-                for group in learner.optimizer.param_groups:
-                    group["lr"] = rate
-                apply_gradients(learner.optimizer, gradient)
+                learner.optimizer.step(gradient, rate)
             total += value
             step += 1
             log.debug("training", extra={"progress": (step, epochs * steps)})

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from jacobian_ensembles.training.recipe import Recipe
 
@@ -31,28 +33,64 @@ def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> fl
     return initial / 2 * (math.cos(math.pi * (iteration % length) / length) + 1)
 
 
-def make_optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
-    """The optimiser a learner is trained with.
+class Optimizer:
+    """Adam or SGD on one vector, of which a net's trained parameters become views.
 
-    It sees one vector, of which the net's parameters become views: per step that saves the bookkeeping of ten.
+    Per step that saves the bookkeeping of ten tensors. torch's functions are called without its classes, which import
+    a compiler that nothing here uses.
+
+    Args:
+        net: The network.
+        settings: ``optimizer``, ``momentum``, ``weight_decay``.
     """
-    trained = [p for p in net.parameters() if p.requires_grad]
-    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in trained]))  # whatever their memory format
-    vector_to_parameters(vector.data, trained)
-    if settings.optimizer == "adam":
-        return torch.optim.Adam([vector], lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    return torch.optim.SGD(
-        [vector],
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
 
+    def __init__(self, net: nn.Module, settings: Recipe) -> None:
+        trained = [p for p in net.parameters() if p.requires_grad]
+        self.settings = settings
+        self.vector = torch.cat([p.detach().flatten() for p in trained])  # whatever their memory format
+        vector_to_parameters(self.vector, trained)
+        self.gradient: Tensor | None = None
+        self._mean, self._square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
+        self._steps = self.vector.new_zeros(())
+        self._momentum: list[Tensor | None] = [None]
 
-def apply_gradients(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]) -> None:
-    """Take a step of an optimiser of :func:`make_optimizer`, on one gradient per trained parameter of the net."""
-    (vector,) = optimizer.param_groups[0]["params"]
-    # after the first step into the same memory: new pages for 11 million parameters cost more than the step itself
-    vector.grad = torch.cat([g.flatten() for g in gradients], out=vector.grad)
-    optimizer.step()
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+        """Take a step.
+
+        Args:
+            gradients: One per trained parameter of the net.
+            rate: The learning rate.
+        """
+        # after the first step into the same memory: new pages for 11 million parameters cost more than the step itself
+        self.gradient = torch.cat([g.flatten() for g in gradients], out=self.gradient)
+        if self.settings.optimizer == "adam":
+            adam(
+                [self.vector],
+                [self.gradient],
+                [self._mean],
+                [self._square],
+                [],
+                [self._steps],
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=self.settings.weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
+        else:
+            sgd(
+                [self.vector],
+                [self.gradient],
+                self._momentum,
+                fused=True,
+                weight_decay=self.settings.weight_decay,
+                momentum=self.settings.momentum,
+                lr=rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )

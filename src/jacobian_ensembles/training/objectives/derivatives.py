@@ -145,7 +145,7 @@ def _derivatives(
         at = model.linearize(x, dropout)
         batch, classes = at.logits.shape
         log_probabilities = at.logits.log_softmax(1)
-        r = (log_probabilities.exp() - F.one_hot(labels, classes)) / batch
+        r = log_probabilities.exp().scatter_add_(1, labels[:, None], x.new_full((batch, 1), -1.0)) / batch
         scaled = []
         if lambda_jr:
             scaled = list(directions * math.sqrt(lambda_jr * classes / (batch * len(directions))))
