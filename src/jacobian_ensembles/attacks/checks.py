@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +20,8 @@ class Steps:
     """A count of an attack's steps: all of them, and those that had no usable gradient."""
 
     def __init__(self) -> None:
-        self._notes: list[Tensor] = []
+        #: Of each step, of each group: the largest entry of the gradient, and whether every loss has reached its cap.
+        self._notes: list[tuple[Tensor, Tensor]] = []
         #: How many images a gradient was taken at, which is what an attack costs.
         self.images = 0
 
@@ -35,10 +37,8 @@ class Steps:
             cap: The largest loss of a sample, but for rounding; None for no cap.
         """
         largest = gradient.abs().flatten(1).amax(1)
-        idle = ~(largest.isfinite() & (largest > 0))
-        if cap is not None:
-            idle &= ~(losses.detach().view(len(gradient), -1) >= cap - 1e-6 * max(cap, 1)).all(1)
-        self._notes.append(idle)
+        limit = math.nan if cap is None else cap - 1e-6 * max(cap, 1)
+        self._notes.append((largest, losses.detach().view(len(gradient), -1).amin(1) >= limit))
         self.images += len(losses)
 
     def add(self, other: Steps) -> None:
@@ -49,12 +49,15 @@ class Steps:
     @property
     def total(self) -> int:
         """The number of steps, each of one perturbation."""
-        return sum(map(len, self._notes))
+        return sum(len(largest) for largest, _ in self._notes)
 
     @property
     def idle(self) -> int:
         """The number of steps without a usable gradient."""
-        return int(torch.cat(self._notes).sum()) if self._notes else 0
+        if not self._notes:
+            return 0
+        largest, capped = (torch.cat(parts) for parts in zip(*self._notes, strict=True))
+        return int((~(largest.isfinite() & (largest > 0)) & ~capped).sum())
 
     def check(self, what: str = "the attack") -> None:
         """Refuse an attack that did nothing, and warn of one that did nothing at times.

@@ -193,7 +193,7 @@ def _logits_gradient(
     index = labels.expand(len(logits), -1)[..., None]
     true = log_probabilities.gather(2, index)
     share = true.softmax(0) / len(labels)  # of each member in the probability of the true class
-    losses = math.log(len(logits)) - true.logsumexp(0)[:, 0]
+    losses = math.log(len(logits)) - true.logsumexp(0)[:, 0] if len(logits) > 1 else -true[0, :, 0]
     if cap is not None:
         share *= (losses <= cap)[:, None]
         losses = losses.clamp(max=cap)
