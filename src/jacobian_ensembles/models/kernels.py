@@ -21,6 +21,8 @@ What the functions for Python share:
         them; in blocks, or empty.
     dw1, db1, dw2: Gradients of the convolutions' parameters, flat; added to. That of the second bias is the sum of what
         comes down.
+    down, up, at: What comes down before the last three activations and what goes up after them, (604, images), is
+        written from image ``at`` on.
 """
 
 from __future__ import annotations
@@ -101,8 +103,8 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
     plane, row = width * width * LANES, width * LANES
 
     @_variant(_inlined, channels, outputs, width, windows)
-    def window(x, w, i, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
-        for ky in range(5):
+    def rows(x, w, i, first, end, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
+        for ky in range(first, end):
             for kx in range(5):
                 tap = w[ky * 5 + kx]
                 s0 += tap * x[ky * row + kx * LANES + i]
@@ -110,6 +112,15 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
                 s2 += tap * x[(ky + 1) * row + kx * LANES + i]
                 s3 += tap * x[(ky + 1) * row + (kx + 1) * LANES + i]
         return s0, s1, s2, s3
+
+    @_variant(_inlined, channels, outputs, width, windows)
+    def window(x, w, i, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
+        if _WIDE:
+            return rows(x, w, i, 0, 5, s0, s1, s2, s3)
+        # narrow registers wait for one another less when each pixel has two sums
+        r0, r1, r2, r3 = rows(x, w, i, 2, 5, ZERO, ZERO, ZERO, ZERO)
+        s0, s1, s2, s3 = rows(x, w, i, 0, 2, s0, s1, s2, s3)
+        return s0 + r0, s1 + r1, s2 + r2, s3 + r3
 
     @_variant(_inner, channels, outputs, width, windows)
     def layer(x, weight, bias, out, winners, given):  # type: ignore[no-untyped-def]
@@ -129,7 +140,7 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
                     xs, w = patch[last * plane :], weight[(o * channels + last) * 25 :]
                     if given:
                         for i in range(LANES):
-                            s, s1, s2, s3 = window(xs, w, i, t0[i], t1[i], t2[i], t3[i])
+                            s, s1, s2, s3 = rows(xs, w, i, 0, 5, t0[i], t1[i], t2[i], t3[i])
                             upper, lower = s1 if won[i] > 0 else s, s3 if won[i] > 2 else s2
                             to[i] = lower if won[i] > 1 else upper
                     else:
@@ -428,6 +439,15 @@ def _pull_convolutions(p, a1, won1, won2, weights, relu, q1, p1, pixels1, pixels
 
 
 @_inner
+def _store(block, columns, at):  # type: ignore[no-untyped-def]
+    """Copy a block's features, each to its row of ``columns`` (features, images), from image ``at`` on."""
+    for f in range(len(columns)):
+        to, here = columns[f, at:], block[f * LANES :]
+        for i in range(LANES):
+            to[i] = here[i]
+
+
+@_inner
 def _set_bias(out, bias):  # type: ignore[no-untyped-def]
     for f in range(len(bias)):
         out[f * LANES : (f + 1) * LANES] = bias[f]
@@ -526,15 +546,16 @@ def input_gradient(v, a1, won1, won2, hidden, parameters, relu, masks):  # type:
 
 
 @_entry
-def tangent(v, a1, won1, won2, hidden, parameters, relu, masks, scale, bends1, bends, dw1, dw2):  # type: ignore[no-untyped-def]
+def tangent(  # type: ignore[no-untyped-def]
+    v, a1, won1, won2, hidden, parameters, relu, masks, scale, bends1, bends, dw1, dw2, down, up, at
+):
     """Down to u = J^T v and, with it, up to J u, collecting the gradients of v^T J u with u held constant.
 
     Returns:
-        What comes down, before the last three activations, and what goes up after them, both like ``hidden``; and
-        the sum of v^T J u, which is that of ||u||^2.
+        The sum of v^T J u, which is that of ||u||^2.
     """
     weights = _split(parameters)
-    down, up = np.empty((len(v), HIDDEN), np.float32), np.empty((len(v), HIDDEN), np.float32)
+    p, t = np.empty(HIDDEN, np.float32), np.empty(HIDDEN, np.float32)
     q, none, square = np.empty(HIDDEN, np.float32), np.empty(0, np.float32), ZERO
     pixels1, pixels2 = np.empty(4 * _FIRST, np.float32), np.empty(4 * _AT3, np.float32)
     q1, p1, t1 = np.empty(_FIRST, np.float32), np.empty(_FIRST, np.float32), np.empty(_FIRST, np.float32)
@@ -542,13 +563,13 @@ def tangent(v, a1, won1, won2, hidden, parameters, relu, masks, scale, bends1, b
     u, plane, ju = np.empty(784 * LANES, np.float32), np.zeros(_PLANE, np.float32), np.empty(v.shape[1], np.float32)
     row = 28 * LANES
     for block in range(len(v)):
-        a, h, mask, p, t = a1[block], hidden[block], _block(masks, block), down[block], up[block]
+        a, h, mask = a1[block], hidden[block], _block(masks, block)
         _pull_linear(v[block], h, mask, none, weights, relu, q, p)
         _pull_convolutions(p, a, won1[block], won2[block], weights, relu, q1, p1, pixels1, pixels2, u)
         for y in range(28):
-            to, at = plane[(32 * (y + 2) + 2) * LANES :], u[y * row :]
+            to, here = plane[(32 * (y + 2) + 2) * LANES :], u[y * row :]
             for i in range(row):
-                to[i] = at[i] * (scale * scale)
+                to[i] = here[i] * (scale * scale)
         _layer1(plane, weights[0], weights[1], z1, won1[block], True)
         _through(z1, a, none, none, relu, t1)
         _layer2(t1, weights[2], weights[3], z, won2[block], True)
@@ -567,22 +588,27 @@ def tangent(v, a1, won1, won2, hidden, parameters, relu, masks, scale, bends1, b
         if not relu:
             _bend(bends1[block], a, q1, t1)
             _bend(bends[block], h, q, t)
-    return down, up, square
+        _store(p, down, at + block * LANES)
+        _store(t, up, at + block * LANES)
+    return square
 
 
 @_entry
 def parameter_gradients(  # type: ignore[no-untyped-def]
-    v, a1, won1, won2, hidden, parameters, relu, masks, x, mean, scale, bends1, bends, dw1, db1, dw2
+    v, a1, won1, won2, hidden, parameters, relu, masks, x, mean, scale, bends1, bends, dw1, db1, dw2, down, up, at
 ):
-    """The convolutions' parameter gradients; what comes down before the last three activations, like ``hidden``."""
+    """The convolutions' parameter gradients."""
     weights = _split(parameters)
-    down, q = np.empty((len(v), HIDDEN), np.float32), np.empty(HIDDEN, np.float32)
+    p, q, dropped = np.empty(HIDDEN, np.float32), np.empty(HIDDEN, np.float32), np.empty(HIDDEN, np.float32)
     pixels1, pixels2 = np.empty(4 * _FIRST, np.float32), np.empty(4 * _AT3, np.float32)
     q1, p1 = np.empty(_FIRST, np.float32), np.empty(_FIRST, np.float32)
     plane, none = np.zeros(_PLANE, np.float32), np.empty(0, np.float32)
     for block in range(len(v)):
-        p = down[block]
-        _pull_linear(v[block], hidden[block], _block(masks, block), _block(bends, block), weights, relu, q, p)
+        mask = _block(masks, block)
+        _pull_linear(v[block], hidden[block], mask, _block(bends, block), weights, relu, q, p)
+        _store(p, down, at + block * LANES)
+        _masked(hidden[block], mask, 0, HIDDEN, dropped)
+        _store(dropped, up, at + block * LANES)
         _unpool(p, won2[block], pixels2)
         _input_gradient2(pixels2, weights[2], q1)
         _through(q1, a1[block], none, _block(bends1, block), relu, p1)
@@ -592,4 +618,3 @@ def parameter_gradients(  # type: ignore[no-untyped-def]
         _fill(x, block * LANES, mean, scale, plane)
         _weight_gradient1(pixels1, plane, dw1)
         _weight_gradient2(pixels2, a1[block], dw2)
-    return down

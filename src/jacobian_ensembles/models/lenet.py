@@ -121,6 +121,13 @@ class LeNet(nn.Module):
         logits: Tensor = self.fc3(a)
         return logits
 
+    def _vector(self) -> Any:
+        """All parameters in one array; the kernels compute four logits at a time, so there are outputs of zeros."""
+        parameters = [p for layer in self.layers() for p in (layer.weight, layer.bias) if p is not None]
+        arrays = [p.detach().numpy().ravel() for p in parameters]
+        missing = np.zeros(-len(arrays[9]) % 4 * 84, np.float32)
+        return np.concatenate([*arrays[:9], missing, arrays[9], missing[::84]])
+
     def _mask(self, a: Tensor, generator: torch.Generator) -> Tensor:
         """What a layer's dropout multiplies hidden units (B, units) by."""
         return (torch.rand(a.shape, generator=generator) >= self.dropout).to(a) / (1 - self.dropout)
@@ -143,10 +150,7 @@ class LeNet(nn.Module):
         kernels = _kernels()
         if kernels is None or not compiled(self, x):
             raise ValueError(f"Only float32 on a CPU, with numba, is compiled. Got {x.dtype} on {x.device}.")
-        weights = [p.detach() for p in self.parameters()]
-        missing = -len(weights[-1]) % 4  # the kernels compute four logits at a time
-        weights[8], weights[9] = F.pad(weights[8], (0, 0, 0, missing)), F.pad(weights[9], (0, missing))
-        vector = torch.cat([p.flatten() for p in weights]).numpy()
+        vector = self._vector()
         masks = np.empty((0, 0), np.float32)
         if dropout is not None and self.dropout:
             dropped = [self._mask(x.new_empty(len(x), units), dropout) for units in (120, 84)]
@@ -228,24 +232,23 @@ class Linearization:
         Returns:
             The gradients in the order of ``net.parameters()``, and the sum of ||v^T J||^2 over samples and v.
         """
-        kernels, (a1, _, _, hidden, _, _, masks) = self.kernels, self.state
+        kernels, (a1, _, _, hidden, *_) = self.kernels, self.state
         bends1, bends = (np.zeros_like(a) if len(directions) else a[:0] for a in (a1, hidden))
         convolutions = [torch.zeros_like(p) for p in list(self.net.parameters())[:3]]
         into = [g.view(-1).numpy() for g in convolutions]  # the kernels add to them
-        arrived, given, square = [], [], 0.0
         vectors = [self._blocks(v) for v in (*directions, r)]
-        for v in vectors[:-1]:
-            down, up, norms = kernels.tangent(v, *self.state, self.images[2], bends1, bends, into[0], into[2])
-            arrived.append(down)
-            given.append(up)
-            square += norms
-        arrived.append(kernels.parameter_gradients(vectors[-1], *self.state, *self.images, bends1, bends, *into))
-        given.append(hidden * masks if len(masks) else hidden)
+        width = len(hidden) * kernels.LANES
+        down, up = (torch.empty(604, width * len(vectors)) for _ in range(2))
+        columns, square = (down.numpy(), up.numpy()), 0.0
+        for i, v in enumerate(vectors[:-1]):
+            slopes = self.images[2], bends1, bends
+            square += kernels.tangent(v, *self.state, *slopes, into[0], into[2], *columns, i * width)
+        at = len(directions) * width
+        kernels.parameter_gradients(vectors[-1], *self.state, *self.images, bends1, bends, *into, *columns, at)
         # every linear layer's outer products, of the loss and all directions, are one matrix product
-        v, down, up = (_columns(np.concatenate(z), kernels.LANES) for z in (vectors, arrived, given))
-        outputs = [*down.split((400, 120, 84)), v[: r.shape[1]]]
+        outputs = [*down.split((400, 120, 84)), _columns(np.concatenate(vectors), kernels.LANES)[: r.shape[1]]]
         weights = [p @ h.T for p, h in zip(outputs[1:], up.split((400, 120, 84)), strict=True)]
-        of_loss = [p[:, -len(hidden) * kernels.LANES :] for p in outputs]
+        of_loss = [p[:, at:] for p in outputs]
         biases = [of_loss[0].reshape(16, -1).sum(1), *(p.sum(1) for p in of_loss[1:])]
         linear = [g for pair in zip(weights, biases[1:], strict=True) for g in pair]
         return [*convolutions, biases[0], *linear], square
