@@ -7,13 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.settings import SgdSettings, StagedSettings
+from jacobian_ensembles.attacks.settings import SgdSettings, SquareSettings, StagedSettings
 from jacobian_ensembles.attacks.sgd_uap import sgd
+from jacobian_ensembles.attacks.square import square
 from jacobian_ensembles.attacks.staged import staged
 
-_ATTACKS: dict[str, tuple[Callable[..., Tensor], type[SgdSettings] | type[StagedSettings]]] = {
+_ATTACKS: dict[str, tuple[Callable[..., Tensor], type[SgdSettings] | type[StagedSettings] | type[SquareSettings]]] = {
     "sgd": (sgd, SgdSettings),
     "staged": (staged, StagedSettings),
+    "square": (square, SquareSettings),
 }
 
 
@@ -22,7 +24,7 @@ def craft_uaps(
     images: Tensor,
     labels: Tensor,
     eps: float,
-    settings: SgdSettings | StagedSettings | None = None,
+    settings: SgdSettings | StagedSettings | SquareSettings | None = None,
     seeds: Sequence[int] = (0,),
     side_by_side: int | None = None,
     first: int = 0,
@@ -34,6 +36,7 @@ def craft_uaps(
     Attack ``sgd`` is the paper's: iterated stochastic gradient steps, see :mod:`~jacobian_ensembles.attacks.sgd_uap`.
     Attack ``staged`` makes many short starts, chooses among them on crafting images and continues the best; each of its
     perturbations costs as many steps as ``budget`` of sgd's, see :mod:`~jacobian_ensembles.attacks.staged`.
+    Attack ``square`` searches at random and asks for scores only, see :mod:`~jacobian_ensembles.attacks.square`.
 
     Args:
         model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
@@ -46,9 +49,10 @@ def craft_uaps(
         side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
             which more would slow down. Where memory runs out, half as many, and so on.
         first: The number of the first seed, where there are targets.
-        attack: ``sgd`` or ``staged``.
-        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings` or
-            :class:`~jacobian_ensembles.attacks.settings.StagedSettings`, instead of ``settings``; those not given are
+        attack: ``sgd``, ``staged`` or ``square``.
+        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`,
+            :class:`~jacobian_ensembles.attacks.settings.StagedSettings` or
+            :class:`~jacobian_ensembles.attacks.settings.SquareSettings`, instead of ``settings``; those not given are
             as in ``config.yaml``.
 
     Returns:

@@ -46,7 +46,14 @@ def square_side(query: int, queries: int, share: float, height: int, width: int)
 
 @torch.no_grad()
 def square(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int], first: int = 0, **options: Any
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    seeds: Sequence[int],
+    first: int = 0,
+    side_by_side: int | None = None,
+    **options: Any,
 ) -> Tensor:
     """Craft universal perturbations from scores alone, as attacks are called (see :mod:`.registry`).
 
@@ -62,6 +69,7 @@ def square(
         eps: Radius, in (0, 1].
         seeds: K generator seeds, one per perturbation; each also chooses the images.
         first: Not used.
+        side_by_side: Not used: a search goes on from what it found.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SquareSettings`.
 
     Returns:

@@ -67,7 +67,7 @@ def test_it_asks_for_as_many_scores_as_it_says_and_takes_no_step():
 def test_every_pixel_is_at_the_bound_and_seeds_decide():
     model = Brightness()
     y = labels_of(model)
-    deltas = square(model, X, y, 0.2, [3, 4], **FEW)
+    deltas = je.craft_uaps(model, X, y, 0.2, seeds=[3, 4], attack="square", **FEW)
     assert deltas.shape == (2, 2, 6, 5)
     torch.testing.assert_close(deltas.abs(), torch.full_like(deltas, 0.2))
     assert torch.equal(deltas[1], square(model, X, y, 0.2, [4], **FEW)[0])

@@ -158,7 +158,7 @@ def test_what_cannot_be_attacked_is_refused():
         je.craft_uaps(Rounds(), X, Y, 0.1, attack="staged", **SMALL)
     with pytest.raises(ValueError, match=r"staged needs 5 images or more, some to judge by. Got 4"):
         je.craft_uaps(linear(), X[:4], Y[:4], 0.1, attack="staged", **SMALL)
-    with pytest.raises(ValueError, match=r"attack must be one of sgd, staged. Got 'stagd'"):
+    with pytest.raises(ValueError, match=r"attack must be one of sgd, staged, square. Got 'stagd'"):
         je.craft_uaps(linear(), X, Y, 0.1, attack="stagd")
     with pytest.raises(ValueError, match=r"settings of attack 'staged' are StagedSettings. Got SgdSettings"):
         je.craft_uaps(linear(), X, Y, 0.1, SgdSettings(), attack="staged")
