@@ -22,8 +22,8 @@ ro-crate-metadata.json    what is what, what made it, and every file's SHA-256, 
 
 In code/, `make quick` installs and runs a small version, and
 
-    .venv/bin/jacobian-ensembles check ..                       compares every file with its checksum
-    .venv/bin/jacobian-ensembles join ../run -o ../run-redrawn  draws the figures and tables anew from the metrics
+    .venv/bin/jacobian-ensembles check ..                  compares every file with its checksum
+    .venv/bin/jacobian-ensembles join ../run -o ../{run}   draws the figures and tables anew from the metrics
 """
 
 

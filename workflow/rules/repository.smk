@@ -6,14 +6,20 @@ import shutil
 import tarfile
 import tempfile
 
+from snakemake.exceptions import WorkflowError
+
 PARTS = ["Snakefile", "config.yaml", "environment.yml", "pyproject.toml"]
 PARTS += ["README.md", "LICENSE", "src", "profiles", "workflow"]
 
 
 def repository_of(source):
     """The folder above workflow/: where it lies, or a copy of the commit that Snakemake fetched it from."""
-    if not hasattr(source, "hosted_repo"):
+    if isinstance(source, os.PathLike):
         return Path(source).absolute().parent
+    if not hasattr(source, "hosted_repo"):
+        raise WorkflowError(
+            f"{source}: this Snakemake cannot lay out a repository that it fetches. Clone it, and name the clone's Snakefile."
+        )
     repository = source.hosted_repo.repo
     commit = repository.commit(source.ref).hexsha
     folder = Path(".snakemake/jacobian-ensembles").absolute() / commit
