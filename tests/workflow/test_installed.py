@@ -13,11 +13,13 @@ from test_elsewhere import link_data
 
 pytestmark = pytest.mark.workflow
 
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 CELL = "ensembles/mnist/voting/M2/lambda0.00/rep0/ensemble.safetensors"
 
 
 def pip(python, *arguments):
-    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, env=ENVIRONMENT, check=True)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +51,9 @@ def test_the_readmes_snippet_runs_without_a_checkout(installed, smoke, tmp_path)
     )
     snippet, replaced = re.subn(r'"results/quick/[^"]*"', '"model/ensemble.safetensors"', snippet)
     assert replaced == 1
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     script = f"{snippet}\nprint(je.__file__)"
     done = subprocess.run(
-        [installed, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [installed, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     *table, file = done.stdout.splitlines()
