@@ -8,8 +8,8 @@ rows of a Markdown table, ``<!-- table PATH part 2 -->`` the second table of a f
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
 model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
 ``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
-beside Theorem 3.1. ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is
-not up to date.
+beside Theorem 3.1. ``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first.
+``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
 """
 
 import json
@@ -21,15 +21,17 @@ import pandas as pd
 import yaml
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.paper.defences import best_of_each, best_table, compare
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.paper.theory import beside_the_theorem
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.shipping import short_commit
+from jacobian_ensembles.stages.compare_runs import load_compared
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|bibtex) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|bibtex|compare) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -128,7 +130,13 @@ def _theory(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
-_OF_RUNS = {"runs": _side_by_side, "grid": _grid, "origins": _origins, "theory": _theory}
+def _compare(runs: list[str]) -> str:
+    compared = [load_compared(ROOT / "results" / "reference" / run) for run in runs]
+    best = best_of_each(compared, compare(compared, 0.5, 0.95), 0.5, 0.95)
+    return best_table(compared, best).markdown.rstrip()
+
+
+_OF_RUNS = {"runs": _side_by_side, "grid": _grid, "origins": _origins, "theory": _theory, "compare": _compare}
 
 
 def _table(content: str, columns: str | None, chosen: str | None, part: int = 1) -> str:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from snakemake.cli import parse_args
 
@@ -144,3 +145,16 @@ def test_what_made_a_run_is_read_from_its_provenance(tmp_path, monkeypatch):
     (run / "provenance.json").write_text(json.dumps(made))
     text = fill.filled("<!-- origins a -->\n<!-- end -->")
     assert "| `a` | 2 | 5 | 50 | 50 | 2.2 | `abcdef0`, `0123456` | 2026-01-02 |" in text
+
+
+def test_the_best_strengths_of_shipped_runs_are_compared():
+    marked = "<!-- compare lambdas,lambdas-relu -->\n<!-- end -->"
+    lines = fill.filled(marked).splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
+    assert "Mean over ε = 0.10, 0.15, 0.20, 0.25, each under the worst of 5 attack seeds." in lines
+    assert [row.split(" | ")[2] for row in rows[2:]] == ["lambdas", "lambdas-relu"] * 2
+    best = {}
+    for run in ("lambdas", "lambdas-relu"):
+        summary = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "summary.csv")
+        best[run] = summary[summary["dataset"] == "mnist"]["weighted_accuracy"].max()
+    assert f"| {100 * (best['lambdas-relu'] - best['lambdas']):+.1f} |" in rows[3]

@@ -131,6 +131,18 @@ def test_the_stress_test_attacks_table_1_with_the_learners_of_its_own_preset(rep
     assert (planned["measure_transfer"], planned["attack_images"]) == (2 * 2, 12)
 
 
+@pytest.mark.parametrize(
+    ("defence", "jobs"),
+    [
+        ("noise", {"train_learner": 2 * 4 * 3 * 3, "assemble_ensemble": 2 * 4 * 2 * 3}),
+        ("decorrelated", {"train_together": 2 * 4 * 3, "assemble_ensemble": 2 * 4 * 3}),
+    ],
+)
+def test_learners_that_an_objective_joins_are_trained_in_one_job(repository, defence, jobs):
+    presets = [f"workflow/presets/{name}.yaml" for name in ("defences", f"defences/{defence}")]
+    assert repository.planned("learners", "--configfile", *presets) == {"download_dataset": 2, "learners": 1} | jobs
+
+
 def test_the_recipe_trials_read_no_test_image_and_attack_nothing(repository):
     planned = repository.planned("recipe", "--configfile", "workflow/presets/recipe.yaml")
     assert planned == {"download_dataset": 2, "train_trial": 78, "compare_trials": 1, "recipe": 1}

@@ -1,4 +1,4 @@
-"""A user's own dataset, architecture, ensemble method and attack in the real workflow: one file and one line each."""
+"""A user's own dataset, network, objective, ensemble method and attack in the real workflow."""
 
 import os
 import shutil
@@ -20,12 +20,18 @@ OVERLAY = {
         "datasets": ["docs/examples/folder_of_images.py:shapes"],
         "ensembles": ["docs/examples/half_median.py:half_median"],
         "members": [2],
-        "lambdas": [0],
+        "lambdas": [0.01],
         "eps": [0.3],
     },
     "data": {"local_dir": "images", "validation_images": 30},
     "model": {"architecture": "docs/examples/small_cnn.py:small_cnn", "options": {"width": 4}},
-    "training": {"epochs": 12, "batch_size": 15, "learning_rate": 0.01},
+    "training": {
+        "epochs": 12,
+        "batch_size": 15,
+        "learning_rate": 0.01,
+        "objective": "docs/examples/logit_squeezing.py:LogitSqueezing",
+        "options": {"noise": 0.02},
+    },
     "attack": {
         "method": "docs/examples/momentum.py:momentum",
         "options": {"iterations": 5, "batch_size": 30},
@@ -79,7 +85,7 @@ def test_the_users_own_reaches_tables_and_figures(own):
     assert set(summary["ensemble"]) == {"half_median"}
     assert (summary["clean_accuracy"] > 0.8).all()
     assert (summary["mean_uap_accuracy"] < summary["clean_accuracy"]).all()
-    uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.00/rep0/eps0.30/seeds0-1.safetensors"
+    uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.01/rep0/eps0.30/seeds0-1.safetensors"
     assert load_tensors(uaps, "uaps")[0]["delta"].shape == (2, 3, 24, 20)
     assert "Half_median" in (own.path / "results/own/tables/table1.md").read_text()
     assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 5
@@ -91,12 +97,13 @@ def test_the_users_own_reaches_tables_and_figures(own):
         ("folder_of_images.py", "read_image_folder(local_dir)", 'read_image_folder(local_dir, "L")',
          {"import_dataset": 1} | TRAIN | ATTACK | GATHER | MEASURE),
         ("small_cnn.py", "nn.ReLU()", "nn.Tanh()", TRAIN | ATTACK | GATHER | MEASURE),
+        ("logit_squeezing.py", "self.strength / 2", "self.strength / 3", TRAIN | ATTACK | GATHER | MEASURE),
         ("momentum.py", "decay: float = 0.9", "decay: float = 0.8", ATTACK | GATHER),
         ("half_median.py", "size // 2", "size // 3",
          TRAIN | ATTACK | GATHER | MEASURE),
         ("momentum.py", "as in the momentum", "as in  the momentum", {}),
     ],
-    ids=["dataset", "architecture", "attack", "method", "docstring"],
+    ids=["dataset", "architecture", "objective", "attack", "method", "docstring"],
 )  # fmt: skip
 def test_an_edit_of_the_users_file_reruns_what_depends_on_it(own, file, old, new, jobs):
     assert replan(own, file, old, new) == jobs
@@ -169,7 +176,7 @@ def test_a_cyclic_method_of_the_users_is_one_run_of_snapshots(own, tmp_path):
     sections = {**OVERLAY, "grid": {**OVERLAY["grid"], "ensembles": [SNAPSHOTS]}}
     sections["training"] = {**OVERLAY["training"], "snapshot_epochs": 12}
     overlay.write_text(yaml.safe_dump(sections))
-    model = "results/own/ensembles/shapes/snapshot_fast/M2/lambda0.00/rep0/ensemble.safetensors"
+    model = "results/own/ensembles/shapes/snapshot_fast/M2/lambda0.01/rep0/ensemble.safetensors"
     assert own.planned(model, "--configfile", str(overlay)) == {"train_together": 1, "assemble_ensemble": 1}
     own.snakemake(model, "--configfile", str(overlay))
     arrays, spec = load_tensors(own.path / model, "learners")

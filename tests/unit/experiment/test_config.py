@@ -6,6 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from jacobian_ensembles.experiment.config import Attack, Config, ConfigError, load_config
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[3]
 MINIMAL = {
@@ -321,3 +322,26 @@ def test_what_is_tried_at_some_eps_only_is_tried_at_those_of_the_run(sections, m
     assert (at_some.ablation["weak"].eps, at_some.ablation["all"].eps) == ((0.15,), None)
     assert at_some.stress.asked
     assert not load_config(changed()).stress.asked
+
+
+DEFENCES = sorted((ROOT / "workflow" / "presets" / "defences").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", DEFENCES, ids=lambda p: p.stem)
+def test_a_defence_differs_from_the_others_in_its_objective_and_its_four_strengths(preset):
+    overlay, raw = yaml.safe_load(preset.read_text()), yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert set(overlay) <= {"run", "grid", "training"}
+    assert set(overlay["run"]) == {"name"}
+    assert set(overlay["grid"]) <= {"lambdas", "members"}
+    assert set(overlay.get("training", {})) <= {"objective", "options"}
+    raw = merged(merged(raw, yaml.safe_load((ROOT / "workflow" / "presets" / "defences.yaml").read_text())), overlay)
+    cfg = load_config(raw)
+    assert cfg.run.name == f"defences-{preset.stem}"
+    assert cfg.training.objective == ("universal" if preset.stem == "universal_jacobian" else preset.stem)
+    assert len([strength for strength in cfg.grid.lambdas if strength]) == 4
+    assert (0 in cfg.grid.lambdas) == (preset.stem == "jacobian")  # plain training is the same whatever the objective
+    assert cfg.repetitions == 3
+
+
+def test_every_built_in_objective_is_among_the_defences():
+    assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian"}
