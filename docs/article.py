@@ -212,7 +212,7 @@ def main(folder: Path) -> Path:
         return source
     for _ in range(2):  # references are known the second time
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", check=False)
         if done.returncode:
             raise SystemExit(f"{source}: LaTeX failed.\n{done.stdout[-3000:]}")
     return source.with_suffix(".pdf")

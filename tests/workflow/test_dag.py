@@ -112,7 +112,7 @@ def test_bad_configuration_is_one_clear_message_before_any_job(repository, overr
 
 
 def test_the_ablation_attacks_the_same_models_by_every_variant(repository):
-    planned = repository.planned("ablation", "--configfile", "workflow/presets/ablation.yaml")
+    planned = repository.planned("ablation", "--configfile", "workflow/presets/attacks.yaml")
     # twelve models, two eps; the default attack is the run's own, not made again
     assert planned["evaluate_ensemble"] == 12
     assert planned["craft_uaps"] == 12 * 2

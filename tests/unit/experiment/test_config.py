@@ -283,7 +283,7 @@ def test_the_documented_values_are_the_defaults():
         ("smoke", 6),
         ("table1", 12),
         ("grid", 2 * 3 * 4 * 8),
-        ("ablation", 12),
+        ("attacks", 12),
         ("stress", 12),
         ("lambdas", 2 * 5),
         ("repetitions", 9 * 5),
