@@ -23,11 +23,11 @@ import torch
 import torchvision
 from torch import nn
 
+from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import craft_uaps, perturb
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.evaluation.accuracy import correct
+from jacobian_ensembles.evaluation.accuracy import correct, perturb
 from jacobian_ensembles.experiment.config import Attack, Training
 from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.experiment.extensions import resolve

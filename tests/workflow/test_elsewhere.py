@@ -72,7 +72,7 @@ def test_a_config_yaml_where_snakemake_runs_counts_and_is_named(repository, away
     assert "results/mini/report.html" in output
 
 
-def test_learners_are_trained_from_elsewhere_as_the_repositorys_configuration_says(repository, away, smoke):
+def test_learners_are_trained_from_elsewhere_as_the_repositorys_configuration_says(smoke, repository, away):
     edit_config(repository, "training", epochs=1)
     link_data(smoke, away / "results")
     options = ["--snakefile", str(repository.path / "Snakefile"), "--configfile", "mini.yaml"]
@@ -92,7 +92,7 @@ def test_another_workflow_imports_every_rule(repository, away, snakefile, rename
     assert planned[f"{prefix}write_report"] == 1
 
 
-def test_a_workflow_runs_two_imports_of_different_configuration(repository, away, smoke):
+def test_a_workflow_runs_two_imports_of_different_configuration(smoke, repository, away):
     names = ("one", "two")
     both = {name: MINI | {"run": {"name": "mini", "results": name}, "seed": seed} for seed, name in enumerate(names)}
     # a config.yaml of its own, which is no business of the workflow that it imports
