@@ -8,7 +8,8 @@ rows of a Markdown table, ``<!-- table PATH part 2 -->`` the second table of a f
 ``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
 model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
 ``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
-beside Theorem 3.1. ``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first.
+beside Theorem 3.1, ``<!-- models NAME -->`` lists the ensembles that a run keeps.
+``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first.
 ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+import jacobian_ensembles as je
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.defences import best_of_each, best_table, compare
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
@@ -31,7 +33,7 @@ from jacobian_ensembles.stages.compare_runs import load_compared
 
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|bibtex|compare) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -136,7 +138,28 @@ def _compare(runs: list[str]) -> str:
     return best_table(compared, best).markdown.rstrip()
 
 
-_OF_RUNS = {"runs": _side_by_side, "grid": _grid, "origins": _origins, "theory": _theory, "compare": _compare}
+def _models(runs: list[str]) -> str:
+    rows = []
+    for name in (name for name in je.shipped_models() if name.split("/")[0] in runs):
+        run, dataset, ensemble, members, strength, *_ = name.split("/")
+        metrics = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "metrics.csv")
+        cell = {"dataset": dataset, "ensemble": ensemble, "members": int(members[1:]), "lambda": float(strength[6:])}
+        own = metrics[(metrics[[*cell]] == pd.Series(cell)).all(axis=1)].sort_values("eps")
+        under = {f"ε={eps:.2f}": f"{100 * je.load_correct(name, eps).mean():.2f}" for eps in own["eps"]}
+        size = f"{je.stored_file(name).stat().st_size / 1e6:.2f}"
+        clean = f"{100 * je.load_correct(name).mean():.2f}"
+        rows.append({"name": f"`{name}`", "MB": size, "clean": clean, **under})
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
+_OF_RUNS = {
+    "runs": _side_by_side,
+    "grid": _grid,
+    "origins": _origins,
+    "theory": _theory,
+    "models": _models,
+    "compare": _compare,
+}
 
 
 def _table(content: str, columns: str | None, chosen: str | None, part: int = 1) -> str:

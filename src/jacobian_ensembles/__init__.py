@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from jacobian_ensembles.zoo import load_ensemble as load_ensemble
     from jacobian_ensembles.zoo import load_perturbation as load_perturbation
     from jacobian_ensembles.zoo import shipped_models as shipped_models
+    from jacobian_ensembles.zoo import stored_file as stored_file
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: The public interface: the module each name lives in.
 PUBLIC = {
@@ -37,6 +38,7 @@ PUBLIC = {
     "load_perturbation": "zoo",
     "load_split": "stages.inputs",
     "shipped_models": "zoo",
+    "stored_file": "zoo",
     "stress": "attacks.stress",
     "success_rates": "attacks.targets",
     "train_ensemble": "api",

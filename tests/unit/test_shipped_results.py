@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
+import jacobian_ensembles as je
+
 SHIPPED = sorted(
     path.parent for path in Path(__file__).resolve().parents[2].glob("results/reference/*/attack_seeds.csv")
 )
@@ -52,3 +54,16 @@ def test_the_comparison_with_the_paper_shows_these_accuracies(shipped):
         np.testing.assert_allclose(ours[f"our_{column}"], 100 * summary[f"{source}_accuracy"], atol=0.006)
         differences = ours[f"our_{column}"] - ours[f"paper_{column}"]
         np.testing.assert_allclose(ours[f"difference_{column}"], differences, atol=0.011)
+
+
+def test_the_bits_count_up_to_the_metrics_and_perturbations_stay_within_eps(shipped):
+    if not (shipped / "bits").is_dir():
+        pytest.skip("shipped before bits were kept")
+    metrics = read(shipped / "metrics" / "metrics.csv")
+    for row in metrics.to_dict("records"):
+        name = f"{shipped.name}/{row['dataset']}/{row['ensemble']}/M{row['members']}/lambda{row['lambda']}"
+        name += f"/rep{row['repetition']}"
+        assert je.load_correct(name).mean() == pytest.approx(row["clean_accuracy"], abs=1e-6)
+        assert je.load_correct(name, row["eps"]).mean() == pytest.approx(row["worst_accuracy"], abs=1e-6)
+        if row["repetition"] == 0 and (shipped / "perturbations").is_dir():
+            assert je.load_perturbation(name, row["eps"]).abs().max() == pytest.approx(row["eps"], abs=1e-6)
