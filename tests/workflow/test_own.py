@@ -88,7 +88,7 @@ def test_the_users_own_reaches_tables_and_figures(own):
     uaps = own.path / "results/own/uaps/shapes/half_median/M2/lambda0.01/rep0/eps0.30/seeds0-1.safetensors"
     assert load_tensors(uaps, "uaps")[0]["delta"].shape == (2, 3, 24, 20)
     assert "Half_median" in (own.path / "results/own/tables/table1.md").read_text()
-    assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 5
+    assert len(list((own.path / "results/own/figures").glob("*.pdf"))) == 6
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_smoke_run_makes_every_figure_and_table(smoke):
     root = smoke.path / "results" / "smoke"
     figures = {p.name for p in (root / "figures").iterdir() if p.suffix in (".pdf", ".png")}
     stems = ("figure1_clean_accuracy", "figure2_robustness", "figure3_tradeoff")
-    stems += ("theory", "worst_of_k")
+    stems += ("theory", "worst_of_k", "claim_effects")
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("pdf", "png")}
     for stem in stems:
         assert (root / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
@@ -42,7 +42,7 @@ def test_metrics_have_one_row_per_model_and_eps(smoke):
 
 def test_every_job_left_log_benchmark_and_provenance(smoke):
     root = smoke.path / "results" / "smoke"
-    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 5 + 3 + 6 + 1 + 1 + 1 + 1
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 6 + 4 + 6 + 1 + 1 + 1 + 1
     assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
     assert len(list((root / "logs").rglob("*.log"))) == done + 2
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
