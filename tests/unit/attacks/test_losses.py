@@ -4,12 +4,20 @@ import math
 
 import pytest
 import torch
-from helpers_science import give_biases, plain_of, textured
+from helpers_attacks import Wrapped, double_lenets, plain_ensemble, plain_gradients, seeded
+from helpers_science import SCALINGS, give_biases, plain_of, textured
 from torch import nn
 
 import jacobian_ensembles as je
 from jacobian_ensembles.attacks.checks import counting_steps
-from jacobian_ensembles.attacks.losses import LOSSES, loss_gradient, margin_loss, members_loss, probability_loss
+from jacobian_ensembles.attacks.losses import (
+    LOSSES,
+    capped_loss,
+    loss_gradient,
+    margin_loss,
+    members_loss,
+    probability_loss,
+)
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.lenet import LeNet, compiled
@@ -199,3 +207,70 @@ def test_what_is_fully_reached_is_nothing_idle(loss, targeted):
         with counting_steps() as steps:
             assert not loss_gradient(model, textured(4).float(), labels, 12.0, 1, loss, targeted).any()
         assert (steps.total, steps.idle) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("cap", "expected"), [(None, [math.log(4), math.log(4 / 3), 50]), (1.0, [1, math.log(4 / 3), 1])]
+)
+def test_capped_loss_by_hand(cap, expected):
+    log_p = torch.tensor([[math.log(1 / 4), math.log(3 / 4)], [math.log(1 / 4), math.log(3 / 4)], [-50.0, 0.0]])
+    assert capped_loss(log_p, torch.tensor([0, 1, 0]), cap).tolist() == pytest.approx(expected)
+
+
+def test_a_sample_beyond_the_cap_has_no_gradient_and_one_below_keeps_its_own():
+    logits = torch.tensor([[0.0, 9.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    capped_loss(logits.log_softmax(1), torch.tensor([0, 0]), 5.0).sum().backward()
+    p = 1 / (1 + math.exp(-1))
+    assert logits.grad[0].tolist() == [0.0, 0.0]
+    assert logits.grad[1].tolist() == pytest.approx([-p, p])
+
+
+@pytest.mark.parametrize("kind", ["explicit", "generic"])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("cap", [None, 2.5])
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+@pytest.mark.parametrize(("activation", "scaling"), [("tanh", SCALINGS[0]), ("relu", SCALINGS[1])])
+def test_loss_gradient_equals_autograd_through_the_textbook_ensemble(
+    activation, scaling, average, members, cap, groups, kind
+):
+    nets = double_lenets(members, activation, scaling, boost=4.0)
+    plain = plain_ensemble(nets, average)
+    x, labels = textured(12), torch.randint(10, (12,), generator=seeded(1))
+    if cap is not None:
+        losses = -plain(x)[range(12), labels]
+        assert 0 < (losses > cap).sum() < 12  # the cap binds for some and not for all
+    model = Ensemble(nets, average) if kind == "explicit" else Wrapped(plain)
+    got = loss_gradient(model, x, labels, cap, groups)
+    expected = plain_gradients(plain, x, labels, cap, groups)
+    assert got.shape == (groups, 1, 28, 28)
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_an_ensemble_with_another_kind_of_member_has_the_right_gradient():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
+    nets, x, labels = double_lenets(1), textured(6), torch.arange(6)
+    plain = lambda z: torch.log((plain_of(nets[0])(z).softmax(1) + linear(z).softmax(1)) / 2)  # noqa: E731
+    got = loss_gradient(Ensemble([nets[0], linear], "probabilities"), x, labels, None, 2)
+    torch.testing.assert_close(got, plain_gradients(plain, x, labels, None, 2), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["explicit", "generic"])
+def test_groups_wholly_beyond_the_cap_have_a_zero_gradient(kind):
+    nets = double_lenets(2, boost=4.0)
+    model = Ensemble(nets) if kind == "explicit" else Wrapped(plain_ensemble(nets, "logits"))
+    x = textured(4)
+    assert not loss_gradient(model, x, torch.arange(4), cap=1e-6, groups=2).any()
+    assert loss_gradient(model, x, torch.arange(4), cap=None, groups=2).abs().amax((1, 2, 3)).min() > 1e-6
+
+
+def test_gradients_work_inside_no_grad_and_leave_no_trace_on_the_parameters():
+    nets = double_lenets(1)
+    x = textured(2)
+    for model in (Ensemble(nets), Wrapped(plain_ensemble(nets, "logits"))):
+        with torch.no_grad():
+            got = loss_gradient(model, x, torch.arange(2), None)
+        assert got.abs().max() > 0
+        assert not got.requires_grad
+    assert all(p.grad is None for p in nets[0].parameters())
+    assert not x.requires_grad

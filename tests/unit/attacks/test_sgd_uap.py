@@ -1,145 +1,25 @@
-import math
-
 import pytest
 import torch
+from helpers_attacks import Wrapped, double_lenets, plain_ensemble, plain_gradients, seeded
 from helpers_science import (
-    SCALINGS,
-    give_biases,
     patch_corner,
     patch_dataset,
-    plain_of,
     textured,
 )
 from torch import nn
 
 from jacobian_ensembles.attacks import sgd_uap as uap
 from jacobian_ensembles.attacks.crafting import craft_uaps
-from jacobian_ensembles.attacks.losses import capped_loss, loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import batches, initial_perturbation, project
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.models.lenet import LeNet
 
 INITS = ["zero", "uniform", "sign"]
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-def lenets(count, activation="tanh", scaling=(0.0, 1.0), boost=1.0):
-    nets = [give_biases(LeNet(activation, 0.0, *scaling, generator=seeded(m)), seed=m).double() for m in range(count)]
-    for net in nets:  # untrained nets are unsure of everything; a boost spreads their losses
-        with torch.no_grad():
-            net.fc3.weight.mul_(boost)
-    return nets
-
-
-def plain_ensemble(nets, average):
-    """Log-probabilities of textbook networks, averaged by the definitions."""
-
-    def log_probabilities(x):
-        logits = torch.stack([plain_of(net)(x) for net in nets])
-        if average == "logits":
-            return torch.log_softmax(logits.sum(0) / len(nets), 1)
-        return torch.log(torch.softmax(logits, 2).sum(0) / len(nets))
-
-    return log_probabilities
-
-
-class Wrapped(nn.Module):
-    """Any function as a module that is no Ensemble: the path of automatic differentiation."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
-def plain_gradients(log_probabilities, x, labels, cap, groups):
-    """One gradient per group of its mean capped loss with respect to a shared perturbation, group by group."""
-    found = []
-    for part, y in zip(x.chunk(groups), labels.chunk(groups), strict=True):
-        delta = torch.zeros_like(part[0]).requires_grad_(True)
-        losses = -log_probabilities(part + delta)[range(len(y)), y]
-        if cap is not None:
-            losses = torch.where(losses > cap, torch.full_like(losses, cap), losses)
-        found.append(torch.autograd.grad(losses.mean(), delta)[0])
-    return torch.stack(found)
 
 
 def test_projection_clamps_each_pixel_to_the_radius():
     delta = torch.tensor([[-3.0, -0.5, -0.2], [0.0, 0.5, 7.0]])
     assert torch.equal(project(delta, 0.5), torch.tensor([[-0.5, -0.5, -0.2], [0.0, 0.5, 0.5]]))
-
-
-@pytest.mark.parametrize(
-    ("cap", "expected"), [(None, [math.log(4), math.log(4 / 3), 50]), (1.0, [1, math.log(4 / 3), 1])]
-)
-def test_capped_loss_by_hand(cap, expected):
-    log_p = torch.tensor([[math.log(1 / 4), math.log(3 / 4)], [math.log(1 / 4), math.log(3 / 4)], [-50.0, 0.0]])
-    assert capped_loss(log_p, torch.tensor([0, 1, 0]), cap).tolist() == pytest.approx(expected)
-
-
-def test_a_sample_beyond_the_cap_has_no_gradient_and_one_below_keeps_its_own():
-    logits = torch.tensor([[0.0, 9.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
-    capped_loss(logits.log_softmax(1), torch.tensor([0, 0]), 5.0).sum().backward()
-    p = 1 / (1 + math.exp(-1))
-    assert logits.grad[0].tolist() == [0.0, 0.0]
-    assert logits.grad[1].tolist() == pytest.approx([-p, p])
-
-
-@pytest.mark.parametrize("kind", ["explicit", "generic"])
-@pytest.mark.parametrize("groups", [1, 3])
-@pytest.mark.parametrize("cap", [None, 2.5])
-@pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("average", ["logits", "probabilities"])
-@pytest.mark.parametrize(("activation", "scaling"), [("tanh", SCALINGS[0]), ("relu", SCALINGS[1])])
-def test_loss_gradient_equals_autograd_through_the_textbook_ensemble(
-    activation, scaling, average, members, cap, groups, kind
-):
-    nets = lenets(members, activation, scaling, boost=4.0)
-    plain = plain_ensemble(nets, average)
-    x, labels = textured(12), torch.randint(10, (12,), generator=seeded(1))
-    if cap is not None:
-        losses = -plain(x)[range(12), labels]
-        assert 0 < (losses > cap).sum() < 12  # the cap binds for some and not for all
-    model = Ensemble(nets, average) if kind == "explicit" else Wrapped(plain)
-    got = loss_gradient(model, x, labels, cap, groups)
-    expected = plain_gradients(plain, x, labels, cap, groups)
-    assert got.shape == (groups, 1, 28, 28)
-    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
-
-
-def test_an_ensemble_with_another_kind_of_member_has_the_right_gradient():
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
-    nets, x, labels = lenets(1), textured(6), torch.arange(6)
-    plain = lambda z: torch.log((plain_of(nets[0])(z).softmax(1) + linear(z).softmax(1)) / 2)  # noqa: E731
-    got = loss_gradient(Ensemble([nets[0], linear], "probabilities"), x, labels, None, 2)
-    torch.testing.assert_close(got, plain_gradients(plain, x, labels, None, 2), rtol=1e-8, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["explicit", "generic"])
-def test_groups_wholly_beyond_the_cap_have_a_zero_gradient(kind):
-    nets = lenets(2, boost=4.0)
-    model = Ensemble(nets) if kind == "explicit" else Wrapped(plain_ensemble(nets, "logits"))
-    x = textured(4)
-    assert not loss_gradient(model, x, torch.arange(4), cap=1e-6, groups=2).any()
-    assert loss_gradient(model, x, torch.arange(4), cap=None, groups=2).abs().amax((1, 2, 3)).min() > 1e-6
-
-
-def test_gradients_work_inside_no_grad_and_leave_no_trace_on_the_parameters():
-    nets = lenets(1)
-    x = textured(2)
-    for model in (Ensemble(nets), Wrapped(plain_ensemble(nets, "logits"))):
-        with torch.no_grad():
-            got = loss_gradient(model, x, torch.arange(2), None)
-        assert got.abs().max() > 0
-        assert not got.requires_grad
-    assert all(p.grad is None for p in nets[0].parameters())
-    assert not x.requires_grad
 
 
 @pytest.mark.parametrize(("size", "batch"), [(12, 4), (12, 12), (12, 1)])
@@ -295,7 +175,7 @@ def written_out_attack(log_probabilities, images, labels, eps, settings, seed):
     ],
 )
 def test_crafted_perturbations_follow_the_written_out_attack(average, settings):
-    nets = lenets(2, boost=3.0)
+    nets = double_lenets(2, boost=3.0)
     images, labels = textured(20), torch.randint(10, (20,), generator=seeded(4))
     attack = SgdSettings(iterations=7, batch_size=6, **settings)
     got = craft_uaps(Ensemble(nets, average), images, labels, 0.1, attack, [5, 9])
@@ -309,7 +189,7 @@ def test_crafted_perturbations_follow_the_written_out_attack(average, settings):
 @pytest.mark.parametrize("kind", ["explicit", "generic"])
 @pytest.mark.parametrize("settings", [{"init": "uniform"}, {"init": "zero", "clip": True, "step_rule": "decay"}])
 def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, kind, settings):
-    nets = lenets(2, boost=3.0)
+    nets = double_lenets(2, boost=3.0)
     model = Ensemble(nets, "probabilities") if kind == "explicit" else Wrapped(plain_ensemble(nets, "probabilities"))
     images, labels = textured(15), torch.randint(10, (15,), generator=seeded(4))
     attack = SgdSettings(iterations=6, batch_size=4, **settings)
@@ -352,7 +232,7 @@ def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
 
 
 def small_problem():
-    nets = [net.float() for net in lenets(2, boost=3.0)]
+    nets = [net.float() for net in double_lenets(2, boost=3.0)]
     return Ensemble(nets), textured(30, dtype=torch.float32), torch.randint(10, (30,), generator=seeded(4))
 
 
