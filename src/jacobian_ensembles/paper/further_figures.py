@@ -99,7 +99,9 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
         ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
         ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
         ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
-        ax.axvline(100 * panel["published"].iloc[0], color="royalblue", linewidth=0.9, linestyle="--", label="paper")
+        if table["published"].notna().any():  # at the paper's four eps only
+            published = 100 * panel["published"].iloc[0]
+            ax.axvline(published, color="royalblue", linewidth=0.9, linestyle="--", label="paper")
         ax.set_yticks(list(places.values()), variants)
         ax.set_title(
             f"{DATASET_TITLES[key[0]]}\n{model_name(dict(zip(MODEL_KEYS, key, strict=True)))}", fontsize="medium"
