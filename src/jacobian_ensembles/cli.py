@@ -37,7 +37,6 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles train --dataset mnist --ensemble voting --members 3 --lambda 0.1 -o model.safetensors
   jacobian-ensembles attack model.safetensors --eps 0.15 --seeds 5 -o uaps.safetensors
   jacobian-ensembles evaluate model.safetensors --uaps uaps.safetensors
-  jacobian-ensembles evaluate table1/mnist/snapshot/M3/lambda0.50 --uaps table1/mnist/snapshot/M3/lambda0.50
   jacobian-ensembles report results/quick -o report.html
   jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
   jacobian-ensembles compare results/reference/grid results/mine -o comparison
@@ -50,7 +49,7 @@ exists), then from --set. Exit codes: 0 done; 1 the work failed, and the last li
 configuration cannot be used, and nothing was started.
 """
 _MODEL = (
-    "a file that train or the workflow wrote, the name of a shipped model (table1/mnist/snapshot/M3/lambda0.50), or "
+    "a file that train or the workflow wrote, the name of a shipped model (mine/mnist/voting/M3/lambda0.10), or "
     "path/to/file.py:function, a function without arguments that returns your own nn.Module from images in [0, 1] to "
     "logits"
 )

@@ -80,22 +80,16 @@ def load_ensemble(
     architecture: str | Builder = "lenet",
     method: str | Method | None = None,
 ) -> Ensemble:
-    """Load a stored ensemble for evaluation.
+    """Load the file of a stored ensemble; :mod:`jacobian_ensembles.zoo` has the function that takes names, too.
 
     Args:
         path: The file ``assemble_ensemble`` wrote.
-        members: The number of members it must have; None for any.
-        architecture: What builds the members, where they are not LeNets: a reference (see
-            :mod:`~jacobian_ensembles.experiment.extensions`) or the builder itself. A file names no code to run.
-        method: The ensemble method, where it is not built in: a reference or the method itself. None for built-in ones.
+        members: See :func:`~jacobian_ensembles.zoo.load_ensemble`, as for all else.
+        architecture: A reference, or the builder itself.
+        method: A reference, or the method itself; None for built-in ones.
 
     Returns:
         The ensemble, on the CPU, with gradients switched off.
-
-    Raises:
-        ArtifactError: If the file is damaged, or has other shapes or another member count.
-        ExtensionError: If a reference leads nowhere.
-        ValueError: If an architecture or method is not built in and was not given, or does not fit.
     """
     arrays, spec = load_learners(path, members)
     builder: Builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
