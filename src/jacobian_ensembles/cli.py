@@ -273,6 +273,11 @@ def parser() -> argparse.ArgumentParser:
         "runs", nargs="+", help="results/<run> or results/reference/<run>; differences are from the first"
     )
     compare.add_argument("-o", "--output", default="comparison", help="folder to write (default: comparison)")
+    compare.add_argument(
+        "--transfer",
+        action="store_true",
+        help="also try the perturbations crafted for each run's best models on the others' (finished runs only)",
+    )
     join = add("join", join_runs, "Put shipped runs together that computed different models of one grid.", [])
     join.add_argument(
         "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"

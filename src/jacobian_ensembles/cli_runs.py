@@ -43,7 +43,7 @@ def compare_runs(args: argparse.Namespace) -> None:
     check_output(page)
     from jacobian_ensembles.stages.compare_runs import compare_runs as compare
 
-    compare(args.runs, args.output, cfg.metrics.clean_weight, cfg.metrics.confidence)
+    compare(args.runs, args.output, cfg.metrics.clean_weight, cfg.metrics.confidence, args.transfer)
     print(page)
 
 

@@ -25,7 +25,8 @@ from jacobian_ensembles.paper.labels import (
 )
 
 _KEYS = ["run", *MODEL_KEYS]
-_FAMILY = ["dataset", "ensemble", "members"]  # what a curve over strengths has in common
+#: What a curve over strengths has in common.
+FAMILY = ["dataset", "ensemble", "members"]
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,9 @@ def best_of_each(
         cells = metrics.groupby(CELL_KEYS).agg(clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean"))
         trainings[run.name] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
     best = table.sort_values(["weighted_accuracy", "lambda"], ascending=[False, True], kind="stable")
-    best = best.drop_duplicates(["run", *_FAMILY])
+    best = best.drop_duplicates(["run", *FAMILY])
     rows = []
-    for _, family in best.groupby(_FAMILY, sort=False):
+    for _, family in best.groupby(FAMILY, sort=False):
         found = {row["run"]: row for row in family.to_dict("records")}
         base = found.get(runs[0].name)
         for run in runs:
@@ -196,13 +197,31 @@ def best_of_each(
             rows.append(row)
     out = pd.DataFrame(rows).reindex(columns=[*table.columns, "difference", "difference_low", "difference_high"])
     place = {name: i for i, name in enumerate(in_order(out["dataset"], DATASET_TITLES))}
-    return out.sort_values(_FAMILY, key=lambda c: c.map(place) if c.name == "dataset" else c, kind="stable")
+    return out.sort_values(FAMILY, key=lambda c: c.map(place) if c.name == "dataset" else c, kind="stable")
 
 
 def _of_model(trainings: pd.Series, model: Mapping[Any, Any]) -> list[float]:
     """The values of all trainings of one model."""
     chosen = trainings.xs(tuple(model[key] for key in MODEL_KEYS), level=tuple(MODEL_KEYS))
     return [float(value) for value in chosen]
+
+
+def under_others(best: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
+    """Add how the best models stand perturbations that were crafted for the other runs' best models.
+
+    Args:
+        best: Of :func:`best_of_each`.
+        transfer: Of :func:`~jacobian_ensembles.stages.transfer_runs.transfer_between`.
+
+    Returns:
+        ``best`` with ``transfer_accuracy``, under the worst perturbation of all other runs, mean over eps and
+        trainings; missing where there is no other run.
+    """
+    keys = [*FAMILY, "target"]
+    carried = transfer[transfer["source"] != transfer["target"]]
+    worst = carried.groupby([*keys, "repetition", "eps"])["accuracy"].min().groupby(keys).mean()
+    column = worst.rename("transfer_accuracy").rename_axis(index={"target": "run"}).reset_index()
+    return best.merge(column, on=[*FAMILY, "run"], how="left", validate="one_to_one")
 
 
 def notes(runs: Sequence[ComparedRun]) -> list[str]:
@@ -290,11 +309,16 @@ def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable
             "Training": best["cost"].map(lambda c: "–" if pd.isna(c) else f"{c:.1f}×"),
         }
     )
+    note = ""
+    if "transfer_accuracy" in best:
+        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
+        carried = best["transfer_accuracy"].map(lambda a: "–" if pd.isna(a) else percent(a))
+        shown.insert([*shown.columns].index("Every attack") + 1, "Others' UAPs", carried)
     if not common_ground(runs).variants:
         shown = shown.drop(columns="Every attack")
     text = (
         "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
-        "one learner over plain training's.\n"
+        f"one learner over plain training's.{note}\n"
     )
     return RenderedTable(best, f"{text}{chr(10).join(notes(runs))}\n\n{to_markdown(shown)}")
 

@@ -13,7 +13,15 @@ import seaborn as sns
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.experiment.attack import Attack
 from jacobian_ensembles.experiment.yaml_files import read_yaml
-from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, best_table, compare, notes, plot
+from jacobian_ensembles.paper.defences import (
+    ComparedRun,
+    best_of_each,
+    best_table,
+    compare,
+    notes,
+    plot,
+    under_others,
+)
 from jacobian_ensembles.report.comparison import render_comparison
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.stages.plot_figure import save_figure
@@ -131,26 +139,39 @@ def _flat(attack: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_runs(
-    folders: Sequence[str | Path], target: str | Path, clean_weight: float = 0.5, confidence: float = 0.95
+    folders: Sequence[str | Path],
+    target: str | Path,
+    clean_weight: float = 0.5,
+    confidence: float = 0.95,
+    transfer: bool = False,
 ) -> None:
     """Set runs beside one another.
 
     Args:
         folders: Of finished or shipped runs; differences are from the first.
-        target: Folder to write :data:`FILES` to.
+        target: Folder to write :data:`FILES` to, and ``transfer.csv``, where it is asked for.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
+        transfer: Also try the perturbations of every run's best models on the others', which needs finished runs.
 
     Raises:
-        ArtifactError: If a folder holds no run, or a file is damaged.
+        ArtifactError: If a folder holds no run, or no models for ``transfer``, or a file is damaged.
         ValueError: If runs share no eps, or two have one name.
     """
     runs, target = [load_compared(folder) for folder in folders], Path(target)
     table = compare(runs, clean_weight, confidence)
     best = best_of_each(runs, table, clean_weight, confidence)
+    carried = None
+    if transfer:
+        from jacobian_ensembles.stages.transfer_runs import transfer_between
+
+        carried = transfer_between(folders, runs, best)
+        best = under_others(best, carried)
     rendered = best_table(runs, best)
     target.mkdir(parents=True, exist_ok=True)
     write_table(target / "models.csv", table)
+    if carried is not None:
+        write_table(target / "transfer.csv", carried)
     write_rendered(rendered, target / "best.csv", target / "best.md")
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         fig = plot(runs, table)
