@@ -8,23 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.differences import welch_interval
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, summarize, weighted_accuracy
-from jacobian_ensembles.paper.labels import (
-    DATASET_TITLES,
-    RenderedTable,
-    in_order,
-    percent,
-    short_number,
-    to_markdown,
-)
+from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order
 
 _KEYS = ["run", *MODEL_KEYS]
+#: The smallest difference in weighted accuracy that counts.
+EFFECT = 0.01
 #: What a curve over strengths has in common.
 FAMILY = ["dataset", "ensemble", "members"]
 
@@ -170,7 +162,8 @@ def best_of_each(
     Returns:
         One row per (dataset, ensemble, M, run) in this order, the row of ``table`` with ``difference`` in weighted
         accuracy from the first run, ``difference_low`` and ``difference_high``, Welch's interval over trainings, where
-        both have several.
+        both have several; ``every_attack_difference``, the same under the worst of all shared attacks; and the
+        :func:`verdict`.
     """
     common = common_ground(runs)
     trainings: dict[str, pd.Series] = {}
@@ -190,12 +183,19 @@ def best_of_each(
             row = found[run.name]
             if base is not None and run.name != runs[0].name:
                 ours, theirs = (_of_model(trainings[r["run"]], r) for r in (row, base))
+                under_all = [
+                    weighted_accuracy(r["clean_accuracy"], r["every_attack_accuracy"], clean_weight)
+                    for r in (row, base)
+                ]
                 row |= {"difference": float(np.mean(ours) - np.mean(theirs))}
+                row |= {"every_attack_difference": under_all[0] - under_all[1]}
                 if min(len(ours), len(theirs)) > 1:
                     low, high = welch_interval(ours, theirs, confidence)
                     row |= {"difference_low": low, "difference_high": high}
             rows.append(row)
-    out = pd.DataFrame(rows).reindex(columns=[*table.columns, "difference", "difference_low", "difference_high"])
+    added = ["difference", "difference_low", "difference_high", "every_attack_difference"]
+    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *added])
+    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
     place = {name: i for i, name in enumerate(in_order(out["dataset"], DATASET_TITLES))}
     return out.sort_values(FAMILY, key=lambda c: c.map(place) if c.name == "dataset" else c, kind="stable")
 
@@ -204,6 +204,54 @@ def _of_model(trainings: pd.Series, model: Mapping[Any, Any]) -> list[float]:
     """The values of all trainings of one model."""
     chosen = trainings.xs(tuple(model[key] for key in MODEL_KEYS), level=tuple(MODEL_KEYS))
     return [float(value) for value in chosen]
+
+
+def verdict(row: Mapping[Any, Any]) -> str:
+    """Whether a run's best model is better than the first run's.
+
+    Args:
+        row: Of :func:`best_of_each`.
+
+    Returns:
+        ``better`` or ``worse`` where weighted accuracies differ by :data:`EFFECT`, their interval excludes zero, and
+        the sign is the same under the worst of all shared attacks; else ``no difference found``; empty where there is
+        no interval.
+    """
+    if pd.isna(row["difference_low"]):
+        return ""
+    sign = float(np.sign(row["difference"]))
+    nearest_zero = row["difference_low"] if sign > 0 else -row["difference_high"]
+    if abs(row["difference"]) < EFFECT or nearest_zero <= 0 or sign * row["every_attack_difference"] <= 0:
+        return "no difference found"
+    return "better" if sign > 0 else "worse"
+
+
+def strongest_at_each_eps(
+    runs: Sequence[ComparedRun], tolerance: Mapping[str, float], confidence: float
+) -> pd.DataFrame:
+    """Which model of which run is most robust at an eps, of those that cost little clean accuracy.
+
+    Args:
+        runs: The first that has strength 0 says what plain training reaches.
+        tolerance: By dataset, how far a model's mean clean accuracy may lie below plain training's of the same method
+            and M, in [0, 1].
+        confidence: Level of the intervals of :func:`comparable`, which are not used.
+
+    Returns:
+        One row per (run, dataset, ensemble, M, eps): the run's strength with the highest mean accuracy under its
+        attack, that mean as ``worst_accuracy``, ``clean_accuracy``, and its ``place`` among the runs, from 1. Runs
+        with no model within the tolerance are left out.
+    """
+    common = common_ground(runs)
+    own = pd.concat([comparable(run, common, confidence, every_attack=False).assign(run=run.name) for run in runs])
+    means = own.groupby([*_KEYS, "eps"], sort=False)[["clean_accuracy", "worst_accuracy"]].mean().reset_index()
+    plain = means[means["lambda"] == 0].drop_duplicates([*FAMILY, "eps"])
+    joined = means.merge(plain[[*FAMILY, "eps", "clean_accuracy"]], on=[*FAMILY, "eps"], suffixes=("", "_plain"))
+    cost = (joined["clean_accuracy_plain"] - joined["clean_accuracy"]).round(9)
+    kept = joined[cost <= joined["dataset"].map(tolerance)]
+    ordered = kept.sort_values(["worst_accuracy", "lambda"], ascending=[False, True], kind="stable")
+    first = ordered.drop_duplicates(["run", *FAMILY, "eps"])
+    return first.assign(place=first.groupby([*FAMILY, "eps"]).cumcount() + 1)
 
 
 def under_others(best: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
@@ -222,112 +270,3 @@ def under_others(best: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
     worst = carried.groupby([*keys, "repetition", "eps"])["accuracy"].min().groupby(keys).mean()
     column = worst.rename("transfer_accuracy").rename_axis(index={"target": "run"}).reset_index()
     return best.merge(column, on=[*FAMILY, "run"], how="left", validate="one_to_one")
-
-
-def notes(runs: Sequence[ComparedRun]) -> list[str]:
-    """What a reader must know before comparing: what the runs share, and what they do not."""
-    common = common_ground(runs)
-    eps = ", ".join(short_number(e) for e in common.eps)
-    lines = [f"Mean over ε = {eps}, each under the worst of {common.seeds} attack seed{'s'[: common.seeds > 1]}."]
-    if common.variants:
-        lines.append(f"Every attack: also the worst of {', '.join(common.variants)}.")
-    first = runs[0]
-    for run in runs:
-        if run.banner:
-            lines.append(f"{run.name}: {run.banner}.")
-        keys = sorted(k for k in {*first.attack, *run.attack} if first.attack.get(k) != run.attack.get(k))
-        if keys:
-            lines.append(
-                f"{run.name} was attacked otherwise than {first.name} ({', '.join(keys)}): do not compare them."
-            )
-        if (images := int(run.metrics["images"].min())) != int(first.metrics["images"].min()):
-            lines.append(
-                f"{run.name} was tested on {images:,} images, {first.name} on {first.metrics['images'].min():,}."
-            )
-    return lines
-
-
-def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
-    """Clean accuracy against robustness, a panel per dataset and M, a curve over strengths per run and method.
-
-    Args:
-        runs: In the order of the legend.
-        table: Of :func:`compare`.
-
-    Returns:
-        The figure; bars are the intervals of both accuracies.
-    """
-    datasets, sizes = in_order(table["dataset"], DATASET_TITLES), sorted(table["members"].unique())
-    methods = sorted(table["ensemble"].unique())
-    colours = dict(zip([run.name for run in runs], sns.color_palette("colorblind", len(runs)), strict=True))
-    fig, axes = plt.subplots(
-        len(datasets), len(sizes), figsize=(3.6 * len(sizes) + 2.2, 3.0 * len(datasets) + 0.6),
-        sharey="row", squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, dataset in enumerate(datasets):
-        for col, members in enumerate(sizes):
-            ax = axes[row, col]
-            here = table[(table["dataset"] == dataset) & (table["members"] == members)]
-            for (run, method), line in here.sort_values("lambda").groupby(["run", "ensemble"], sort=False):
-                x, y = 100 * line["mean_uap_accuracy"], 100 * line["clean_accuracy"]
-                ax.errorbar(
-                    x, y,
-                    xerr=[x - 100 * line["mean_uap_low"], 100 * line["mean_uap_high"] - x],
-                    yerr=[y - 100 * line["clean_low"], 100 * line["clean_high"] - y],
-                    color=colours[run], marker="osD^v<>"[methods.index(method) % 7], markersize=4, elinewidth=0.7,
-                    linewidth=1.2, label=run if len(methods) == 1 else f"{run}, {method}",
-                )  # fmt: skip
-            ax.set_title(f"{DATASET_TITLES[dataset]}, M = {members}", fontsize="medium")
-            ax.set_xlabel("Accuracy under worst UAP, mean over ε (%)" if row == len(datasets) - 1 else "")
-            ax.set_ylabel("Clean accuracy (%)" if col == 0 else "")
-    entries: dict[str, Any] = {}
-    for ax in axes.flat:
-        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, fontsize="small")
-    return fig
-
-
-def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
-    """:func:`best_of_each` for readers.
-
-    Args:
-        runs: As compared.
-        best: Of :func:`best_of_each`.
-    """
-    shown = pd.DataFrame(
-        {
-            "Dataset": best["dataset"].map(DATASET_TITLES),
-            "Ensemble": best["ensemble"] + " M=" + best["members"].astype(str),
-            "Run": best["run"],
-            "Objective": best["objective"],
-            "Strength": best["lambda"].map(short_number),
-            "Clean": best["clean_accuracy"].map(percent),
-            "Avg. UAP": best["mean_uap_accuracy"].map(percent),
-            "Weighted": best["weighted_accuracy"].map(percent),
-            "Every attack": best["every_attack_accuracy"].map(percent),
-            f"Weighted minus {runs[0].name}": [_points(row) for row in best.to_dict("records")],
-            "Training": best["cost"].map(lambda c: "–" if pd.isna(c) else f"{c:.1f}×"),
-        }
-    )
-    note = ""
-    if "transfer_accuracy" in best:
-        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
-        carried = best["transfer_accuracy"].map(lambda a: "–" if pd.isna(a) else percent(a))
-        shown.insert([*shown.columns].index("Every attack") + 1, "Others' UAPs", carried)
-    if not common_ground(runs).variants:
-        shown = shown.drop(columns="Every attack")
-    text = (
-        "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
-        f"one learner over plain training's.{note}\n"
-    )
-    return RenderedTable(best, f"{text}{chr(10).join(notes(runs))}\n\n{to_markdown(shown)}")
-
-
-def _points(row: Mapping[Any, Any]) -> str:
-    """A difference in points, with its interval where there is one."""
-    if pd.isna(row["difference"]):
-        return "–"
-    text = f"{100 * row['difference']:+.1f}"
-    if pd.isna(row["difference_low"]):
-        return text
-    return f"{text} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"

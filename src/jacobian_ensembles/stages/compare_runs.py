@@ -13,15 +13,8 @@ import seaborn as sns
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.experiment.attack import Attack
 from jacobian_ensembles.experiment.yaml_files import read_yaml
-from jacobian_ensembles.paper.defences import (
-    ComparedRun,
-    best_of_each,
-    best_table,
-    compare,
-    notes,
-    plot,
-    under_others,
-)
+from jacobian_ensembles.paper.defence_display import best_table, notes, plot
+from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, compare, under_others
 from jacobian_ensembles.report.comparison import render_comparison
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.stages.plot_figure import save_figure

@@ -4,33 +4,17 @@ import math
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
+from helpers_defences import made
 
 from jacobian_ensembles.evaluation.differences import welch_interval
 from jacobian_ensembles.evaluation.statistics import wilson_interval
-from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, best_table, common_ground, compare, notes, plot
-
-
-def made(name, seeds, clean=None, eps=(0.1, 0.2), objective="jacobian", **told):
-    """A run of single networks; ``seeds`` has the accuracies under every attack seed by (strength, repetition)."""
-    cells = {
-        k: {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": k[0], "repetition": k[1]} for k in seeds
-    }
-    metrics, accuracies = [], []
-    for key, values in seeds.items():
-        for radius in eps:
-            shown = [round(v - (radius - eps[0]), 6) for v in values]  # a tenth of eps costs ten points
-            value = (clean or {}).get(key, 0.9)
-            metrics.append(
-                {**cells[key], "eps": radius, "seeds": len(values), "images": 100, "worst_accuracy": min(shown),
-                 "worst_low": 0.0, "worst_high": 1.0, "clean_accuracy": value, "clean_low": value - 0.01,
-                 "clean_high": value + 0.01}
-            )  # fmt: skip
-            accuracies += [
-                {**cells[key], "eps": radius, "attack_seed": i, "accuracy": accuracy}
-                for i, accuracy in enumerate(shown)
-            ]
-    return ComparedRun(name, objective, pd.DataFrame(metrics), pd.DataFrame(accuracies), **told)
+from jacobian_ensembles.paper.defences import (
+    best_of_each,
+    common_ground,
+    compare,
+    strongest_at_each_eps,
+    verdict,
+)
 
 
 def test_runs_are_compared_by_the_attack_seeds_and_eps_that_all_have():
@@ -91,9 +75,51 @@ def test_the_best_strength_of_each_run_and_its_difference_from_the_first():
     assert best.loc["base", ["difference", "difference_low"]].isna().all()
     assert best.loc["single", "difference"] == pytest.approx((0.9 + 0.05) / 2 - 0.685)
     assert math.isnan(best.loc["single", "difference_low"])  # one training has no spread
-    text = best_table(runs, best.reset_index()).markdown
-    assert "+4.5 [" in text
-    assert "| single | jacobian | 0.50 | 90.0 | 5.0 | 47.5 | -21.0 | – |" in text
+    assert best["verdict"].tolist() == ["", "no difference found", ""]  # two trainings each are too few
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "every_attack", "said"),
+    [
+        (0.020, 0.001, 0.039, 0.01, "better"),
+        (-0.020, -0.039, -0.001, -0.01, "worse"),
+        (0.020, -0.001, 0.041, 0.01, "no difference found"),  # the interval has zero
+        (-0.020, -0.041, 0.001, -0.01, "no difference found"),
+        (0.009, 0.008, 0.010, 0.01, "no difference found"),  # too small to matter
+        (0.020, 0.010, 0.030, -0.01, "no difference found"),  # another attack says otherwise
+        (-0.020, -0.030, -0.010, 0.0, "no difference found"),
+        (0.020, math.nan, math.nan, 0.01, ""),
+    ],
+)
+def test_a_verdict_needs_the_size_the_interval_and_every_attack(difference, low, high, every_attack, said):
+    row = {"difference": difference, "difference_low": low, "difference_high": high}
+    assert verdict({**row, "every_attack_difference": every_attack}) == said
+
+
+def test_the_difference_under_every_attack_is_of_the_same_models():
+    variants = pd.DataFrame(
+        [
+            {"variant": "margin", "dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": lam,
+             "repetition": 0, "eps": eps, "worst_accuracy": worst}
+            for lam, worst in ((0.0, 0.3), (0.5, 0.1)) for eps in (0.1, 0.2)
+        ]
+    )  # fmt: skip
+    base = made("base", {(0.0, 0): [0.5]}, variants=variants[variants["lambda"] == 0.0])
+    other = made("other", {(0.5, 0): [0.7]}, variants=variants[variants["lambda"] == 0.5])
+    row = best_of_each([base, other], compare([base, other], 0.5, 0.95), 0.5, 0.95).set_index("run").loc["other"]
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["every_attack_difference"] == pytest.approx((0.1 - 0.3) / 2)
+
+
+def test_the_most_robust_at_an_eps_is_found_among_those_that_cost_little():
+    a = made("a", {(0.0, 0): [0.2], (0.1, 0): [0.5], (0.2, 0): [0.9]}, clean={(0.1, 0): 0.89, (0.2, 0): 0.88})
+    b = made("b", {(0.3, 0): [0.6], (0.3, 1): [0.8]}, clean={(0.3, 0): 0.885, (0.3, 1): 0.895})
+    poor = made("poor", {(0.4, 0): [0.95]}, clean={(0.4, 0): 0.5})
+    found = strongest_at_each_eps([a, b, poor], {"mnist": 0.01}, 0.95)
+    ranked = found[found["eps"] == 0.2].sort_values("place")
+    # plain training has 0.9: the 0.88 of strength 0.2 is too little, the mean of 0.885 and 0.895 just enough
+    assert ranked[["run", "lambda", "place"]].to_numpy().tolist() == [["b", 0.3, 1], ["a", 0.1, 2]]
+    assert ranked["worst_accuracy"].tolist() == pytest.approx([0.6, 0.4])
 
 
 def test_welchs_interval_by_hand():
@@ -107,18 +133,6 @@ def test_welchs_interval_by_hand():
         welch_interval([1.0], [1.0, 2.0])
 
 
-def test_what_makes_runs_incomparable_is_said():
-    first = made("first", {(0.0, 0): [0.5, 0.5]}, attack={"clip": False, "step": 0.8})
-    other = made("other", {(0.0, 0): [0.5, 0.5]}, attack={"clip": True, "step": 0.8}, banner="QUICK")
-    few = made("few", {(0.0, 0): [0.5, 0.5]}, attack={"clip": False, "step": 0.8})
-    few.metrics["images"] = 50
-    text = "\n".join(notes([first, other, few]))
-    assert "worst of 2 attack seeds" in text
-    assert "other: QUICK." in text
-    assert "other was attacked otherwise than first (clip): do not compare them" in text
-    assert "few was tested on 50 images, first on 100" in text
-
-
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
@@ -130,16 +144,3 @@ def test_what_makes_runs_incomparable_is_said():
 def test_runs_that_cannot_be_compared_are_refused(runs, message):
     with pytest.raises(ValueError, match=message):
         compare(runs, 0.5, 0.95)
-
-
-def test_the_figure_has_a_panel_per_dataset_and_size_and_a_curve_per_run():
-    runs = [made("a", {(0.0, 0): [0.5], (0.1, 0): [0.7]}), made("b", {(0.3, 0): [0.6], (0.2, 0): [0.4]})]
-    table = compare(runs, 0.5, 0.95)
-    larger = table.assign(members=3)
-    fig = plot(runs, pd.concat([table, larger], ignore_index=True))
-    assert [ax.get_title() for ax in fig.axes] == ["MNIST, M = 1", "MNIST, M = 3"]
-    lines = {container.get_label(): container.lines[0] for container in fig.axes[0].containers}
-    assert lines["a"].get_xdata() == pytest.approx([45.0, 65.0])
-    assert lines["b"].get_xdata() == pytest.approx([35.0, 55.0])  # by strength, not as listed
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["a", "b"]
-    plt.close(fig)
