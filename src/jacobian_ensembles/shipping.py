@@ -171,7 +171,7 @@ def _redraw(shipped: Path, target: Path, config: Config) -> None:
             config.repetitions, transfer=transfer
         ):
             continue
-        labels: dict[str, Any] = {"run": config.run.name, "banner": config.run.banner}
+        labels: dict[str, Any] = {"run": config.run.name, "banner": config.banner}
         labels["settings"] = {name: known[name] for name in item.settings}
         if item in FIGURES:
             stem = target / "figures" / item.name

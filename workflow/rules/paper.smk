@@ -28,7 +28,7 @@ rule plot_figure:
         settings=lambda w: settings_for(w.figure),
         caption=lambda w: caption_of(w.figure),
         run=cfg.run.name,
-        banner=cfg.run.banner,
+        banner=cfg.banner,
         code=lambda w: code("plot_figure", catalogue.find(w.figure).function),
     message:
         "Draw {wildcards.figure}"
@@ -63,7 +63,7 @@ rule write_table:
         settings=lambda w: settings_for(w.table),
         caption=lambda w: caption_of(w.table),
         run=cfg.run.name,
-        banner=cfg.run.banner,
+        banner=cfg.banner,
         code=lambda w: code("write_table", catalogue.find(w.table).function),
     message:
         "Write table {wildcards.table}"

@@ -68,7 +68,7 @@ rule write_report:
     params:
         settings={
             "run": cfg.run.name,
-            "banner": cfg.run.banner,
+            "banner": cfg.banner,
             "eps": cfg.figures.eps,
             "clean_weight": cfg.metrics.clean_weight,
         },

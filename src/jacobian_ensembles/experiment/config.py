@@ -227,6 +227,13 @@ class Config(Settings):
         return cyclic
 
     @property
+    def banner(self) -> str:
+        """What figures and tables say of a run that is not the paper's: its own banner, and another objective."""
+        goal = self.training.objective
+        other = "" if goal == "jacobian" else f"learners minimise '{short_name(goal)}' at strength λ, not the paper's"
+        return "; ".join(filter(None, (self.run.banner, other)))
+
+    @property
     def ensembles(self) -> list[str]:
         """The names of the ensemble methods, as paths spell them."""
         return [short_name(reference) for reference in self.grid.ensembles]

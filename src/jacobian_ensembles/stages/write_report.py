@@ -113,6 +113,6 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         "provenance": sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
     }
     inputs |= {p.stem: p for p in (claims, folder / "metrics" / "stress.csv") if p.is_file()}
-    settings = {"run": cfg.run.name, "banner": cfg.run.banner, "eps": cfg.figures.eps}
+    settings = {"run": cfg.run.name, "banner": cfg.banner, "eps": cfg.figures.eps}
     settings["clean_weight"] = cfg.metrics.clean_weight
     write_report(path, inputs, settings, cfg.model_dump(by_alias=True))

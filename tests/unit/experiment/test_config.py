@@ -324,6 +324,21 @@ def test_what_is_tried_at_some_eps_only_is_tried_at_those_of_the_run(sections, m
     assert not load_config(changed()).stress.asked
 
 
+@pytest.mark.parametrize(
+    ("banner", "objective", "told"),
+    [
+        ("", "jacobian", ""),
+        ("QUICK", "jacobian", "QUICK"),
+        ("", "noise", "learners minimise 'noise' at strength λ, not the paper's"),
+        ("QUICK", "noise", "QUICK; learners minimise 'noise' at strength λ, not the paper's"),
+    ],
+)
+def test_figures_and_tables_are_to_say_that_another_objective_was_minimised(banner, objective, told):
+    raw = changed(training={"objective": objective})
+    raw["run"]["banner"] = banner
+    assert load_config(raw).banner == told
+
+
 DEFENCES = sorted((ROOT / "workflow" / "presets" / "defences").glob("*.yaml"))
 
 
@@ -341,6 +356,20 @@ def test_a_defence_differs_from_the_others_in_its_objective_and_its_four_strengt
     assert len([strength for strength in cfg.grid.lambdas if strength]) == 4
     assert (0 in cfg.grid.lambdas) == (preset.stem == "jacobian")  # plain training is the same whatever the objective
     assert cfg.repetitions == 3
+
+
+@pytest.mark.parametrize(
+    "preset", sorted((ROOT / "workflow/presets/defences/equal_time").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_shorter(preset):
+    source = ROOT / "workflow/presets/defences" / f"{preset.stem.replace('plain', 'jacobian')}.yaml"
+    overlay, usual = yaml.safe_load(preset.read_text()), yaml.safe_load(source.read_text())
+    assert overlay["run"] == {"name": f"defences-equal_time-{preset.stem}"}
+    strengths = [0] if preset.stem == "plain" else usual["grid"]["lambdas"]
+    assert {cell["lambda"] for cell in overlay["grid"].pop("cells")} <= {*strengths}
+    assert overlay["grid"] == {}
+    assert isinstance(overlay["training"].pop("epochs"), int)
+    assert overlay["training"] == usual.get("training", {})
 
 
 def test_every_built_in_objective_is_among_the_defences():
