@@ -10,6 +10,7 @@ model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers w
 ``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
 beside Theorem 3.1, ``<!-- models NAME -->`` lists the ensembles that a run keeps.
 ``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first,
+``<!-- gain NAME,NAME -->`` what ensembles add to each,
 ``<!-- take NAME,NAME -->`` the three most robust at each eps, of those that cost little clean accuracy.
 ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
 """
@@ -25,7 +26,7 @@ import yaml
 import jacobian_ensembles as je
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.defence_display import best_table
-from jacobian_ensembles.paper.defences import best_of_each, compare, strongest_at_each_eps
+from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.paper.theory import beside_the_theorem
@@ -37,7 +38,7 @@ _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plai
 _PLACES = ("most robust", "second", "third")
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|take) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -142,6 +143,23 @@ def _compare(runs: list[str]) -> str:
     return best_table(compared, best).markdown.rstrip()
 
 
+def _gain(runs: list[str]) -> str:
+    compared = [load_compared(ROOT / "results" / "reference" / run) for run in runs]
+    found = gain_of_members(compared, compare(compared, 0.5, 0.95), 0.5, 0.95)
+    rows = [
+        {
+            "dataset": DATASET_TITLES[r["dataset"]],
+            "run": f"`{r['run']}`",
+            f"M = {r['members']} minus M = 1": f"{100 * r['difference']:+.1f} "
+            f"[{100 * r['difference_low']:+.1f}, {100 * r['difference_high']:+.1f}]",
+            "every attack": f"{100 * r['every_attack_difference']:+.1f}",
+            "verdict": r["verdict"],
+        }
+        for r in found.to_dict("records")
+    ]
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
 def _take(runs: list[str]) -> str:
     compared = [load_compared(ROOT / "results" / "reference" / run) for run in runs]
     found = strongest_at_each_eps(compared, _TOLERANCE, 0.95)
@@ -179,6 +197,7 @@ _OF_RUNS = {
     "theory": _theory,
     "models": _models,
     "compare": _compare,
+    "gain": _gain,
     "take": _take,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, summari
 from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order
 
 _KEYS = ["run", *MODEL_KEYS]
+_DIFFERENCE = ["difference", "difference_low", "difference_high", "every_attack_difference"]
 #: The smallest difference in weighted accuracy that counts.
 EFFECT = 0.01
 #: What a curve over strengths has in common.
@@ -165,39 +166,85 @@ def best_of_each(
         both have several; ``every_attack_difference``, the same under the worst of all shared attacks; and the
         :func:`verdict`.
     """
-    common = common_ground(runs)
-    trainings: dict[str, pd.Series] = {}
+    trainings = _weighted(runs, clean_weight, confidence)
+    rows = []
+    for _, family in _best(table).groupby(FAMILY, sort=False):
+        found = {row["run"]: row for row in family.to_dict("records")}
+        base = found.get(runs[0].name)
+        for name in (run.name for run in runs if run.name in found):
+            row = found[name]
+            if base is not None and name != runs[0].name:
+                row = {**row, **_difference(row, base, trainings, clean_weight, confidence)}
+            rows.append(row)
+    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE])
+    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
+    return out.sort_values(FAMILY, key=_places(out), kind="stable")
+
+
+def gain_of_members(
+    runs: Sequence[ComparedRun], table: pd.DataFrame, clean_weight: float, confidence: float
+) -> pd.DataFrame:
+    """How much better the best ensemble of every run is than its best single learner.
+
+    Args:
+        runs: As compared.
+        table: Of :func:`compare`.
+        clean_weight: Weight of clean accuracy.
+        confidence: Level of the intervals.
+
+    Returns:
+        One row per (dataset, ensemble, M > 1, run), with the columns of :func:`best_of_each`; differences are from the
+        run's own best model of M = 1. Runs without one are left out.
+    """
+    trainings = _weighted(runs, clean_weight, confidence)
+    best, rows = _best(table), []
+    single = {(r["run"], r["dataset"], r["ensemble"]): r for r in best[best["members"] == 1].to_dict("records")}
+    for row in best[best["members"] > 1].to_dict("records"):
+        base = single.get((row["run"], row["dataset"], row["ensemble"]))
+        if base is not None:
+            rows.append({**row, **_difference(row, base, trainings, clean_weight, confidence)})
+    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE])
+    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
+    order = {run.name: i for i, run in enumerate(runs)}
+    return out.sort_values("run", key=lambda c: c.map(order)).sort_values(FAMILY, key=_places(out), kind="stable")
+
+
+def _best(table: pd.DataFrame) -> pd.DataFrame:
+    """The strength with the highest weighted accuracy of every run's method and M; the smaller of two equal ones."""
+    best = table.sort_values(["weighted_accuracy", "lambda"], ascending=[False, True], kind="stable")
+    return best.drop_duplicates(["run", *FAMILY])
+
+
+def _weighted(runs: Sequence[ComparedRun], clean_weight: float, confidence: float) -> dict[str, pd.Series]:
+    """The weighted accuracy of every training, by run."""
+    common, out = common_ground(runs), {}
     for run in runs:
         metrics = comparable(run, common, confidence, every_attack=False)
         cells = metrics.groupby(CELL_KEYS).agg(clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean"))
-        trainings[run.name] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
-    best = table.sort_values(["weighted_accuracy", "lambda"], ascending=[False, True], kind="stable")
-    best = best.drop_duplicates(["run", *FAMILY])
-    rows = []
-    for _, family in best.groupby(FAMILY, sort=False):
-        found = {row["run"]: row for row in family.to_dict("records")}
-        base = found.get(runs[0].name)
-        for run in runs:
-            if run.name not in found:
-                continue
-            row = found[run.name]
-            if base is not None and run.name != runs[0].name:
-                ours, theirs = (_of_model(trainings[r["run"]], r) for r in (row, base))
-                under_all = [
-                    weighted_accuracy(r["clean_accuracy"], r["every_attack_accuracy"], clean_weight)
-                    for r in (row, base)
-                ]
-                row |= {"difference": float(np.mean(ours) - np.mean(theirs))}
-                row |= {"every_attack_difference": under_all[0] - under_all[1]}
-                if min(len(ours), len(theirs)) > 1:
-                    low, high = welch_interval(ours, theirs, confidence)
-                    row |= {"difference_low": low, "difference_high": high}
-            rows.append(row)
-    added = ["difference", "difference_low", "difference_high", "every_attack_difference"]
-    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *added])
-    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
-    place = {name: i for i, name in enumerate(in_order(out["dataset"], DATASET_TITLES))}
-    return out.sort_values(FAMILY, key=lambda c: c.map(place) if c.name == "dataset" else c, kind="stable")
+        out[run.name] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
+    return out
+
+
+def _difference(
+    row: Mapping[Any, Any],
+    base: Mapping[Any, Any],
+    trainings: Mapping[str, pd.Series],
+    clean_weight: float,
+    confidence: float,
+) -> dict[Any, Any]:
+    """The columns of :data:`_DIFFERENCE` for one model against another."""
+    ours, theirs = (_of_model(trainings[r["run"]], r) for r in (row, base))
+    out: dict[Any, Any] = {"difference": float(np.mean(ours) - np.mean(theirs))}
+    if min(len(ours), len(theirs)) > 1:
+        out["difference_low"], out["difference_high"] = welch_interval(ours, theirs, confidence)
+    under_all = [weighted_accuracy(r["clean_accuracy"], r["every_attack_accuracy"], clean_weight) for r in (row, base)]
+    return out | {"every_attack_difference": under_all[0] - under_all[1]}
+
+
+def _places(table: pd.DataFrame) -> Callable[[pd.Series], pd.Series]:
+    """A key for sorting that puts datasets into their usual order."""
+    place = {name: i for i, name in enumerate(in_order(table["dataset"], DATASET_TITLES))}
+    return lambda column: column.map(place) if column.name == "dataset" else column
 
 
 def _of_model(trainings: pd.Series, model: Mapping[Any, Any]) -> list[float]:

@@ -1,5 +1,6 @@
 """Runs beside one another, on numbers small enough to check by hand."""
 
+import dataclasses
 import math
 
 import pandas as pd
@@ -12,6 +13,7 @@ from jacobian_ensembles.paper.defences import (
     best_of_each,
     common_ground,
     compare,
+    gain_of_members,
     strongest_at_each_eps,
     verdict,
 )
@@ -109,6 +111,24 @@ def test_the_difference_under_every_attack_is_of_the_same_models():
     row = best_of_each([base, other], compare([base, other], 0.5, 0.95), 0.5, 0.95).set_index("run").loc["other"]
     assert row["difference"] == pytest.approx(0.1)
     assert row["every_attack_difference"] == pytest.approx((0.1 - 0.3) / 2)
+
+
+def test_what_ensembles_add_is_measured_from_a_runs_own_best_single_learner():
+    one = made("one", {(0.1, 0): [0.50], (0.1, 1): [0.52], (0.2, 0): [0.1], (0.2, 1): [0.1]})
+    three = made("one", {(0.1, 0): [0.2], (0.1, 1): [0.2], (0.2, 0): [0.80], (0.2, 1): [0.82]})
+    for table in (three.metrics, three.seeds):
+        table["members"] = 3
+    both = dataclasses.replace(
+        one, metrics=pd.concat([one.metrics, three.metrics]), seeds=pd.concat([one.seeds, three.seeds])
+    )
+    lonely = dataclasses.replace(three, name="lonely")
+    gains = gain_of_members([both, lonely], compare([both, lonely], 0.5, 0.95), 0.5, 0.95)
+    (row,) = gains.to_dict("records")
+    assert (row["run"], row["members"], row["lambda"]) == ("one", 3, 0.2)
+    # under attack 0.8 and 0.82 against 0.5 and 0.52, clean accuracy the same: half of 30 points
+    assert row["difference"] == pytest.approx(0.15)
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(welch_interval([0.15, 0.16], [0, 0.01]))
+    assert row["verdict"] == "better"
 
 
 def test_the_most_robust_at_an_eps_is_found_among_those_that_cost_little():
