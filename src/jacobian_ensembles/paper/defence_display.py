@@ -29,9 +29,11 @@ def notes(runs: Sequence[ComparedRun]) -> list[str]:
     if common.variants:
         lines.append(f"Every attack: also the worst of {', '.join(common.variants)}.")
     first = runs[0]
+    banners = dict.fromkeys(run.banner for run in runs)
+    for banner in filter(None, banners):
+        names = "All runs" if len(banners) == 1 else ", ".join(run.name for run in runs if run.banner == banner)
+        lines.append(f"{names}: {banner}.")
     for run in runs:
-        if run.banner:
-            lines.append(f"{run.name}: {run.banner}.")
         keys = sorted(k for k in {*first.attack, *run.attack} if first.attack.get(k) != run.attack.get(k))
         if keys:
             lines.append(

@@ -19,6 +19,8 @@ def test_what_makes_runs_incomparable_is_said():
     assert "other: QUICK." in text
     assert "other was attacked otherwise than first (clip): do not compare them" in text
     assert "few was tested on 50 images, first on 100" in text
+    quick = [made(name, {(0.0, 0): [0.5]}, banner="QUICK") for name in ("a", "b")]
+    assert "All runs: QUICK." in notes(quick)
 
 
 def test_the_figure_has_a_panel_per_dataset_and_size_and_a_curve_per_run():
