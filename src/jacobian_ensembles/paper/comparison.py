@@ -28,6 +28,7 @@ def compare_with_paper(summary: pd.DataFrame) -> pd.DataFrame:
     paper = paper_models()
     bounds = [f"{column.removesuffix('accuracy')}{end}" for column in ACCURACIES for end in ("low", "high")]
     ours = summary[["dataset", "ensemble", "members", "lambda", *ACCURACIES, *bounds]]
+    ours = ours.astype({"lambda": float})  # whole numbers where a run has no others
     joined = paper.merge(ours, on=["dataset", "ensemble", "members", "lambda"], how="left", validate="1:1")
     pairs = zip(("clean", "avg_uap", "weighted"), ACCURACIES, strict=True)
     out = joined[["dataset", "group", "ensemble", "members", "lambda", "adds_up"]].copy()
