@@ -366,8 +366,12 @@ def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_sho
     overlay, usual = yaml.safe_load(preset.read_text()), yaml.safe_load(source.read_text())
     assert overlay["run"] == {"name": f"defences-equal_time-{preset.stem}"}
     strengths = [0] if preset.stem == "plain" else usual["grid"]["lambdas"]
-    assert {cell["lambda"] for cell in overlay["grid"].pop("cells")} <= {*strengths}
-    assert overlay["grid"] == {}
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = merged(raw, yaml.safe_load((ROOT / "workflow/presets/defences.yaml").read_text()))
+    cfg = load_config(merged(raw, yaml.safe_load(preset.read_text())))
+    assert {cell.lambda_jr for cell in cfg.cells} <= {*strengths}
+    assert set(overlay["grid"]) <= {"cells", "lambdas"}
+    assert cfg.repetitions == 3
     assert isinstance(overlay["training"].pop("epochs"), int)
     assert overlay["training"] == usual.get("training", {})
 
