@@ -364,7 +364,9 @@ def test_a_defence_differs_from_the_others_in_its_objective_and_its_four_strengt
 def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_shorter(preset):
     source = ROOT / "workflow/presets/defences" / f"{preset.stem.replace('plain', 'jacobian')}.yaml"
     overlay, usual = yaml.safe_load(preset.read_text()), yaml.safe_load(source.read_text())
-    assert overlay["run"] == {"name": f"defences-equal_time-{preset.stem}"}
+    told = f"{overlay['training']['epochs']} epoch{'s'[: overlay['training']['epochs'] > 1]}"
+    assert overlay["run"]["name"] == f"defences-equal_time-{preset.stem}"
+    assert overlay["run"]["banner"] == f"3 attack seeds, not 50; {told}"
     strengths = [0] if preset.stem == "plain" else usual["grid"]["lambdas"]
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     raw = merged(raw, yaml.safe_load((ROOT / "workflow/presets/defences.yaml").read_text()))
