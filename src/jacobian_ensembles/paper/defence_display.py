@@ -51,7 +51,7 @@ def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
 
     Args:
         runs: In the order of the legend.
-        table: Of :func:`compare`.
+        table: Of :func:`~jacobian_ensembles.paper.defences.compare`.
 
     Returns:
         The figure; bars are the intervals of both accuracies.
@@ -87,11 +87,11 @@ def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
 
 
 def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
-    """:func:`best_of_each` for readers.
+    """:func:`~jacobian_ensembles.paper.defences.best_of_each` for readers.
 
     Args:
         runs: As compared.
-        best: Of :func:`best_of_each`.
+        best: Of :func:`~jacobian_ensembles.paper.defences.best_of_each`.
     """
     shown = pd.DataFrame(
         {
