@@ -12,6 +12,7 @@ beside Theorem 3.1, ``<!-- models NAME -->`` lists the ensembles that a run keep
 ``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first,
 ``<!-- gain NAME,NAME -->`` what ensembles add to each,
 ``<!-- take NAME,NAME -->`` the three most robust at each eps, of those that cost little clean accuracy.
+``<!-- decorrelation NAME,NAME -->`` sets ensembles of learners trained together beside those of the first run.
 ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
 """
 
@@ -25,6 +26,7 @@ import yaml
 
 import jacobian_ensembles as je
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.paper.decorrelation import beside_learners_alone, jacobians_and_accuracy
 from jacobian_ensembles.paper.defence_display import best_table
 from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
@@ -38,7 +40,7 @@ _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plai
 _PLACES = ("most robust", "second", "third")
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take|decorrelation) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -176,6 +178,32 @@ def _take(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows).fillna("–")).rstrip()
 
 
+def _decorrelation(runs: list[str]) -> str:
+    alone, *others = map(_measured, runs)
+    joined = [
+        beside_learners_alone(alone, other).sort_index(level="dataset", ascending=False, sort_remaining=False)
+        for other in others
+    ]
+    shown = {"mean cosine": ("cosine", 1, 2), "E‖J_F‖² over a learner's": ("mean_ratio", 1, 2)}
+    shown |= {"E‖J_F‖²": ("ensemble_mean", 1, 2), "clean": ("clean_accuracy", 100, 1)}
+    shown |= {"under attack": ("mean_uap_accuracy", 100, 1)}
+    rows = []
+    for model, first in joined[0].iterrows():
+        found = [table.loc[model] for table in joined]
+        row = {"dataset": DATASET_TITLES[model[0]], "λ": f"{model[MODEL_KEYS.index('lambda')]:g}"}
+        for title, (column, scale, digits) in shown.items():
+            values = [first[f"{column}_alone"], *(table[column] for table in found)]
+            row[title] = ", ".join(f"{scale * value:.{digits}f}" for value in values)
+        rows.append({**row, "works": ", ".join("yes" if table["works"] else "no" for table in found)})
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
+def _measured(run: str) -> pd.DataFrame:
+    return jacobians_and_accuracy(
+        pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv"), _summary(run)
+    )
+
+
 def _models(runs: list[str]) -> str:
     rows = []
     for name in (name for name in je.shipped_models() if name.split("/")[0] in runs):
@@ -199,6 +227,7 @@ _OF_RUNS = {
     "compare": _compare,
     "gain": _gain,
     "take": _take,
+    "decorrelation": _decorrelation,
 }
 
 

@@ -70,7 +70,7 @@ def test_a_defence_differs_from_the_others_in_its_objective_and_its_four_strengt
     raw = merged(merged(raw, yaml.safe_load((ROOT / "workflow" / "presets" / "defences.yaml").read_text())), overlay)
     cfg = load_config(raw)
     assert cfg.run.name == f"defences-{preset.stem}"
-    assert cfg.training.objective == ("universal" if preset.stem == "universal_jacobian" else preset.stem)
+    assert cfg.training.objective == (preset.stem if preset.stem in OBJECTIVES else preset.stem.rpartition("_")[0])
     assert len([strength for strength in cfg.grid.lambdas if strength]) == 4
     assert (0 in cfg.grid.lambdas) == (preset.stem == "jacobian")  # plain training is the same whatever the objective
     assert cfg.repetitions == 3
@@ -97,4 +97,4 @@ def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_sho
 
 
 def test_every_built_in_objective_is_among_the_defences():
-    assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian"}
+    assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian", "decorrelated_loss"}
