@@ -115,11 +115,13 @@ def _finished(folder: Path) -> dict[str, Any]:
     records = [read_json(path) for path in sorted((folder / "learners").rglob("*.provenance.json"))]
     goals = [record["settings"].get("objective") for record in records]
     crafted = next((folder / "uaps").rglob("*.provenance.json"), None)
+    drawn = next((folder / "tables").glob("*.provenance.json"), None)
     return {
         "objective": objective_label(next(filter(None, goals), {"objective": "jacobian", "options": {}})),
         "seeds": pd.DataFrame(rows),
         "seconds": _numbers(training_seconds(records)),
         "attack": {} if crafted is None else _flat(read_json(crafted)["settings"]["attack"]),
+        "banner": "" if drawn is None else read_json(drawn)["settings"].get("banner", ""),
     }
 
 

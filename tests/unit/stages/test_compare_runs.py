@@ -34,7 +34,10 @@ def runs(tmp_path):
         "norm": "linf",
     }
     write_json(root / "uaps/a.provenance.json", record | {"settings": {"rule": "craft_uaps", "attack": attack}})
+    drawn = {"settings": {"rule": "write_table", "banner": "few seeds"}}
+    write_json(root / "tables/table1.provenance.json", record | drawn)
     other, config = finished_run(tmp_path, "theirs", (1, 3))
+    config["run"]["banner"] = "few seeds"
     write_json(other / "learners/a.provenance.json", record | job(20, lam="0.00", member="0"))
     write_json(other / "learners/b.provenance.json", record | job(90, "train_together", members="3"))
     ship_run(other, tmp_path / "shipped" / "theirs", config)
@@ -75,6 +78,7 @@ def test_a_finished_and_a_shipped_run_tell_the_same_of_themselves(runs):
     pd.testing.assert_frame_equal(
         shipped.seeds[columns], finished.seeds[columns].sort_values(columns[:-1], ignore_index=True), check_dtype=False
     )
+    assert (shipped.banner, finished.banner) == ("few seeds", "few seeds")
     assert shipped.attack["clip"] is False
     assert finished.attack["clip"] is True
 
