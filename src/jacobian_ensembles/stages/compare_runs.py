@@ -60,7 +60,8 @@ def objective_label(goal: Mapping[str, Any]) -> str:
     """What learners minimised, with the options that are not the default's, such as ``universal (jacobian 0.05)``."""
     name, options = goal["objective"], goal["options"]
     default = OPTIONS[name]().model_dump() if name in OPTIONS else {}
-    told = [f"{key} {value}" for key, value in options.items() if value is not None and default.get(key) != value]
+    own = {key: value for key, value in sorted(options.items()) if value is not None and default.get(key) != value}
+    told = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in own.items()]
     short = str(name).rpartition(":")[2]
     return f"{short} ({', '.join(told)})" if told else short
 

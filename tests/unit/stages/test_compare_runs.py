@@ -58,6 +58,10 @@ def test_seconds_are_of_one_learner_by_method_and_strength():
         ({"objective": "jacobian", "options": {}}, "jacobian"),
         (UNIVERSAL, "universal (jacobian 0.05)"),
         ({"objective": "adversarial", "options": {"steps": 3, "step": None}}, "adversarial"),
+        (
+            {"objective": "decorrelated", "options": {"of": "loss", "correlation": 10.0}},
+            "decorrelated (correlation 10, of loss)",
+        ),
         ({"objective": "own/file.py:Mine", "options": {"a": 1}}, "Mine (a 1)"),
     ],
 )
