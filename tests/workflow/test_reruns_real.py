@@ -10,6 +10,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
 GATHER = {"aggregate_metrics": 1, "plot_figure": 5, "write_table": 3, "write_latex_table": 1}
+METRICS = "results/tiny/metrics/metrics.csv"  # where it is asked for, figures are left to the plans of test_policy.py
 GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1}
 
 
@@ -41,7 +42,7 @@ def run_and_tell(repo, *targets):
     done = {} if "Nothing to be done" in output else repo.finished_jobs()
     after = times(repo)
     assert set(before) <= set(after)  # whatever was computed stays
-    assert repo.missing() == {}
+    assert repo.planned(*targets, "--configfile", repo.configfile) == {}
     return dict(done), {name for name in after if after[name] != before.get(name)}
 
 
@@ -68,9 +69,9 @@ def test_a_new_lambda_computes_its_own_cell_only(copy):
 
 def test_more_attack_seeds_craft_only_the_new_blocks_and_keep_the_old_seeds(copy, tiny):
     edit(copy, "attack", seeds=6)
-    done, written = run_and_tell(copy)
+    done, written = run_and_tell(copy, METRICS)
     # seeds 0-1 and 2 are there; blocks of two: 2-3 and 4-5 are new
-    assert done == {"craft_uaps": 4, "select_worst_uap": 2} | GATHER
+    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "aggregate_metrics": 1}
     crafted = {name for name in written if "/uaps/" in name}
     assert {name.rpartition("/")[2] for name in crafted} == {"seeds2-3.safetensors", "seeds4-5.safetensors"}
     old, new = ((repo.path / f"results/tiny/worst/{CELL}/eps0.15/worst.json").read_text() for repo in (tiny, copy))
@@ -92,9 +93,9 @@ def test_an_edit_of_the_attack_recrafts_everything_and_retrains_nothing(copy):
     old = "return delta.clamp(-eps, eps)"
     assert old in source.read_text()
     source.write_text(source.read_text().replace(old, "return delta.clamp(-eps / 2, eps / 2)"))
-    done, written = run_and_tell(copy)
-    assert done == {"craft_uaps": 4, "select_worst_uap": 2} | GATHER
-    assert stages(written) >= {"uaps", "worst", "metrics", "figures", "tables"}
+    done, written = run_and_tell(copy, METRICS)
+    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "aggregate_metrics": 1}
+    assert stages(written) >= {"uaps", "worst", "metrics"}
     assert not stages(written) & {"learners", "ensembles", "clean", "jacobian"}
 
 
