@@ -49,7 +49,7 @@ exists), then from --set. Exit codes: 0 done; 1 the work failed, and the last li
 configuration cannot be used, and nothing was started.
 """
 _MODEL = (
-    "a file that train or the workflow wrote, the name of a shipped model (mine/mnist/voting/M3/lambda0.10), or "
+    "a file that train or the workflow wrote, the name of a shipped model (table1/mnist/snapshot/M3/lambda0.50), or "
     "path/to/file.py:function, a function without arguments that returns your own nn.Module from images in [0, 1] to "
     "logits"
 )

@@ -1,6 +1,6 @@
 """What shipped runs keep beside their tables: trained ensembles, worst perturbations, and which images stay right.
 
-A model is named `<run>/<dataset>/<ensemble>/M<members>/lambda<lambda>`, as in ``mine/mnist/voting/M3/lambda0.10``,
+A model is named `<run>/<dataset>/<ensemble>/M<members>/lambda<lambda>`, as in ``table1/mnist/snapshot/M3/lambda0.50``,
 with ``/rep<number>`` for another training than the first.
 """
 
@@ -125,7 +125,7 @@ def load_ensemble(
     """Load a stored ensemble for evaluation: a file of a run, or a shipped one by its name.
 
     Args:
-        path: The file ``assemble_ensemble`` wrote, or a name such as ``mine/mnist/voting/M3/lambda0.10`` (see
+        path: The file ``assemble_ensemble`` wrote, or a name such as ``table1/mnist/snapshot/M3/lambda0.50`` (see
             :func:`shipped_models`).
         members: The number of members it must have; None for any.
         architecture: What builds the members, where they are not LeNets: a reference (see
@@ -169,7 +169,7 @@ def load_correct(name: str, eps: float | None = None) -> np.ndarray:
     Images of equal place are the same image for all models of a dataset, so two models can be compared image by image.
 
     Args:
-        name: The model, such as ``mine/mnist/voting/M3/lambda0.10``.
+        name: The model, such as ``table1/mnist/snapshot/M3/lambda0.50``.
         eps: Radius; None for the clean images.
 
     Returns:
@@ -189,7 +189,7 @@ def load_perturbation(name: str, eps: float | None = None) -> Tensor:
     """The worst perturbation of a shipped model.
 
     Args:
-        name: The model, such as ``mine/mnist/voting/M3/lambda0.10``.
+        name: The model, such as ``table1/mnist/snapshot/M3/lambda0.50``.
         eps: Radius; None for those of all the run's E eps, in their order.
 
     Returns:

@@ -1,3 +1,6 @@
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from jacobian_ensembles.shipping import ship_run
 from jacobian_ensembles.storage.files import ArtifactError
 from jacobian_ensembles.storage.learners import save_learners
 
+PAIRED_TEST = Path(__file__).resolve().parents[2] / "docs" / "examples" / "paired_test.py"
 M3 = "mine/mnist/voting/M3/lambda0.10"
 
 
@@ -97,3 +101,17 @@ def test_the_command_line_takes_names_of_shipped_models(tmp_path, reference, cap
     ship(tmp_path, reference)
     assert tuple(je.load_perturbation(M3).shape) == (2, 1, 28, 28)
     assert je.load_perturbation(M3).amax((1, 2, 3)).tolist() == pytest.approx([0.15, 0.2])
+
+
+def test_the_worked_example_tests_two_models_image_by_image(tmp_path, reference):
+    ship(tmp_path, reference)
+    spec = importlib.util.spec_from_file_location("paired_test", PAIRED_TEST)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    one, other = (f"mine/mnist/voting/M{m}/lambda0.1" for m in (1, 3))
+    a, b = (je.load_correct(name, 0.15) for name in (one, other))
+    only_a, only_b = (a > b).sum(), (b > a).sum()
+    assert {only_a, only_b} == {0, 20}  # all on one side: two of the 2^20 ways that twenty coins can fall
+    assert example.compare(one, other, 0.15) == (
+        f"eps 0.15: {a.mean():.2%} and {b.mean():.2%}; only the one: {only_a}, only the other: {only_b}; p 1.9e-06"
+    )

@@ -30,6 +30,7 @@ def installed(tmp_path_factory):
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "results" / "reference" / "table1", source / "results" / "reference" / "table1")
     pip(sys.executable, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
@@ -63,3 +64,17 @@ def test_the_readmes_snippet_runs_without_a_checkout(installed, smoke, tmp_path)
     clean, *attacked = (float(row[2]) for row in rows)
     assert 0.5 < clean <= 1
     assert max(attacked) < clean
+
+
+def test_trained_models_come_with_the_wheel(installed, tmp_path):
+    script = """
+import jacobian_ensembles as je
+names = je.shipped_models()
+name = "table1/mnist/snapshot/M3/lambda0.50"
+print(len(names), name in names, len(je.load_ensemble(name, members=3).members))
+print(je.load_correct(name, eps=0.15).shape, tuple(je.load_perturbation(name).shape))
+"""
+    command = [installed, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["12 True 3", "(10000,) (4, 1, 28, 28)"]
