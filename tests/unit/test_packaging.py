@@ -164,6 +164,15 @@ def test_modules_import_no_more_than_they_need(modules, absent):
     assert done.stdout.strip() == "[]"
 
 
+def test_reading_the_workflow_imports_no_torch():
+    """Snakemake reads all rules at every start, for a dry run too: with torch that takes twice as long."""
+    rules = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    text = "\n".join(path.read_text() for path in rules)
+    found = set(re.findall(r"from jacobian_ensembles\.([\w.]+) import", text))
+    assert "attacks.toolbox" in found
+    test_modules_import_no_more_than_they_need(" ".join(sorted(found)), ("torch", "matplotlib", "numba"))
+
+
 def third_party_imports(folder):
     names = set()
     for path in folder.rglob("*.py"):

@@ -9,28 +9,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.attacks.toolbox import NAMES, toolbox_version
 from jacobian_ensembles.evaluation.accuracy import predictions
 from jacobian_ensembles.models.door import admit, scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
-#: The attacks, by the names that tables use.
-NAMES = ("PGD", "APGD")
-TOOLBOX = "adversarial-robustness-toolbox"
 _BATCH = 250
-
-
-def toolbox_version() -> str | None:
-    """The version of the toolbox that is installed; None for none."""
-    try:
-        return version(TOOLBOX)
-    except PackageNotFoundError:
-        return None
 
 
 class _Scores(nn.Module):

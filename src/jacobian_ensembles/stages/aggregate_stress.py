@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.attacks.single_image import NAMES
+from jacobian_ensembles.attacks.toolbox import NAMES
 from jacobian_ensembles.evaluation.flags import flagged
 from jacobian_ensembles.evaluation.stress import (
     attack_row,

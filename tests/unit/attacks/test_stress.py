@@ -7,7 +7,7 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks import single_image
+from jacobian_ensembles.attacks import toolbox
 from jacobian_ensembles.attacks.single_image import accuracy_one_by_one
 from jacobian_ensembles.evaluation.flags import flags_of
 
@@ -93,7 +93,7 @@ def test_without_test_images_every_second_one_is_kept_for_it(healthy):
 
 
 def test_where_the_toolbox_is_missing_the_table_says_so(healthy, monkeypatch):
-    monkeypatch.setattr(single_image, "TOOLBOX", "no-such-package")
+    monkeypatch.setattr(toolbox, "TOOLBOX", "no-such-package")
     table = je.stress(healthy, X, Y, **QUICK | {"eps": (0.2,)}, single_images=20)
     rows = table[table["kind"] == "single image"]
     assert rows["attack"].tolist() == ["PGD", "APGD"]
