@@ -214,7 +214,7 @@ def _models(runs: list[str]) -> str:
         under = {f"ε={eps:.2f}": f"{100 * je.load_correct(name, eps).mean():.2f}" for eps in own["eps"]}
         size = f"{je.stored_file(name).stat().st_size / 1e6:.2f}"
         clean = f"{100 * je.load_correct(name).mean():.2f}"
-        rows.append({"name": f"`{name}`", "MB": size, "clean": clean, **under})
+        rows.append({"name": name, "MB": size, "clean": clean, **under})
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
