@@ -9,8 +9,8 @@ from conftest import HERE
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]
 
 CELL = "mnist/voting/M2/lambda0.10/rep0"
+METRICS = "results/tiny/metrics/metrics.csv"  # where it alone is made, figures are left to the plans of test_reruns.py
 GATHER = {"aggregate_metrics": 1, "plot_figure": 5, "write_table": 3, "write_latex_table": 1}
-METRICS = "results/tiny/metrics/metrics.csv"  # where it is asked for, figures are left to the plans of test_policy.py
 GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1}
 
 

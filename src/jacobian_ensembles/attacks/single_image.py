@@ -70,7 +70,8 @@ def accuracy_one_by_one(
         seed: Of the random start.
 
     Returns:
-        The accuracy of each of :data:`NAMES`, in [0, 1]; None where the toolbox is not installed.
+        The accuracy of each of :data:`~jacobian_ensembles.attacks.toolbox.NAMES`, in [0, 1]; None where the toolbox is
+        not installed.
 
     Raises:
         ValueError: See :func:`~jacobian_ensembles.models.door.admit`.
