@@ -1,5 +1,7 @@
 """The same configuration gives the same bytes, however the work is cut up; with more threads, the same to rounding."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,14 +29,17 @@ def test_one_job_at_a_time_or_two_give_the_same_bytes(again, tiny):
     assert again(cores=1) == tiny.stored()
 
 
-def test_seeds_in_one_block_or_in_several_give_the_same_numbers(again, tiny):
-    found = again("metrics", "--config", "attack={seeds_per_job: 5}")
+def test_seeds_in_one_block_or_in_several_give_the_same_numbers(tiny, tmp_path):
+    repo = tiny.copy(tmp_path / "copy")
+    for stage in ("uaps", "worst", "metrics"):
+        shutil.rmtree(repo.path / "results/tiny" / stage)
+    repo.run("results/tiny/metrics/metrics.csv", "--config", "attack={seeds_per_job: 5}")
+    assert repo.finished_jobs() == {"craft_uaps": 2, "select_worst_uap": 2, "aggregate_metrics": 1}
+    found, expected = repo.stored(), tiny.stored()
     blocks = {name for name in found if "/uaps/" in name}
     assert {name.rpartition("/")[2] for name in blocks} == {"seeds0-2.safetensors"}
-    expected = {name: digest for name, digest in tiny.stored().items() if "/uaps/" not in name}
-    found = {name: digest for name, digest in found.items() if name not in blocks}
     assert "tiny/metrics/metrics.csv" in found
-    assert found.items() <= expected.items()
+    assert {name: digest for name, digest in found.items() if name not in blocks}.items() <= expected.items()
 
 
 def test_one_thread_or_two_agree_to_rounding(again, tiny, tmp_path):
