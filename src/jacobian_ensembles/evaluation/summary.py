@@ -30,8 +30,8 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns:
         One row per model (and eps), without ``repetition``: means, and the number of ``repetitions``. Where there
         are several, ``<stem>_low`` and ``<stem>_high`` of each ``<stem>_accuracy`` are Student's t interval over
-        repetitions, and ``<stem>_sd`` their standard deviation; of a single training the intervals stay as they
-        are, over test images.
+        repetitions, as far as it lies in [0, 1], and ``<stem>_sd`` their standard deviation; of a single training the
+        intervals stay as they are, over test images.
     """
     keys = [*MODEL_KEYS, "eps"] if "eps" in table.columns else MODEL_KEYS
     stems = [c.removesuffix("_accuracy") for c in table.columns if c.endswith("_accuracy")]
@@ -41,7 +41,7 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         for stem in stems if len(group) > 1 else ():
             values = group[f"{stem}_accuracy"]
             low, high = student_interval(values.tolist(), confidence)
-            row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": low, f"{stem}_high": high}
+            row |= {f"{stem}_accuracy": values.mean(), f"{stem}_low": max(low, 0.0), f"{stem}_high": min(high, 1.0)}
             row |= {f"{stem}_sd": values.std(ddof=1)}
         if IDLE in row:
             row[IDLE] = group[IDLE].sum()

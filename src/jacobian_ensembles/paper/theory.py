@@ -94,9 +94,9 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
 
     Returns:
         Columns ``dataset``; ``lambda``, missing where all are taken together; ``models``, ``trainings``; ``spearman``
-        over models, a mean over trainings, with Student's t interval over them, ``low`` and ``high``, where there are
-        two; and ``same_model``, over trainings of the same model: of what is left when the mean over a model's
-        trainings is taken off both, missing for a single training.
+        over models, a mean over trainings, with Student's t interval over them in [-1, 1], ``low`` and ``high``, where
+        there are two; and ``same_model``, over trainings of the same model: of what is left when the mean over a
+        model's trainings is taken off both, missing for a single training.
     """
     robustness = metrics.groupby(CELL_KEYS, as_index=False).agg(uap=("worst_accuracy", "mean"))
     joined = robustness.merge(jacobian[[*CELL_KEYS, "ensemble_mean"]], on=CELL_KEYS, validate="one_to_one")
@@ -112,7 +112,7 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
     for dataset, lam, group in groups:
         each = [_rank_correlation(g["norm"], g["uap"]) for _, g in group.groupby("repetition")]
         each = [value for value in each if not math.isnan(value)]
-        low, high = student_interval(each, confidence) if len(each) > 1 else (math.nan, math.nan)
+        low, high = np.clip(student_interval(each, confidence), -1, 1) if len(each) > 1 else (math.nan, math.nan)
         rest = group[["norm", "uap"]] - group.groupby(MODEL_KEYS)[["norm", "uap"]].transform("mean")
         repeated = group.groupby(MODEL_KEYS)["uap"].transform("size") > 1
         row = {

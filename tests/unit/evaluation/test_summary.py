@@ -159,16 +159,25 @@ def test_student_intervals_by_hand():
 def test_repetitions_are_averaged_and_single_trainings_left_alone():
     rows = [
         {**CELL, "repetition": r, "worst_accuracy": a, "worst_low": a - 0.01, "worst_high": a + 0.01, "seeds": 5}
-        for r, a in enumerate((0.1, 0.2, 0.3))
+        for r, a in enumerate((0.5, 0.6, 0.7))
     ]
     rows.append({**rows[0], "lambda": 0.5})
     several, single = average_repetitions(pd.DataFrame(rows), 0.95).to_dict("records")
     assert (several["lambda"], several["repetitions"], single["lambda"], single["repetitions"]) == (0.0, 3, 0.5, 1)
     assert "repetition" not in several
-    assert (several["worst_accuracy"], several["worst_sd"]) == pytest.approx((0.2, 0.1))
-    assert (several["worst_low"], several["worst_high"]) == pytest.approx(student_interval([0.1, 0.2, 0.3]))
-    assert (single["worst_accuracy"], single["worst_low"], single["worst_high"]) == pytest.approx((0.1, 0.09, 0.11))
+    assert (several["worst_accuracy"], several["worst_sd"]) == pytest.approx((0.6, 0.1))
+    assert (several["worst_low"], several["worst_high"]) == pytest.approx(student_interval([0.5, 0.6, 0.7]))
+    assert (single["worst_accuracy"], single["worst_low"], single["worst_high"]) == pytest.approx((0.5, 0.49, 0.51))
     assert several["seeds"] == 5
+
+
+@pytest.mark.parametrize("values", [(0.9, 0.95, 1.0), (0.0, 0.05, 0.1)])
+def test_intervals_over_trainings_end_where_accuracy_does(values):
+    rows = [{**CELL, "repetition": r, "worst_accuracy": value} for r, value in enumerate(values)]
+    (row,) = average_repetitions(pd.DataFrame(rows), 0.95).to_dict("records")
+    low, high = student_interval(values)
+    assert low < 0 or high > 1
+    assert (row["worst_low"], row["worst_high"]) == pytest.approx((max(low, 0), min(high, 1)))
 
 
 def test_every_eps_is_averaged_by_itself():

@@ -95,6 +95,17 @@ def test_norm_and_robustness_are_ranked_across_lambda_and_within():
     assert within[["low", "high"]].to_numpy() == pytest.approx(np.ones((6, 2)))
 
 
+def test_the_interval_of_a_correlation_ends_at_one():
+    metrics, jacobian = tables(lambda lam, norm: lam + 0.01 * norm)
+    last = metrics["repetition"] == 2
+    metrics.loc[last, "worst_accuracy"] *= np.linspace(1, 3, last.sum())  # its ranks differ from the others'
+    table = norm_against_robustness(metrics, jacobian, 0.95)
+    within = table[(table["spearman"] < 1) & table["lambda"].notna()]
+    assert len(within)
+    assert (within["high"] == 1).all()
+    assert (within["low"] < within["spearman"]).all()
+
+
 def test_trainings_of_the_same_model_are_ranked_by_what_they_differ_in():
     metrics, jacobian = tables(lambda lam, norm: lam + 0.01 * norm, within=-1.0)
     table = norm_against_robustness(metrics, jacobian, 0.95)
