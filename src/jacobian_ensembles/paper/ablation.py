@@ -22,6 +22,7 @@ from jacobian_ensembles.paper.labels import (
 from jacobian_ensembles.paper.published import PAPER_EPS, paper_models
 
 _ACCURACIES = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
+_MANY = 12  # models of one dataset that can be read side by side
 
 
 def at_common_eps(ablation: pd.DataFrame) -> pd.DataFrame:
@@ -46,6 +47,28 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     paper = paper_models()
     paper["published"] = paper["avg_uap"] / 100 if set(ablation["eps"]) == PAPER_EPS else np.nan
     return means.merge(paper[[*MODEL_KEYS, "published"]], on=MODEL_KEYS, how="left", validate="many_to_one")
+
+
+def panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """What figures and tables show side by side: every model, or of many models their means.
+
+    Args:
+        table: Rows per (variant, model), of :func:`ablation_means` or ``ablation.csv`` itself.
+
+    Returns:
+        The dataset, a name and the rows of each panel: a model's; where a dataset has more than 12 models, for each
+        lambda the means over methods and M, beside which the paper has no number.
+    """
+    if table.drop_duplicates(MODEL_KEYS)["dataset"].value_counts().max() <= _MANY:
+        each = table.groupby(MODEL_KEYS, sort=False)
+        return [(str(key[0]), model_name(dict(zip(MODEL_KEYS, key, strict=True))), rows) for key, rows in each]
+    found = []
+    along = [key for key in ("variant", "eps") if key in table.columns]
+    for dataset in in_order(table["dataset"], DATASET_TITLES):
+        for lam, rows in table[table["dataset"] == dataset].groupby("lambda"):
+            means = rows.groupby(along, as_index=False, sort=False)[_ACCURACIES].mean()
+            found.append((dataset, f"λ={short_number(float(str(lam)))}", means.assign(published=np.nan)))
+    return found
 
 
 def ranking(ablation: pd.DataFrame, variants: Sequence[str] | None = None) -> list[str]:
@@ -93,7 +116,8 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
     Returns:
         A row per (variant, model, eps). For readers, accuracy under the worst (and the mean) of the attack seeds,
         averaged over eps: the variants from the strongest on, with what sets them apart from the first one and what
-        they cost; which is the strongest at the first one's cost; and a column per model, a table per dataset.
+        they cost; which is the strongest at the first one's cost; and a column for each of :func:`panels`, a table per
+        dataset. Of many models also how alike the variants order them.
     """
     whole = tables["ablation"]
     table = at_common_eps(whole)
@@ -106,8 +130,14 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
         f"absolute difference from the paper's numbers.{norm_note(table)}"
     )
     text = f"{note}\n\n{_overall(table)}\n{_strongest(table)}\n"
+    shown = panels(ablation_means(table))
+    averaged = len(shown) < len(table.drop_duplicates(MODEL_KEYS))
     for dataset in in_order(table["dataset"], DATASET_TITLES):
-        text += f"\n{DATASET_TITLES[dataset]}:\n\n{_by_model(table[table['dataset'] == dataset], ranking(table))}"
+        title = DATASET_TITLES[dataset] + (", means over methods and M" if averaged else "")
+        columns = {name: rows for of, name, rows in shown if of == dataset}
+        text += f"\n{title}:\n\n{_side_by_side(columns, ranking(table))}"
+        if averaged and len(set(table["variant"])) > 1:
+            text += f"\n{_order_of_models(table[table['dataset'] == dataset])}\n"
     return RenderedTable(whole, text)
 
 
@@ -163,15 +193,25 @@ def _strongest(ablation: pd.DataFrame) -> str:
     return f"Strongest at the cost of {first}, under the same rules: {', '.join(best)}."
 
 
-def _by_model(ablation: pd.DataFrame, order: Sequence[str]) -> str:
-    """A column per model of one dataset, a row per variant, and the paper's."""
-    means = ablation_means(ablation)
-    means["model"] = [model_name(r) for r in means.to_dict("records")]
-    pairs = zip(means["worst_accuracy"], means["mean_accuracy"], strict=True)
-    means["shown"] = [_shown(worst, mean) for worst, mean in pairs]
-    models = list(dict.fromkeys(means["model"]))
-    wide = means.pivot_table("shown", "variant", "model", aggfunc="first", sort=False).loc[list(order), models]
-    published = means.drop_duplicates("model").set_index("model")["published"]
+def _side_by_side(columns: Mapping[str, pd.DataFrame], order: Sequence[str]) -> str:
+    """A column per panel of one dataset, a row per variant, and the paper's."""
+    wide = pd.DataFrame(index=pd.Index(order, name="variant"))
+    for name, rows in columns.items():
+        pairs = rows.set_index("variant")[["worst_accuracy", "mean_accuracy"]]
+        wide[name] = [_shown(*pairs.loc[variant]) for variant in order]
+    published = pd.Series({name: rows["published"].iloc[0] for name, rows in columns.items()})
     if published.notna().any():
         wide.loc["*the paper, worst of 50*"] = published.map(percent)
     return to_markdown(wide.rename_axis("variant").reset_index())
+
+
+def _order_of_models(ablation: pd.DataFrame) -> str:
+    """How alike the variants order the models of one dataset: over all, and among those of the same lambda."""
+    first, *others = dict.fromkeys(ablation["variant"])
+    wide = ablation.pivot_table("worst_accuracy", MODEL_KEYS, "variant")
+    parts = []
+    for variant in others:
+        overall = wide[first].corr(wide[variant], method="spearman")
+        within = [rows[first].corr(rows[variant], method="spearman") for _, rows in wide.groupby("lambda")]
+        parts.append(f"{variant} {overall:+.2f}, within one λ {np.nanmean(within):+.2f}")
+    return f"Rank correlation of the models' accuracies (means over ε) with those under {first}: {'; '.join(parts)}."

@@ -119,8 +119,8 @@ FIGURES = (
         target="ablation",
         only="ablation",
         caption="Variants of the attack on the same models.",
-        alt="Dot plots of the accuracy under every variant of the attack, a panel per model: the worst and the mean of "
-        "the attack seeds, beside clean accuracy.",
+        alt="Dot plots of the accuracy under every variant of the attack, a panel per model, or of many models one "
+        "per lambda: the worst and the mean of the attack seeds, beside clean accuracy.",
     ),
     Item(
         name="budget",
@@ -130,7 +130,7 @@ FIGURES = (
         only="ablation",
         caption="Variants of the attack, against ε.",
         alt="Line plots of the accuracy under the worst seed of every variant of the attack against eps, from clean "
-        "accuracy at 0, a panel per model.",
+        "accuracy at 0, a panel per model, or of many models one per lambda.",
     ),
     Item(
         name="transfer",

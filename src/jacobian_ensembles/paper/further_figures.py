@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.ablation import ablation_means, at_common_eps, ranking
-from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, model_name, short_number
+from jacobian_ensembles.paper.ablation import ablation_means, at_common_eps, panels, ranking
+from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
 from jacobian_ensembles.paper.theory import correlated_ratio
 
 
@@ -69,9 +69,10 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 
 
 def plot_ablation(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack, averaged over eps, a panel per model: the seeds' mean and worst.
+    """Accuracy under every variant of the attack, averaged over eps: the seeds' mean and worst.
 
-    The strongest variant is at the top: see :func:`~jacobian_ensembles.paper.ablation.ranking`.
+    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. The strongest variant is at the top:
+    see :func:`~jacobian_ensembles.paper.ablation.ranking`.
 
     Args:
         ablation: ``ablation.csv``.
@@ -80,42 +81,43 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
         The figure; where the paper has the model, its number is a dashed line.
     """
     ablation = at_common_eps(ablation)
-    table = ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()])
-    panels = list(table.groupby(MODEL_KEYS, sort=False))
+    shown = panels(ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()]))
     variants = ranking(ablation)
-    columns = min(3, len(panels)) if len(panels) <= 6 else min(6, -(-len(panels) // 2))
-    rows, width = -(-len(panels) // columns), 2.9 if columns <= 3 else 2.1
+    columns = min(3, len(shown)) if len(shown) <= 6 else min(8, -(-len(shown) // 2))
+    rows, width = -(-len(shown) // columns), 2.9 if columns <= 3 else 2.1
     fig, axes = plt.subplots(
         rows, columns, figsize=(width * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
         sharey=True, squeeze=False, layout="constrained",
     )  # fmt: skip
-    for ax in axes.flat[len(panels) :]:
+    for ax in axes.flat[len(shown) :]:
         ax.set_visible(False)
     places = {variant: -i for i, variant in enumerate(variants)}
     eps = ", ".join(short_number(e) for e in sorted(set(ablation["eps"])))
-    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+    for ax, (dataset, name, panel) in zip(axes.flat, shown, strict=False):
         y = panel["variant"].map(places)
         ax.hlines(y, 100 * panel["worst_accuracy"], 100 * panel["best_accuracy"], color="0.75", linewidth=3)
         ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
         ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
         ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
-        if table["published"].notna().any():  # at the paper's four eps only
-            published = 100 * panel["published"].iloc[0]
+        published = 100 * panel["published"].iloc[0]  # at the paper's four eps only
+        if not np.isnan(published):
             ax.axvline(published, color="royalblue", linewidth=0.9, linestyle="--", label="paper")
         ax.set_yticks(list(places.values()), variants)
-        ax.set_title(
-            f"{DATASET_TITLES[key[0]]}\n{model_name(dict(zip(MODEL_KEYS, key, strict=True)))}", fontsize="medium"
-        )
+        ax.set_title(f"{DATASET_TITLES[dataset]}\n{name}", fontsize="medium")
         ax.set_xlabel("Accuracy (%)", fontsize="small")
     fig.suptitle(f"Mean over ε = {eps}", fontsize="medium")
-    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    drawn = {label: artist for ax in axes.flat for artist, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[0, columns - 1].legend(
+        drawn.values(), drawn, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small"
+    )
     return fig
 
 
 def plot_budget(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack against eps, a panel per model.
+    """Accuracy under every variant of the attack against eps.
 
-    An attack that works comes down to chance as eps grows, is stronger with more steps, and far stronger than noise.
+    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. An attack that works comes down to
+    chance as eps grows, is stronger with more steps, and far stronger than noise.
 
     Args:
         ablation: ``ablation.csv``.
@@ -125,20 +127,20 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
         best of them. Of more than six variants, the first, the strongest and the weakest are named, the others grey.
     """
     table = ablation[ablation["repetition"] == ablation["repetition"].min()]
-    panels = list(table.groupby(MODEL_KEYS, sort=False))
+    shown = panels(table)
     variants = list(dict.fromkeys(table["variant"]))
     order = ranking(at_common_eps(ablation))
     named = variants if len(variants) <= 6 else list(dict.fromkeys([variants[0], order[0], order[-1]]))
     styles = dict(zip(named, sns.color_palette("viridis", len(named)), strict=True))
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+    columns = min(3, len(shown)) if len(shown) <= 12 else 8
+    rows = -(-len(shown) // columns)
     fig, axes = plt.subplots(
         rows, columns, figsize=(2.9 * columns + 1.4, 2.6 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for ax in axes.flat[len(panels) :]:
+    for ax in axes.flat[len(shown) :]:
         ax.set_visible(False)
-    for ax, (key, panel) in zip(axes.flat, panels, strict=False):
+    for ax, (dataset, name, panel) in zip(axes.flat, shown, strict=False):
         clean = panel["clean_accuracy"].iloc[0]
         for variant in variants:
             line = panel[panel["variant"] == variant].sort_values("eps")
@@ -148,8 +150,7 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
                 continue
             ax.plot(eps, 100 * np.array(worst), "o-", color=styles[variant], markersize=3.5, label=variant)
             ax.fill_between(eps, 100 * np.array(worst), 100 * np.array(best), color=styles[variant], alpha=0.2, lw=0)
-        model = model_name(dict(zip(MODEL_KEYS, key, strict=True)))
-        ax.set_title(f"{DATASET_TITLES[key[0]]}\n{model}", fontsize="medium")
+        ax.set_title(f"{DATASET_TITLES[dataset]}\n{name}", fontsize="medium")
         ax.set_ylim(0, 102)
         ax.set_xlabel("ε")
         ax.tick_params(labelbottom=True)  # there may be no panel below it to bear them

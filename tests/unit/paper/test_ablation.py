@@ -105,6 +105,30 @@ def test_the_strongest_costs_no_more_and_follows_the_same_rules():
     assert "ε of e bounds the root mean squared change of the pixels (L2)." in text
 
 
+def test_many_models_are_averaged_and_how_alike_their_order_is_said():
+    """18 models of a dataset at two lambda: the second variant takes 0.1 off all, and turns the order at λ = 0.5."""
+    rows = []
+    for ensemble in ("bagging", "snapshot", "voting"):
+        for i, members in enumerate((1, 3, 9)):
+            for lam, base in ((0.1, 0.3), (0.5, 0.6)):
+                better = 0.03 * i + 0.01 * ("bagging", "snapshot", "voting").index(ensemble)
+                for variant in ("own", "strong"):
+                    worst = base + better if variant == "own" else base - 0.1 + (better if lam == 0.1 else -better)
+                    rows.append(
+                        {**CELL, "ensemble": ensemble, "members": members, "lambda": lam, "eps": 0.15, "seeds": 1,
+                         "variant": variant, "clean_accuracy": 0.9, "worst_accuracy": worst, "mean_accuracy": worst,
+                         "best_accuracy": worst}
+                    )  # fmt: skip
+    text = attack_variants({"ablation": pd.DataFrame(rows)}, "mine", "").markdown
+    assert "MNIST, means over methods and M:" in text
+    # over models 0.3 + 0.04 at λ = 0.1, 0.6 + 0.04 and 0.5 - 0.04 at λ = 0.5
+    assert table_of(text, 1) == [
+        ["variant", "λ=0.10", "λ=0.50"], ["strong", "24.0 (24.0)", "46.0 (46.0)"], ["own", "34.0 (34.0)", "64.0 (64.0)"]
+    ]  # fmt: skip
+    # within λ: +1 and -1; over both nine ranks are reversed: 1 - 6 * 240 / (18 * (18² - 1))
+    assert "with those under own: strong +0.75, within one λ +0.00." in text
+
+
 def test_variants_tried_at_other_eps_are_compared_at_those_they_share():
     tried = (("all", 0.1), ("all", 0.2), ("all", 0.3), ("few", 0.1), ("few", 0.2))
     table = pd.DataFrame([{"variant": variant, "eps": eps} for variant, eps in tried])

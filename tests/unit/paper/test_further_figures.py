@@ -110,6 +110,39 @@ def test_of_many_variants_the_budget_names_the_first_the_strongest_and_the_weake
     ]  # fmt: skip
 
 
+def many_models():
+    """As :func:`ablation`, of 2 methods with 4 values of M each and two lambda: 16 models of each dataset."""
+    parts = []
+    for members in (1, 3, 6, 9):
+        table = ablation()
+        parts.append(table.assign(members=members, worst_accuracy=table["worst_accuracy"] - 0.01 * members))
+    return pd.concat(parts)
+
+
+@pytest.mark.parametrize("plot", [plot_ablation, plot_budget])
+def test_of_many_models_the_means_of_each_lambda_are_shown(plot):
+    panels = [ax for ax in plot(many_models()).axes if ax.get_visible()]
+    assert [ax.get_title() for ax in panels] == [
+        f"{dataset}\nλ={lam}" for dataset in ("MNIST", "Fashion-MNIST") for lam in ("0.00", "0.10")
+    ]
+    mean = 30 - (1 + 3 + 6 + 9) / 4
+    if plot is plot_ablation:
+        worst = next(line for line in panels[0].lines if line.get_marker() == "o")
+        assert worst.get_xdata().tolist() == pytest.approx([mean, mean + 20])
+    else:
+        assert panels[0].lines[0].get_ydata().tolist() == pytest.approx([90, mean])
+
+
+def test_the_papers_number_is_in_the_legend_where_any_panel_has_it():
+    table = pd.concat([ablation().assign(eps=eps) for eps in (0.1, 0.15, 0.2, 0.25)])
+    alone = table[(table["ensemble"] == "voting") & (table["dataset"] == "mnist")]  # the paper has it at λ = 0 only
+    labels = [t.get_text() for ax in plot_ablation(alone).axes if ax.get_legend() for t in ax.get_legend().get_texts()]
+    assert labels == ["mean of seeds", "worst seed", "clean", "paper"]
+    other = alone[alone["lambda"] > 0]
+    labels = [t.get_text() for ax in plot_ablation(other).axes if ax.get_legend() for t in ax.get_legend().get_texts()]
+    assert labels == ["mean of seeds", "worst seed", "clean"]
+
+
 def test_worst_of_k_falls_from_zero():
     fig = plot_worst_of_k(worst_of_k())
     assert len(fig.axes) == 4
