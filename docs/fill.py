@@ -12,6 +12,7 @@ beside Theorem 3.1, ``<!-- models NAME -->`` lists the ensembles that a run keep
 ``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first,
 ``<!-- gain NAME,NAME -->`` what ensembles add to each,
 ``<!-- take NAME,NAME -->`` the three most robust at each eps, of those that cost little clean accuracy.
+``<!-- attacks NAME -->`` has the effects of the claims under every attack of a run's ablation.
 ``<!-- decorrelation NAME,NAME -->`` sets ensembles of learners trained together beside those of the first run.
 ``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
 """
@@ -26,6 +27,7 @@ import yaml
 
 import jacobian_ensembles as je
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
+from jacobian_ensembles.paper.claims import effects_by_attack
 from jacobian_ensembles.paper.decorrelation import beside_learners_alone, jacobians_and_accuracy
 from jacobian_ensembles.paper.defence_display import best_table
 from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
@@ -40,7 +42,7 @@ _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plai
 _PLACES = ("most robust", "second", "third")
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take|decorrelation) (\S+)"
+    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take|decorrelation|attacks) (\S+)"
     r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
     r".*?(<!-- end -->)",
     re.DOTALL,
@@ -198,6 +200,21 @@ def _decorrelation(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
+def _attacks(runs: list[str]) -> str:
+    (run,) = runs
+    folder = ROOT / "results" / "reference" / run / "metrics"
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("metrics", "jacobian", "ablation")}
+    found = effects_by_attack(tables, 0.5, 0.95)
+    rows = []
+    for claims in zip(*found.values(), strict=True):
+        for effects in zip(*(claim.effects for claim in claims), strict=True):
+            means = [effect.mean for effect in effects]
+            if len(set(means)) > 1 and not any(map(math.isnan, means)):
+                row = {"claim": claims[0].row.claim, "effect": effects[0].part, "needed": f"{effects[0].needed:+g}"}
+                rows.append(row | {name: f"{mean:+.1f}" for name, mean in zip(found, means, strict=True)})
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
 def _measured(run: str) -> pd.DataFrame:
     return jacobians_and_accuracy(
         pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv"), _summary(run)
@@ -228,6 +245,7 @@ _OF_RUNS = {
     "gain": _gain,
     "take": _take,
     "decorrelation": _decorrelation,
+    "attacks": _attacks,
 }
 
 

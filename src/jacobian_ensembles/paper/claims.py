@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass, fields
 import pandas as pd
 
 from jacobian_ensembles.evaluation.statistics import holm
+from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.paper.claim_rules import RULES, Rule
 from jacobian_ensembles.paper.effects import Effect, trainings_of
 from jacobian_ensembles.paper.labels import RenderedTable, run_note, to_markdown
@@ -162,6 +163,30 @@ def check_claims(trainings: pd.DataFrame, confidence: float) -> list[Checked]:
         row = Claim(rule.claim, rule.place, rule.statement, evidence, rule.test, p, "; ".join(lacks), verdict)
         checked.append(Checked(rule, effects, row))
     return checked
+
+
+def effects_by_attack(
+    tables: Mapping[str, pd.DataFrame], clean_weight: float, confidence: float
+) -> dict[str, list[Checked]]:
+    """The claims by each variant of the attack, from those trainings that all variants attacked.
+
+    Args:
+        tables: ``metrics``, ``jacobian`` and ``ablation``.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of intervals and verdicts.
+
+    Returns:
+        For each variant what :func:`check_claims` says, the run's own accuracies replaced by those under it.
+    """
+    keys = [*CELL_KEYS, "eps"]
+    wide = tables["ablation"].pivot_table("worst_accuracy", keys, "variant", sort=False).dropna()
+    metrics = tables["metrics"].set_index(keys).loc[wide.index].reset_index()
+    found = {}
+    for variant in wide.columns:
+        own = metrics.assign(worst_accuracy=wide[variant].to_numpy())
+        jacobian = tables["jacobian"].merge(own[CELL_KEYS].drop_duplicates())
+        found[str(variant)] = check_claims(trainings_of(own, jacobian, clean_weight), confidence)
+    return found
 
 
 def claims(

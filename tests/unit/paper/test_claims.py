@@ -9,7 +9,7 @@ from scipy import stats
 
 from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper.claim_rules import RULES
-from jacobian_ensembles.paper.claims import check_claims, claims, two_sides
+from jacobian_ensembles.paper.claims import check_claims, claims, effects_by_attack, two_sides
 from jacobian_ensembles.paper.effects import Effect, best_of_kinds, trainings_of
 
 ALL = [f"C{i}" for i in range(1, 15)]
@@ -294,6 +294,24 @@ def test_a_part_that_was_not_measured_speaks_for_neither_side():
     assert two_sides([effect(0.999, 0.001), *parts[1:]], most=False) == pytest.approx((1.0, 0.002))
     assert all(map(math.isnan, two_sides(parts[1:], most=False)))
     assert all(map(math.isnan, two_sides([], most=False)))
+
+
+def test_effects_by_attack_are_those_of_the_trainings_that_all_variants_attacked():
+    metrics, jacobian = grid(trainings=2, noise=(0.0, 0.0))
+    keys = ["dataset", "ensemble", "members", "lambda", "repetition", "eps", "worst_accuracy"]
+    first = metrics.loc[metrics["repetition"] == 0, keys]
+    strong = first.assign(worst_accuracy=first["worst_accuracy"] - 0.02 * (first["members"] > 1))
+    ablation = pd.concat([first.assign(variant="own"), strong.assign(variant="strong")])
+    metrics.loc[metrics["repetition"] == 1, "worst_accuracy"] = 0.0  # not to be looked at
+    tables = {"metrics": metrics, "jacobian": jacobian, "ablation": ablation}
+    found = effects_by_attack(tables, 0.5, 0.95)
+    assert list(found) == ["own", "strong"]
+    own, strong = ({c.row.claim: [e.mean for e in c.effects] for c in found[name]} for name in found)
+    # M > 1 gain 3 points without regularisation and 7 with it, and 2 less under the strong attack
+    assert own["C4"] == pytest.approx([(3 + 7 * 7) / 8] * 6)
+    assert strong["C4"] == pytest.approx([(3 + 7 * 7) / 8 - 2] * 6)
+    assert own["C8"] == strong["C8"]
+    assert all(effect.trainings == 1 for claim in found["own"] for effect in claim.effects)
 
 
 def test_the_report_names_run_banner_and_every_claim():
