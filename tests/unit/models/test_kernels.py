@@ -318,6 +318,28 @@ def test_the_loops_mean_the_same_to_python():
     assert int(out) == kernels.LANES
 
 
+@pytest.mark.skipif(not kernels._WIDE, reason="no AVX-512")
+def test_whole_registers_are_used_on_intels_processors_too():
+    out = run(
+        """
+        import llvmlite.binding
+        llvmlite.binding.get_host_cpu_name = lambda: "sapphirerapids"
+        import numpy as np
+        from numba import njit
+        import jacobian_ensembles.models.kernels
+
+        @njit
+        def add(a, b):
+            for i in range(len(a)):
+                a[i] += b[i]
+
+        add(np.zeros(64, np.float32), np.ones(64, np.float32))
+        print("zmm" in next(iter(add.inspect_asm().values())))
+        """
+    )
+    assert out == "True\n"
+
+
 def test_jobs_that_classify_nothing_do_not_import_numba():
     out = run("import sys, jacobian_ensembles.models.lenet; print('numba' in sys.modules, 'llvmlite' in sys.modules)")
     assert out.split() == ["False", "False"]
