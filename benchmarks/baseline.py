@@ -54,9 +54,9 @@ def craft_uap(
     batch: int = 200,
 ) -> Tensor:
     """One perturbation by ``steps`` steps of ``batch`` images: of an image's shape."""
-    delta = torch.zeros(images.shape[1:])
+    delta = images.new_zeros(images.shape[1:])
     for _ in range(steps):
-        index = torch.randint(len(labels), (batch,))
+        index = torch.randint(len(labels), (batch,), device=labels.device)
         gradient = uap_gradient(members, images[index], labels[index], delta, cap, clip)
         delta = (delta + 0.8 * eps * gradient.sign()).clamp(-eps, eps)
     return delta
@@ -80,7 +80,7 @@ def training_step(
     logits = model(x)
     loss = F.cross_entropy(logits, labels)
     if lambda_jr:
-        v = F.normalize(torch.randn(logits.shape), dim=1)
+        v = F.normalize(torch.randn_like(logits), dim=1)
         (g,) = torch.autograd.grad((logits * v).sum(), x, create_graph=True)
         loss = loss + lambda_jr / 2 * logits.shape[1] * g.pow(2).sum() / len(x)
     optimizer.zero_grad()

@@ -33,7 +33,7 @@ from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.experiment.extensions import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
 from jacobian_ensembles.training.optimization import Optimizer
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
@@ -154,7 +154,7 @@ def our_step_of_training(
     rng: torch.Generator,
 ) -> None:
     """A training step, in the package."""
-    directions = unit_vectors(len(x), 10, rng)[None] if lambda_jr else None
+    directions = draw_directions(1, len(x), 10, rng, x.device) if lambda_jr else None
     optimizer.step(loss_and_gradients(net, x, labels, lambda_jr, directions)[1], 3e-3)
 
 
