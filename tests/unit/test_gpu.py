@@ -1,4 +1,4 @@
-"""The CUDA path against the CPU path; skipped where there is no device."""
+"""The CUDA path against the CPU path, where there is a device."""
 
 import pytest
 import torch
@@ -10,19 +10,23 @@ from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.learner import accuracy, train_learners
 from jacobian_ensembles.training.recipe import Recipe
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
 
-
-@pytest.fixture
-def cuda():
-    yield prepare_device("cuda")
+@pytest.fixture(
+    params=[
+        "cpu",  # everywhere, so that what is for a GPU is run before there is one
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
+        ),
+    ]
+)
+def device(request):
+    yield prepare_device(request.param)
     torch.use_deterministic_algorithms(False)
 
 
@@ -31,16 +35,16 @@ def ensemble(members=3):
     return Ensemble([net.requires_grad_(False) for net in nets], "probabilities")
 
 
-def test_gradients_equal_those_of_the_cpu(cuda):
+def test_gradients_equal_those_of_the_cpu(device):
     x, labels = textured(24, dtype=torch.float32), torch.arange(24) % 10
     expected = loss_gradient(ensemble(), x, labels, 12.0, groups=4)
-    got = loss_gradient(ensemble().to(cuda), x.to(cuda), labels.to(cuda), 12.0, groups=4)
+    got = loss_gradient(ensemble().to(device), x.to(device), labels.to(device), 12.0, groups=4)
     torch.testing.assert_close(got.cpu(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(cuda):
-    model = ensemble().to(cuda)
-    x = textured(400, dtype=torch.float32).to(cuda)
+def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(device):
+    model = ensemble().to(device)
+    x = textured(400, dtype=torch.float32).to(device)
     labels = model(x).argmax(1)  # right about every image until it is attacked
     settings = SgdSettings(iterations=20, batch_size=50)
     together = craft_uaps(model, x, labels, 0.2, settings, range(5))
@@ -50,16 +54,15 @@ def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(cuda):
     assert (a - b).abs().max() < 0.1
 
 
-def test_training_is_reproducible_and_learns(cuda):
+def test_training_is_reproducible_and_learns(device):
     labels = torch.arange(400) % 10
     images = 0.1 * textured(400, dtype=torch.float32)
     for i, label in enumerate(labels.tolist()):
         row, column = divmod(label, 4)
         images[i, :, 3 + 8 * row : 8 + 8 * row, 1 + 7 * column : 6 + 7 * column] += 0.8
-    data = images.to(cuda), labels.to(cuda)
+    data = images.to(device), labels.to(device)
     settings = Recipe(epochs=8, batch_size=20)
-    runs = [
-        train_learners(data, data, {"activation": "tanh"}, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)
-    ]
+    tanh = Architecture(options={"activation": "tanh"})
+    runs = [train_learners(data, data, tanh, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
-    assert accuracy(runs[0].to(cuda), *data) > 0.9
+    assert accuracy(runs[0].to(device), *data) > 0.9

@@ -42,7 +42,8 @@ class Repository:
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", str(cores), *args],
             cwd=cwd or self.path,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
+            # without GPUs, whose slots repositories side by side would take from each other
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", **(env or {})},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -83,9 +83,11 @@ def claim_gpu(slots: int) -> Iterator[str]:
             return
     if not devices:
         raise NoFreeSlotError("No GPU is visible to this job. Set compute.device: cpu, or give the job a GPU.")
+    total = len(devices) * slots
     raise NoFreeSlotError(
-        f"No free GPU slot: {len(devices)} visible GPUs with {slots} slots each. Run Snakemake with "
-        f"'--resources gpu={len(devices) * slots}' or less, or set compute.device: cpu."
+        f"No free GPU slot: other jobs hold all of {total} (GPUs: {len(devices)}, compute.gpu_slots: {slots}). Wait "
+        f"for them, give Snakemake '--resources gpu={total}' or less, let more jobs share a GPU with "
+        "compute.gpu_slots, or set compute.device: cpu."
     )
 
 

@@ -130,7 +130,7 @@ def test_every_line_and_interval_is_the_models_own(name, column):
         for container, m in zip(ax.containers, (1, 3), strict=True):
             model = (frame["dataset"] == dataset) & (frame["ensemble"] == ensemble) & (frame["members"] == m)
             rows = frame[model & (frame["eps"] == 0.1)]
-            assert container.lines[0].get_ydata() == pytest.approx(100 * rows[f"{column}_accuracy"].to_numpy())
+            assert container.lines[0].get_ydata().tolist() == pytest.approx((100 * rows[f"{column}_accuracy"]).tolist())
             bars = [[tuple(end) for end in segment] for segment in container.lines[2][0].get_segments()]
             for bar, row in zip(bars, rows.to_dict("records"), strict=True):
                 low, high = 100 * row[f"{column}_low"], 100 * row[f"{column}_high"]
@@ -218,7 +218,7 @@ def test_several_trainings_are_a_line_of_means_with_students_bars():
         & (frame["eps"] == 0.1)
     ]  # fmt: skip
     means = first.groupby("lambda")["worst_accuracy"].mean()
-    assert container.lines[0].get_ydata() == pytest.approx(100 * means.to_numpy())
+    assert container.lines[0].get_ydata().tolist() == pytest.approx((100 * means).tolist())
     half = 4.302653 * 1 / 3**0.5  # standard deviation of 0, 1 and 2 points
     ends = container.lines[2][0].get_segments()[0][:, 1]
     assert ends == pytest.approx([100 * means.iloc[0] - half, 100 * means.iloc[0] + half], abs=1e-4)
