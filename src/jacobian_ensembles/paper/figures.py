@@ -13,8 +13,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
@@ -142,6 +143,21 @@ def _label_lambdas(ax: Axes, points: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
+def _separate_labels(fig: Figure) -> None:
+    """Move labels of lambda that lie on another: up where they stand above the points, down where they stand beside."""
+    fig.draw_without_rendering()  # only then is known where they are
+    for ax in fig.axes:
+        placed: list[Bbox] = []
+        for text in ax.texts:
+            if isinstance(text, Annotation):
+                x, y = text.xyann
+                step = 1 if y > 0 else -1
+                while text.get_window_extent().count_overlaps(placed):
+                    y += step
+                    text.xyann = (x, y)
+                placed.append(text.get_window_extent())
+
+
 def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     """Clean accuracy against robustness: a row per dataset, a column per eps, points labelled by lambda.
 
@@ -194,6 +210,7 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
                 sns.move_legend(ax, "upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
                 if several:
                     ax.get_legend().set_title(_interval_of(metrics, confidence), {"size": "small"})
+    _separate_labels(fig)
     return fig
 
 

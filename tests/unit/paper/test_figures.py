@@ -6,6 +6,7 @@ from matplotlib import pyplot as plt
 
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import summarize
+from jacobian_ensembles.paper import figures
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.figures import clean_accuracy, plot_against_lambda, plot_tradeoff, robustness, tradeoff
 from jacobian_ensembles.stages.plot_figure import plot_figure
@@ -80,6 +81,19 @@ def test_labels_of_lambda_stand_outside_of_the_bend():
     assert [t.get_horizontalalignment() for t in ax.texts] == ["right", "center", "left", "left", "left"]
     assert [t.get_position()[1] for t in ax.texts[:2]] == [6, 14]
     assert ax.texts[4].xy == pytest.approx((70, 90))
+
+
+def test_labels_that_lie_on_another_move_away_from_the_points():
+    fig, ax = plt.subplots()
+    shifts = [(0, 6), (0, 7), (6, -3), (6, -3), (200, -3)]
+    for shift in shifts:
+        ax.annotate("λ = 1", (0.3, 0.5), xytext=shift, textcoords="offset points")
+    figures._separate_labels(fig)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(box.count_overlaps(boxes[:i]) for i, box in enumerate(boxes))
+    assert [text.xyann for i, text in enumerate(ax.texts) if i in (0, 4)] == [shifts[0], shifts[4]]
+    assert ax.texts[1].xyann[1] > 7
+    assert ax.texts[3].xyann[1] < ax.texts[2].xyann[1] <= -3
 
 
 def draw(folder, name, frame, banner="QUICK"):
