@@ -1,4 +1,4 @@
-"""What every unit test has around it."""
+"""What every test has around it."""
 
 import pytest
 
