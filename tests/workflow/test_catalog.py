@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import yaml
-from conftest import PARTS, ROOT, job_counts, stored_in
 from test_elsewhere import link_data
+
+from conftest import PARTS, ROOT, job_counts, stored_in
 
 pytestmark = pytest.mark.workflow
 

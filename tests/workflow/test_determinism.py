@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import Repository
 
+from conftest import Repository
 from jacobian_ensembles.storage.learners import load_learners
 
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]

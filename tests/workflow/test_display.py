@@ -8,8 +8,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
 from snakemake.logging import ColorizingTextHandler, DefaultFormatter
+
+from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "workflow" / "rules"))
 

@@ -8,8 +8,9 @@ import sys
 import sysconfig
 
 import pytest
-from conftest import ROOT
 from test_elsewhere import link_data
+
+from conftest import ROOT
 
 pytestmark = pytest.mark.workflow
 

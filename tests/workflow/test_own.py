@@ -7,9 +7,9 @@ import textwrap
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
 from test_reruns import GATHER
 
+from conftest import ROOT
 from jacobian_ensembles.storage.files import load_tensors
 
 pytestmark = pytest.mark.workflow
@@ -49,8 +49,9 @@ MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_figure": 6}
 def own(tmp_path_factory):
     """A copy of the repository in which a run of nothing but the user's own has finished."""
     import numpy as np
-    from conftest import Repository
     from PIL import Image
+
+    from conftest import Repository
 
     repo = Repository(tmp_path_factory.mktemp("own") / "repository")
     shutil.copytree(ROOT / "docs" / "examples", repo.path / "docs" / "examples")

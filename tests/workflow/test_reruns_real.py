@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+
 from conftest import HERE
 
 pytestmark = [pytest.mark.workflow, pytest.mark.faults]

@@ -7,6 +7,7 @@ import zipfile
 
 import pandas as pd
 import pytest
+
 from conftest import ROOT
 
 pytestmark = pytest.mark.workflow

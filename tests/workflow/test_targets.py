@@ -5,6 +5,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
+
 from conftest import Repository
 
 pytestmark = pytest.mark.workflow

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import HERE, Repository
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
