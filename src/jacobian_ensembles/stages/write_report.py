@@ -83,8 +83,17 @@ def _dataset(folder: Path, name: str) -> Path:
     return own if own.is_file() else folder.parent / "data" / f"{name}.safetensors"
 
 
+def _first_trainings(folder: Path) -> list[Path]:
+    """The folder of each model's first training, below that of all clean predictions."""
+    found: dict[Path, list[int]] = {}
+    for path in folder.glob("*/*/*/*/rep*/clean.safetensors"):
+        model, training = path.parent.parent.relative_to(folder), path.parent.name
+        found.setdefault(model, []).append(int(training.removeprefix("rep")))
+    return [model / f"rep{min(trainings)}" for model, trainings in sorted(found.items())]
+
+
 def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
-    """Write the page of a run's folder, from what is there.
+    """Write the page of a run from what its folder holds.
 
     Args:
         folder: ``results/<run>``.
@@ -96,7 +105,7 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
     """
     folder = Path(folder)
     claims, examples = folder / "tables" / "claims.csv", folder / "examples.json"
-    cells = sorted(p.parent.relative_to(folder / "clean") for p in folder.glob("clean/*/*/*/*/rep0/clean.safetensors"))
+    cells = _first_trainings(folder / "clean")
     eps = f"eps{number_token(cfg.figures.eps)}"
     summary = folder / "metrics" / "summary.csv"
     if not cells or not summary.is_file() or not examples.is_file():

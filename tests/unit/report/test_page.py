@@ -13,6 +13,7 @@ from helpers_science import patch_dataset
 from PIL import Image
 
 import jacobian_ensembles
+from jacobian_ensembles.experiment.config import load_config
 from jacobian_ensembles.experiment.provenance import provenance
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
@@ -22,7 +23,7 @@ from jacobian_ensembles.report.work import jobs_by_rule
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 from jacobian_ensembles.stages.predict_examples import predict_examples
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
-from jacobian_ensembles.stages.write_report import write_report
+from jacobian_ensembles.stages.write_report import report_of_folder, write_report
 from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors, write_json
 from jacobian_ensembles.storage.learners import save_learners
@@ -158,6 +159,38 @@ def test_what_was_not_computed_is_said(page, inputs, tmp_path):
     claims.write_text("claim,evidence\nC1,91 %\n")
     with pytest.raises(ArtifactError, match=r"claims\.csv: no column statement, verdict"):
         write(tmp_path / "full.html", inputs, claims=claims)
+
+
+def copied(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def from_the_gallery_on(page):
+    """The lines of the worst perturbations and the accuracies per class, in any order of models."""
+    return sorted(page[page.index('id="gallery"') : page.index('id="run"')].splitlines())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_page_of_a_folder_shows_the_first_training_of_each_model(page, inputs, tmp_path, first):
+    """Runs of later trainings of a grid (`grid.first_repetition`) have no training 0; a tenth comes after a second."""
+    run = tmp_path / "made"
+    for cell, clean, uap in zip(CELLS, inputs["clean"], inputs["uaps"], strict=True):
+        model = Path(cell["dataset"], cell["ensemble"], f"M{cell['members']}", f"lambda{cell['lambda']:.2f}")
+        copied(clean, run / "clean" / model / f"rep{first}" / "clean.safetensors")
+        copied(uap, run / "worst" / model / f"rep{first}" / "eps0.15" / "worst_uap.safetensors")
+        copied(inputs["clean"][-1], run / "clean" / model / "rep10" / "clean.safetensors")
+    copied(inputs["examples"], run / "examples.json")
+    copied(inputs["summary"], run / "metrics" / "summary.csv")
+    copied(inputs["comparison"], run / "tables" / "comparison.csv")
+    for path in inputs["datasets"]:
+        copied(path, tmp_path / "data" / path.name)
+    for path in inputs["provenance"]:
+        copied(path, run / path.name)
+    axes = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
+    settings = load_config({"run": {"name": "made"}, "grid": axes, "figures": {"eps": 0.15}})
+    report_of_folder(run, tmp_path / "report.html", settings)
+    assert from_the_gallery_on((tmp_path / "report.html").read_text()) == from_the_gallery_on(page)
 
 
 def test_the_page_says_how_to_cite_the_run(page):
