@@ -25,14 +25,15 @@ _ACCURACIES = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accura
 _MANY = 12  # models of one dataset that can be read side by side
 
 
-def at_common_eps(ablation: pd.DataFrame) -> pd.DataFrame:
-    """The rows at the eps that every variant was tried at; all of them where there is no such eps."""
-    tried = [set(rows["eps"]) for _, rows in ablation.groupby("variant")]
-    return ablation[ablation["eps"].isin(set.intersection(*tried) or set.union(*tried))]
+def in_common(ablation: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the trainings and eps that every variant was tried on; all rows where there are none."""
+    variants = ablation.groupby([*CELL_KEYS, "eps"])["variant"].transform("nunique")
+    common = ablation[variants == ablation["variant"].nunique()]
+    return common if len(common) else ablation
 
 
 def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
-    """Average the accuracies of every (variant, model) over eps.
+    """Average the accuracies of every (variant, model) over eps and trainings.
 
     Args:
         ablation: What :func:`aggregate_ablation` wrote: one row per (variant, model, eps).
@@ -40,7 +41,7 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per (variant, model) in the order met: clean_accuracy; worst_accuracy, mean_accuracy and
         best_accuracy, of the attack seeds; and ``published``, the paper's mean accuracy under UAP, where Table 1 has
-        the model and eps are the paper's four.
+        the model and the eps are the paper's four.
     """
     keys = ["variant", *MODEL_KEYS]
     means = ablation.astype({"lambda": float}).groupby(keys, as_index=False, sort=False)[_ACCURACIES].mean()
@@ -50,20 +51,24 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
 
 
 def panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """What figures and tables show side by side: every model, or of many models their means.
+    """What figures and tables show side by side: every model, or means where there are many.
 
     Args:
         table: Rows per (variant, model), of :func:`ablation_means` or ``ablation.csv`` itself.
 
     Returns:
-        The dataset, a name and the rows of each panel: a model's; where a dataset has more than 12 models, for each
-        lambda the means over methods and M, beside which the paper has no number.
+        The dataset, a name and the rows of each panel, means over trainings: one per model; where a dataset has more
+        than 12 models, one per lambda with means over methods and M, for which the paper has no number.
     """
-    if table.drop_duplicates(MODEL_KEYS)["dataset"].value_counts().max() <= _MANY:
-        each = table.groupby(MODEL_KEYS, sort=False)
-        return [(str(key[0]), model_name(dict(zip(MODEL_KEYS, key, strict=True))), rows) for key, rows in each]
-    found = []
     along = [key for key in ("variant", "eps") if key in table.columns]
+    if table.drop_duplicates(MODEL_KEYS)["dataset"].value_counts().max() <= _MANY:
+        values = [name for name in (*_ACCURACIES, "published") if name in table.columns]
+        return [
+            (str(key[0]), model_name(dict(zip(MODEL_KEYS, key, strict=True))),
+             rows.groupby(along, as_index=False, sort=False)[values].mean())
+            for key, rows in table.groupby(MODEL_KEYS, sort=False)
+        ]  # fmt: skip
+    found = []
     for dataset in in_order(table["dataset"], DATASET_TITLES):
         for lam, rows in table[table["dataset"] == dataset].groupby("lambda"):
             means = rows.groupby(along, as_index=False, sort=False)[_ACCURACIES].mean()
@@ -72,7 +77,7 @@ def panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 
 def ranking(ablation: pd.DataFrame, variants: Sequence[str] | None = None) -> list[str]:
-    """Variants from the strongest on, by the mean over models (and eps) of the accuracy under the worst seed.
+    """Variants, the strongest first, by the mean over models (and eps) of the accuracy under the worst seed.
 
     Args:
         ablation: See :func:`ablation_means`.
@@ -94,7 +99,7 @@ def ablation_rows(
             craft on: only these can be called the strongest. None for all.
 
     Returns:
-        One row per (variant, training of a model, eps), with ``same_rules``, whether its variant is of ``peers``.
+        One row per (variant, training of a model, eps), with ``same_rules``, whether its variant is among ``peers``.
     """
     table = pd.DataFrame(records).drop(columns=["accuracies", "success_rates"], errors="ignore")
     known = metrics[[*CELL_KEYS, "eps", "clean_accuracy"]]
@@ -111,16 +116,16 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
     Args:
         tables: ``ablation``, of :func:`ablation_rows`.
         run: The run's name.
-        banner: Of runs that are not the paper's.
+        banner: The run's banner; empty for a full run.
 
     Returns:
         A row per (variant, model, eps). For readers, accuracy under the worst (and the mean) of the attack seeds,
-        averaged over eps: the variants from the strongest on, with what sets them apart from the first one and what
-        they cost; which is the strongest at the first one's cost; and a column for each of :func:`panels`, a table per
-        dataset. Of many models also how alike the variants order them.
+        averaged over eps: the variants, the strongest first, with how they differ from the first one and what they
+        cost; which is the strongest at the first one's cost; and a column for each of :func:`panels`, a table per
+        dataset. Where there are many models, also how similarly the variants rank them.
     """
     whole = tables["ablation"]
-    table = at_common_eps(whole)
+    table = in_common(whole)
     eps = ", ".join(short_number(e) for e in sorted(set(table["eps"])))
     first = table["variant"].iloc[0]
     note = (
@@ -146,7 +151,7 @@ def _shown(worst: float, mean: float) -> str:
 
 
 def _cost(ablation: pd.DataFrame) -> pd.Series[float]:
-    """Gradients of an image that each variant takes per (model, eps); NaN where that was not counted."""
+    """Gradients of single images that each variant takes per (model, eps); NaN where they were not counted."""
     if "gradient_images" not in ablation:
         ablation = ablation.assign(gradient_images=np.nan)
     counted: pd.Series[float] = ablation.groupby("variant", sort=False)["gradient_images"].mean()
@@ -154,7 +159,7 @@ def _cost(ablation: pd.DataFrame) -> pd.Series[float]:
 
 
 def _overall(ablation: pd.DataFrame) -> str:
-    """A row per variant: means over all models and each dataset's, against the first variant, cost."""
+    """A row per variant: means over all models and each dataset's, the change from the first variant, the cost."""
     means = ablation_means(ablation)
     means["distance"] = (means["worst_accuracy"] - means["published"]).abs()
     pairs = ablation.pivot_table("worst_accuracy", [*CELL_KEYS, "eps"], "variant", sort=False)
@@ -184,7 +189,7 @@ def _strongest(ablation: pd.DataFrame) -> str:
     cost = _cost(ablation)
     peers = ablation.loc[ablation["same_rules"], "variant"].unique() if "same_rules" in ablation else cost.index
     first = cost.index[0]
-    # what was not counted may cost anything
+    # where the cost was not counted, it may be anything
     cheap = [v for v in peers if v == first or cost[v] <= 1.01 * cost[first]]
     parts = {"overall": ablation}
     if len(datasets := in_order(ablation["dataset"], DATASET_TITLES)) > 1:
@@ -194,7 +199,7 @@ def _strongest(ablation: pd.DataFrame) -> str:
 
 
 def _side_by_side(columns: Mapping[str, pd.DataFrame], order: Sequence[str]) -> str:
-    """A column per panel of one dataset, a row per variant, and the paper's."""
+    """A column per panel of one dataset, a row per variant, and one for the paper."""
     wide = pd.DataFrame(index=pd.Index(order, name="variant"))
     for name, rows in columns.items():
         pairs = rows.set_index("variant")[["worst_accuracy", "mean_accuracy"]]
@@ -206,7 +211,7 @@ def _side_by_side(columns: Mapping[str, pd.DataFrame], order: Sequence[str]) -> 
 
 
 def _order_of_models(ablation: pd.DataFrame) -> str:
-    """How alike the variants order the models of one dataset: over all, and among those of the same lambda."""
+    """How similarly the variants rank the models of one dataset: overall, and among those of the same lambda."""
     first, *others = dict.fromkeys(ablation["variant"])
     wide = ablation.pivot_table("worst_accuracy", MODEL_KEYS, "variant")
     parts = []

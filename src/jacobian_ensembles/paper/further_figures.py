@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.ablation import ablation_means, at_common_eps, panels, ranking
+from jacobian_ensembles.paper.ablation import ablation_means, in_common, panels, ranking
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
 from jacobian_ensembles.paper.theory import correlated_ratio
 
@@ -24,7 +24,7 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 
     Returns:
         A figure with two rows per dataset, a column per ensemble method, a line per lambda; the theorem's lower
-        bound, with mu and sigma estimated from the learners, is dashed. Dotted is the same for learners that are as
+        bound, with mu and sigma estimated from the learners, is dashed. The dotted line is the same for learners as
         correlated as these were measured to be.
     """
     keys = [*MODEL_KEYS]
@@ -59,7 +59,7 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
                 ax.set_xlabel("Learners M")
             if col == 0:
                 ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{symbol} ‖J_F‖² / {symbol} ‖J_i‖²")
-    last = axes[0, -1]  # its legend is everyone's
+    last = axes[0, -1]  # its legend is for all panels
     for lam in lambdas:
         last.plot([], [], "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
     last.plot([], [], "k--", linewidth=0.8, label="theorem: independent\nlearners")
@@ -69,7 +69,7 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
 
 
 def plot_ablation(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack, averaged over eps: the seeds' mean and worst.
+    """Accuracy under every variant of the attack, averaged over eps and trainings: the seeds' mean and worst.
 
     There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. The strongest variant is at the top:
     see :func:`~jacobian_ensembles.paper.ablation.ranking`.
@@ -80,8 +80,8 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
     Returns:
         The figure; where the paper has the model, its number is a dashed line.
     """
-    ablation = at_common_eps(ablation)
-    shown = panels(ablation_means(ablation[ablation["repetition"] == ablation["repetition"].min()]))
+    ablation = in_common(ablation)
+    shown = panels(ablation_means(ablation))
     variants = ranking(ablation)
     columns = min(3, len(shown)) if len(shown) <= 6 else min(8, -(-len(shown) // 2))
     rows, width = -(-len(shown) // columns), 2.9 if columns <= 3 else 2.1
@@ -114,22 +114,22 @@ def plot_ablation(ablation: pd.DataFrame) -> Figure:
 
 
 def plot_budget(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack against eps.
+    """Accuracy under every variant of the attack against eps, averaged over trainings.
 
-    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. An attack that works comes down to
-    chance as eps grows, is stronger with more steps, and far stronger than noise.
+    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. An attack that works brings accuracy
+    down to chance as eps grows, is stronger with more steps, and far stronger than noise.
 
     Args:
         ablation: ``ablation.csv``.
 
     Returns:
         The figure: a line per variant for the worst of its seeds, from clean accuracy at eps = 0, and a band up to the
-        best of them. Of more than six variants, the first, the strongest and the weakest are named, the others grey.
+        best of them. If there are more than six variants, only the first, the strongest and the weakest are named; the
+        others are grey.
     """
-    table = ablation[ablation["repetition"] == ablation["repetition"].min()]
-    shown = panels(table)
-    variants = list(dict.fromkeys(table["variant"]))
-    order = ranking(at_common_eps(ablation))
+    shown = panels(ablation)
+    variants = list(dict.fromkeys(ablation["variant"]))
+    order = ranking(in_common(ablation))
     named = variants if len(variants) <= 6 else list(dict.fromkeys([variants[0], order[0], order[-1]]))
     styles = dict(zip(named, sns.color_palette("viridis", len(named)), strict=True))
     columns = min(3, len(shown)) if len(shown) <= 12 else 8
@@ -153,7 +153,7 @@ def plot_budget(ablation: pd.DataFrame) -> Figure:
         ax.set_title(f"{DATASET_TITLES[dataset]}\n{name}", fontsize="medium")
         ax.set_ylim(0, 102)
         ax.set_xlabel("ε")
-        ax.tick_params(labelbottom=True)  # there may be no panel below it to bear them
+        ax.tick_params(labelbottom=True)  # there may be no panel below to carry them
     for ax in axes[:, 0]:
         ax.set_ylabel("Accuracy, worst seed (%)")
     if len(named) < len(variants):

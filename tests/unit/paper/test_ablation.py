@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, at_common_eps, attack_variants
+from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, attack_variants, in_common
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 from jacobian_ensembles.storage.checksums import write_record
 
@@ -131,7 +131,23 @@ def test_many_models_are_averaged_and_how_alike_their_order_is_said():
 
 def test_variants_tried_at_other_eps_are_compared_at_those_they_share():
     tried = (("all", 0.1), ("all", 0.2), ("all", 0.3), ("few", 0.1), ("few", 0.2))
-    table = pd.DataFrame([{"variant": variant, "eps": eps} for variant, eps in tried])
-    assert at_common_eps(table)["eps"].tolist() == [0.1, 0.2, 0.1, 0.2]
+    table = pd.DataFrame([{**CELL, "variant": variant, "eps": eps} for variant, eps in tried])
+    assert in_common(table)["eps"].tolist() == [0.1, 0.2, 0.1, 0.2]
     apart = table[(table["variant"] == "few") | (table["eps"] == 0.3)]
-    assert at_common_eps(apart).equals(apart)
+    assert in_common(apart).equals(apart)
+
+
+def test_variants_tried_on_other_trainings_are_compared_on_those_they_share():
+    """The second training met the first variant only, and is easier: without it 10 points are between the two."""
+    rows = [("own", 0, 0.5), ("own", 1, 0.9), ("strong", 0, 0.4)]
+    table = pd.DataFrame(
+        [
+            {**CELL, "variant": variant, "repetition": r, "eps": 0.15, "seeds": 1, "clean_accuracy": 0.9,
+             "worst_accuracy": a, "mean_accuracy": a, "best_accuracy": a}
+            for variant, r, a in rows
+        ]
+    )  # fmt: skip
+    text = attack_variants({"ablation": table}, "mine", "").markdown
+    overall = {row[0]: dict(zip(table_of(text)[0], row, strict=True)) for row in table_of(text)[1:]}
+    assert (overall["own"]["all"], overall["strong"]["all"]) == ("50.0 (50.0)", "40.0 (40.0)")
+    assert (overall["strong"]["change"], overall["strong"]["lower in"]) == ("-10.0", "1 of 1")

@@ -120,6 +120,20 @@ def many_models():
 
 
 @pytest.mark.parametrize("plot", [plot_ablation, plot_budget])
+def test_of_several_trainings_the_mean_is_shown(plot):
+    table = ablation()
+    second = table.assign(repetition=1, worst_accuracy=table["worst_accuracy"] + 0.1)
+    panel = plot(pd.concat([table, second])).axes[0]
+    if plot is plot_ablation:
+        worst = next(line for line in panel.lines if line.get_marker() == "o")
+        assert worst.get_xdata().tolist() == pytest.approx([35, 55])
+    else:
+        assert [line.get_ydata().tolist() for line in panel.lines] == [
+            pytest.approx([90, 35]), pytest.approx([90, 55])
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("plot", [plot_ablation, plot_budget])
 def test_of_many_models_the_means_of_each_lambda_are_shown(plot):
     panels = [ax for ax in plot(many_models()).axes if ax.get_visible()]
     assert [ax.get_title() for ax in panels] == [
