@@ -4,7 +4,7 @@
 #   snakemake --cores all --configfile workflow/presets/quick.yaml       minutes, small grid
 #
 # Named targets: data, learners, metrics, figures, tables, theory, claims, worst_of_k; spread, ablation, stress, recipe (with
-# their presets); compare (beside other runs); ship (keep a finished run's small outputs), reference_figures (redraw what is
+# their presets); compare (with other runs); ship (keep a finished run's small outputs), reference_figures (redraw what is
 # shipped, without training).
 from snakemake.utils import min_version
 

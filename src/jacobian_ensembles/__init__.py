@@ -1,10 +1,10 @@
 """Jacobian ensembles: Jacobian-regularised training, ensembles, universal perturbations, and their evaluation.
 
 Axis letters used in every docstring: B batch, M members, C classes, D inputs (pixels), K attack seeds,
-P projections. Inputs are float32 in [0, 1], of shape (B, 1, 28, 28) where the LeNet of the paper is concerned; eps
-and lambda live in that space.
+P projections. Inputs are float32 in [0, 1], of shape (B, 1, 28, 28) for the paper's LeNet; eps and lambda live in
+that space.
 
-The names below are the public interface; each is imported, and torch with it, when it is first used.
+The names below are the public interface; each is imported on first use, and torch with it.
 """
 
 from importlib import import_module

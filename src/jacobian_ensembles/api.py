@@ -47,25 +47,25 @@ def train_ensemble(
         ensemble: ``bagging``, ``snapshot``, ``voting``, a reference, or a
             :class:`~jacobian_ensembles.ensembles.methods.Method`.
         members: M.
-        lambda_jr: Strength of the objective, >= 0; of Jacobian regularisation lambda of Eq. 1.
+        lambda_jr: Strength of the objective, >= 0; for Jacobian regularisation, lambda of Eq. 1.
         architecture: ``lenet``, a reference, or a builder: called as ``builder(shape, classes, **options)``, it returns
             a module from (B, *shape) in [0, 1] to logits (B, C).
-        options: Keyword arguments of the architecture; of a LeNet ``activation`` and ``dropout``.
-        recipe: Optimiser, rate, batch size, epochs (of a cyclic method: of the whole run); None for the defaults of
-            ``config.yaml``.
-        objective: What is minimised: one of :data:`~jacobian_ensembles.training.objectives.registry.OBJECTIVES`, a
+        options: Keyword arguments of the architecture; for a LeNet, ``activation`` and ``dropout``.
+        recipe: Optimiser, learning rate, batch size, epochs (for a cyclic method, those of the whole run); None for the
+            defaults of ``config.yaml``.
+        objective: What to minimise: one of :data:`~jacobian_ensembles.training.objectives.registry.OBJECTIVES`, a
             reference, or a subclass of :class:`~jacobian_ensembles.training.objectives.objective.Objective`.
         objective_options: Keyword arguments of the objective.
-        validation: Images and labels for the check that each learner is better than chance; None holds out a
-            stratified tenth of the training images, at most 5,000.
-        seed: Of every draw.
+        validation: Images and labels on which each learner must beat chance; None holds out a stratified tenth of the
+            training images, at most 5,000.
+        seed: Base seed of every random draw.
 
     Returns:
         The ensemble, for evaluation, with gradients switched off.
 
     Raises:
-        DivergedError: If a learner did not become better than chance.
-        ValueError: If images are not in [0, 1], labels do not count classes from 0, shapes do not match, lambda is
+        DivergedError: If a learner does no better than chance.
+        ValueError: If images are not in [0, 1], labels do not number the classes from 0, shapes do not match, lambda is
             negative, the network does not return C scores, or snapshots do not divide the epochs.
     """
     images, labels = check_images(images, labels)

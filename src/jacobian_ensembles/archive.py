@@ -48,16 +48,16 @@ def _git(repository: Path, *command: str) -> bytes:
 
 
 def archive_run(shipped: str | Path, target: str | Path, repository: str | Path, commit: str | None = None) -> str:
-    """Pack a shipped run, the code of a commit without other shipped runs, and a Workflow Run RO-Crate of both.
+    """Pack a shipped run, the code at a commit (without other shipped runs), and a Workflow Run RO-Crate of both.
 
     Args:
-        shipped: A folder of :func:`~jacobian_ensembles.shipping.ship_run`.
+        shipped: A folder that :func:`~jacobian_ensembles.shipping.ship_run` wrote.
         target: The ZIP file to write; equal runs and commits give equal bytes.
         repository: A clone of this project.
-        commit: Whose code to pack; None for the one that made the run.
+        commit: The commit whose code to pack; None for the one that made the run.
 
     Returns:
-        The commit, in full.
+        The full hash of the commit.
 
     Raises:
         ArtifactError: If the run was made by several commits and none is named, or the repository does not have it.
@@ -77,7 +77,7 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
             for path in (crate / "ro-crate-metadata.json", *files_of(crate)):
-                entry = zipfile.ZipInfo(path.relative_to(crate).as_posix())  # of 1980: times would make other bytes
+                entry = zipfile.ZipInfo(path.relative_to(crate).as_posix())  # dated 1980: real times change the bytes
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = (path.stat().st_mode & 0o777 | 0o100000) << 16
                 packed.writestr(entry, path.read_bytes())
@@ -89,13 +89,13 @@ def check_archive(path: str | Path) -> int:
     """Check a shipped run or an archive, packed or not, file by file.
 
     Args:
-        path: A folder with ``ro-crate-metadata.json``, or a ZIP file of :func:`archive_run`.
+        path: A folder with ``ro-crate-metadata.json``, or a ZIP file that :func:`archive_run` wrote.
 
     Returns:
         How many files there are.
 
     Raises:
-        ArtifactError: If a file is missing, altered or was added.
+        ArtifactError: If a file is missing, altered or added.
     """
     if Path(path).is_dir():
         return check_crate(path)

@@ -1,4 +1,4 @@
-"""The command line: single models trained, attacked and evaluated outside the workflow, by its code and settings."""
+"""The command line: single models trained, attacked and evaluated outside the workflow, with its code and settings."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _one_cell(dataset: str, ensemble: str = "voting", members: int = 1, lambda_j
 
 @contextmanager
 def _device(cfg: Config, threads: int) -> Iterator[str]:
-    """The device to compute on, claimed as a job of the workflow claims it, with so many CPU threads."""
+    """The device to compute on, claimed as a job of the workflow claims it; torch then uses ``threads`` CPU threads."""
     with ExitStack() as stack:
         gpu = wants_gpu(cfg.compute.device)
         if gpu:
@@ -73,7 +73,7 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
 
 
 def _data(cfg: Config, dataset: str) -> Path:
-    """The stored dataset, obtained first where it is not there."""
+    """The stored dataset, obtained first if it is missing."""
     from jacobian_ensembles.stages.download_dataset import download_dataset
 
     name, layout = short_name(dataset), Layout(cfg.run.results, cfg.run.name)
@@ -89,7 +89,7 @@ def _data(cfg: Config, dataset: str) -> Path:
 
 
 def _images(cfg: Config, dataset: str) -> StoredImages:
-    """The stored dataset, obtained first where it is not there, and which of its images the configuration uses."""
+    """The stored dataset, obtained first if it is missing, and which of its images the configuration uses."""
     from jacobian_ensembles.stages.inputs import StoredImages
 
     return StoredImages(_data(cfg, dataset), **cfg.data.model_dump(exclude={"local_dir"}))
@@ -296,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; None for the process's own.
 
     Returns:
-        The exit code: 0, or 1 where the work failed, or 2 where the configuration cannot be used.
+        The exit code: 0, or 1 if the work failed, or 2 if the configuration cannot be used.
     """
     args = parser().parse_args(arguments)
     start_logging()

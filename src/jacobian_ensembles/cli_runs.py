@@ -1,4 +1,4 @@
-"""The commands of the command line that read what is there: reports, comparisons, joined runs, what a file is."""
+"""The commands that read existing results: reports, comparisons, joined runs, what a file is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jacobian_ensembles.storage.files import read_header, try_output
 
 
 def check_output(path: str | Path | None, *inputs: str | None) -> None:
-    """Refuse what could not be written at the end, before anything is fetched, trained or attacked."""
+    """Refuse an output that could not be written, before anything is fetched, trained or attacked."""
     if path is None:
         return
     if any(given is not None and Path(given).resolve() == Path(path).resolve() for given in inputs):
@@ -37,7 +37,7 @@ def report_runs(args: argparse.Namespace) -> None:
 
 
 def compare_runs(args: argparse.Namespace) -> None:
-    """Set runs beside one another."""
+    """Compare runs side by side."""
     cfg = read_config(args.config, args.set)
     page = Path(args.output) / "comparison.html"
     check_output(page)
@@ -48,7 +48,7 @@ def compare_runs(args: argparse.Namespace) -> None:
 
 
 def join_runs(args: argparse.Namespace) -> None:
-    """Put shipped runs together."""
+    """Join shipped runs."""
     from jacobian_ensembles.joining import join_runs as join
 
     join(args.parts, args.output)
@@ -56,7 +56,7 @@ def join_runs(args: argparse.Namespace) -> None:
 
 
 def describe_files(args: argparse.Namespace) -> None:
-    """Print versions and devices, and what files are."""
+    """Print versions and devices, and what each file is."""
     facts = {**about(), "GPUs": ", ".join(visible_gpus()) or "none"}
     for path in args.files:
         kind, spec = read_header(path)

@@ -1,4 +1,4 @@
-"""A shipped run as a research object: what made it, from what, by which settings, as RO-Crate metadata.
+"""A shipped run as a research object: what made it, from what, with which settings, as RO-Crate metadata.
 
 The profiles are those of Workflow Run RO-Crate 0.5: a shipped run is a Process Run Crate; packed together with the
 workflow's code it is a Workflow Run Crate, too.
@@ -40,7 +40,7 @@ _PACKAGES = ("python", "torch", "torchvision", "numpy", "pandas", "seaborn")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a crate but its metadata: all below the folder that are not hidden, in order."""
+    """The files of a crate except its metadata: all below the folder, in order, but Snakemake's time stamps."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(p for p in found if p != folder / METADATA and p.name != ".snakemake_timestamp")
 
@@ -60,7 +60,7 @@ def _description(path: Path) -> str | None:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What a crate says of a file."""
+    """What a crate says about a file."""
     content = path.read_bytes()
     facts = {
         "name": path.name,
@@ -80,7 +80,7 @@ def _add(crate: ROCrate, where: str, kind: str, **facts: Any) -> ContextEntity:
 
 
 def _add_dataset(crate: ROCrate, reference: str) -> ContextEntity:
-    """A dataset, which is not among the files of the crate: a built-in one by the checksums of its files."""
+    """A dataset, which is not among the crate's files; a built-in one is identified by the checksums of its own."""
     card = CARDS.get(reference)
     if card is None:
         return _add(crate, f"#dataset-{reference}", "CreativeWork", name=reference, description="A user's dataset.")
@@ -92,7 +92,7 @@ def _add_dataset(crate: ROCrate, reference: str) -> ContextEntity:
 
 
 def _add_software(crate: ROCrate, made: Mapping[str, Any]) -> ContextEntity:
-    """This package at its commits, and what its results depend on; several versions where several took part."""
+    """This package at its commits, and what its results depend on, in every version that took part."""
     needed = [
         _add(crate, f"#{name}", "SoftwareApplication", name=name, softwareVersion=", ".join(made[name]))
         for name in _PACKAGES
@@ -133,11 +133,11 @@ def describe_run(folder: str | Path, run: str = ".", workflow: str | None = None
     Args:
         folder: The crate.
         run: The shipped run's folder within it; the run's files are the results, all others are code.
-        workflow: The Snakefile within the crate, where the code is there; the crate is then a Workflow Run Crate.
-        commit: Of that code.
+        workflow: The Snakefile within the crate, if it holds the code; the crate is then a Workflow Run Crate.
+        commit: The commit of that code.
 
     Returns:
-        JSON-LD. Equal files give equal metadata; who ran it is not said.
+        JSON-LD. Equal files give equal metadata; it does not say who ran it.
 
     Raises:
         ArtifactError: If the folder holds no shipped run.
@@ -201,13 +201,13 @@ def check_crate(folder: str | Path) -> int:
     """Check every file of a crate against its metadata.
 
     Args:
-        folder: With the metadata and the files; an archive, unpacked.
+        folder: The crate, such as an unpacked archive.
 
     Returns:
         How many files there are.
 
     Raises:
-        ArtifactError: If a file is missing, altered, or not in the metadata and not beside the code.
+        ArtifactError: If a file is missing or altered, or is in neither the metadata nor the folder of the code.
     """
     folder = Path(folder)
     graph = read_json(folder / METADATA).get("@graph", [])
@@ -217,7 +217,7 @@ def check_crate(folder: str | Path) -> int:
         raise ArtifactError(f"{folder / name}: missing, while {METADATA} names it.")
     for name, path in found.items():
         if name not in listed and name.startswith(f"{CODE}/"):
-            continue  # where code was unpacked it may have been run
+            continue  # unpacked code may have been run, which leaves files
         if name not in listed:
             raise ArtifactError(f"{path}: {METADATA} does not name it. Was it added later?")
         if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]:

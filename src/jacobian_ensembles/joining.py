@@ -1,4 +1,4 @@
-"""Shipped runs that computed different models of one grid, or different trainings of them, put together as one run."""
+"""Joining shipped runs that computed different models of one grid, or different trainings of them, into one run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _joined_ablation(configs: Mapping[Path, Config]) -> dict[str, Any]:
-    """The variants of the attack that some parts have."""
+    """The attack variants that any of the parts has."""
     variants: dict[str, Any] = {}
     owner: dict[str, Path] = {}
     for path, config in configs.items():
@@ -78,7 +78,7 @@ def _spelled(cell: GridCell) -> str:
 
 
 def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
-    """The configuration of one run of all the models of its parts; of a single one, its own."""
+    """The configuration of one run with all the models of its parts; a single part keeps its own."""
     first, *others = configs
     for path, config in configs.items():
         if config.trials:  # their table is not made from metrics
@@ -115,7 +115,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
 
 
 def _joined_table(paths: Sequence[Path]) -> str:
-    """The rows of several tables, each still saying where it is from, in the order in which one run has them."""
+    """The rows of several tables, each with its origin, in the order that a single run has."""
     table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
     variants = dict.fromkeys(table["variant"]) if "variant" in table else {}
     keys = [key for key in ("variant", *CELL_KEYS, "eps", "count", "attack_seed") if key in table.columns]
@@ -157,14 +157,14 @@ def _joined_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _join_tables(parts: Sequence[Path], folder: Path, config: Config, origin: Mapping[str, str]) -> None:
     """Write the metrics of all parts, their attack seeds and the arrays they keep, as one run's.
 
-    A row of ``summary.csv`` averages a model's trainings. Where there are several, it is made anew.
+    A row of ``summary.csv`` averages a model's trainings; if there are several, the table is computed anew.
 
     Raises:
         ArtifactError: If a part lacks a table that others have, or one is damaged.
     """
     for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")}):
         paths = [part / "metrics" / name for part in parts]
-        if name == "ablation.csv":  # some parts may have attacked their models by the run's own attack only
+        if name == "ablation.csv":  # some parts may have used the run's own attack only
             paths = [path for path in paths if path.is_file()]
         for path in paths:
             if not path.is_file():
@@ -181,20 +181,20 @@ def _join_tables(parts: Sequence[Path], folder: Path, config: Config, origin: Ma
 
 
 def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
-    """Put shipped runs together that each computed some of the models of one grid, on several machines or days.
+    """Join shipped runs that each computed some of the models of one grid, on different machines or days.
 
-    A single run is drawn anew by the present code, in its place.
+    A single run, joined to its own folder, is redrawn there by the present code.
 
     Args:
-        parts: Folders of :func:`ship_run` or of this function: different models, or trainings of them, otherwise the
-            same settings. Some may have attacked their models by further variants (``ablation``).
+        parts: Folders that :func:`ship_run` or this function wrote: different models, or trainings of them, otherwise
+            the same settings. Some may have attacked their models with further variants (``ablation``).
         target: Folder to write, as :func:`ship_run` writes it; its name becomes the run's. It may be one of the parts,
-            which is then replaced. Rows of metrics keep the part and the commits they are from; tables and figures name
-            the commit that drew them, too.
+            which is then replaced. Rows of metrics keep the part and the commits they are from; tables and figures also
+            name the commit that drew them.
 
     Raises:
         ArtifactError: If a part was not shipped completely, or is damaged.
-        ConfigError: If settings differ, a training is in two parts, or one is missing before another.
+        ConfigError: If settings differ, a training is in two parts, or one is missing before a later one.
     """
     target = Path(target)
     configs: dict[Path, Config] = {}
@@ -208,7 +208,7 @@ def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
     record = _joined_provenance([read_json(part / "provenance.json") for part in configs])
     settings, origin = origin_of(config, record["commit"])
 
-    # the target is replaced only by a whole run
+    # the target is replaced only by a complete run
     with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
         joined, drawn = Path(folder) / target.name, Path(folder) / "drawn"
         for name in ("metrics", "tables"):

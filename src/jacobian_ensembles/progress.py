@@ -1,4 +1,4 @@
-"""Progress of a command on a terminal: a bar for work that says how far it is, lines for the rest."""
+"""Progress of a command on a terminal: a bar for work that reports how far it is, lines for the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Bars(logging.Handler):
 
 
 def start_logging() -> None:
-    """Show what the package logs, on the terminal or as plain lines with the time."""
+    """Show what the package logs: with bars on a terminal, otherwise as plain lines with the time."""
     terminal = sys.stderr.isatty()
     handler: logging.Handler = _Bars() if terminal else logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s" if terminal else "%(asctime)s %(message)s", "%H:%M:%S"))

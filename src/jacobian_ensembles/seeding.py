@@ -1,4 +1,4 @@
-"""One function from what a random draw is for to its seed."""
+"""The seed of a random draw, derived from what it is for."""
 
 from __future__ import annotations
 

@@ -30,6 +30,6 @@ def number(value: Any) -> Any:
 
 
 PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(whole)]
-# tidy: 0.30000000000000004, as a scan by NumPy writes it, is 0.3
+# tidy: 0.30000000000000004, as a NumPy range gives it, is 0.3
 Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(number), AfterValidator(tidy)]
 Lambda = Annotated[float, Field(ge=0), BeforeValidator(number), AfterValidator(tidy)]

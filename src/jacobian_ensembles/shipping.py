@@ -1,4 +1,4 @@
-"""Shipped results: what a reader needs of a finished run, small enough for the repository; and redrawn."""
+"""Shipped results: what a reader needs of a finished run, small enough for the repository, and redrawing them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _summarize_provenance(root: Path) -> dict[str, Any]:
 
 
 def copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None:
-    """Copy a result, and write into the copy where it is from: as columns, as a line, or as metadata of a picture."""
+    """Copy a result, and write its origin into the copy: as columns, as a line, or as metadata of a picture."""
     line = ", ".join(f"{name} {value}" for name, value in origin.items())
     if source.suffix == ".csv":
         text = pd.read_csv(source, dtype=str, keep_default_na=False).assign(**origin).to_csv(index=False)
@@ -86,7 +86,7 @@ def short_commit(commit: str, digits: int) -> str:
 
 
 def origin_of(config: Mapping[str, Any], commits: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """The text of ``config.yaml``, and what a shipped file says of where it is from."""
+    """The text of ``config.yaml``, and what a shipped file says about its origin."""
     settings = yaml.safe_dump(dict(config), sort_keys=False)
     sha = hashlib.sha256(settings.encode()).hexdigest()
     values = (config["run"]["name"], str(config["seed"]), sha[:12], " ".join(short_commit(c, 12) for c in commits))
@@ -101,8 +101,8 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
         target: Folder to write: ``config.yaml`` (resolved), ``provenance.json`` (jobs, hours, commits, versions),
             ``attack_seeds.csv`` (the accuracy under every attack seed) and the metrics, tables and figures. Each of
             these names the run, its base seed, the commits that made it and the start of ``config.yaml``'s SHA-256.
-            Beside them what ``run.keep`` says (see :func:`~jacobian_ensembles.zoo.keep_arrays`).
-            ``ro-crate-metadata.json`` says of each what it is, and of the run what made it: see :mod:`.crate`.
+            Beside them is what ``run.keep`` names (see :func:`~jacobian_ensembles.zoo.keep_arrays`).
+            ``ro-crate-metadata.json`` says what each file is and what made the run: see :mod:`.crate`.
         config: The run's resolved configuration.
 
     Raises:
@@ -132,14 +132,14 @@ def ship_run(root: str | Path, target: str | Path, config: Mapping[str, Any]) ->
 
 
 def rebuild_run(shipped: str | Path, target: str | Path) -> None:
-    """Draw the figures and write the tables of a shipped run anew, from its metrics.
+    """Redraw the figures and rewrite the tables of a shipped run from its metrics.
 
     Args:
-        shipped: A folder of :func:`ship_run`.
+        shipped: A folder that :func:`ship_run` wrote.
         target: Folder to write ``figures/``, ``tables/`` and ``metrics/`` to.
 
     Raises:
-        ArtifactError: If the folder has no metrics.
+        ArtifactError: If the folder has neither metrics nor a table of recipes, or one is damaged.
     """
     shipped, target = Path(shipped), Path(target)
     config = load_config(yaml.safe_load((shipped / "config.yaml").read_text(encoding="utf-8")))
@@ -152,7 +152,7 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
     if not (shipped / "metrics" / "metrics.csv").exists() and not (shipped / "tables" / "recipe.csv").exists():
         raise ArtifactError(f"{shipped}: neither metrics/metrics.csv nor tables/recipe.csv. Was it shipped completely?")
     _redraw(shipped, target, config)
-    # tables that are not made from metrics are what was shipped
+    # tables that are not made from metrics are copied as shipped
     for path in sorted((shipped / "tables").iterdir()):
         if not (target / "tables" / path.name).exists():
             (target / "tables").mkdir(exist_ok=True)
@@ -160,7 +160,7 @@ def rebuild_run(shipped: str | Path, target: str | Path) -> None:
 
 
 def _redraw(shipped: Path, target: Path, config: Config) -> None:
-    """Every figure and table of the catalogue whose inputs a shipped run has."""
+    """Redraw every figure and table of the catalogue whose inputs a shipped run has."""
     sources = {name: Path(path) for name, path in Layout(str(target.parent), target.name).sources.items()}
     known = {"eps": config.figures.eps, "confidence": config.metrics.confidence}
     known |= {"clean_weight": config.metrics.clean_weight, "clip": config.attack.clip}

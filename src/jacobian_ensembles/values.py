@@ -1,4 +1,4 @@
-"""Values as people write them: numbers that arrive as text or with rounding, paths with ~ and variables."""
+"""Values as people write them: numbers that arrive as text or with rounding errors, paths with ~ and variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tidy(value: float) -> float:
 
 
 def numbers_in_text(value: Any) -> Any:
-    """Numbers that YAML 1.1 takes for text, such as 1e-2 (it wants 1.0e-2), as numbers, in lists and mappings, too."""
+    """Turn what YAML 1.1 takes for text, such as 1e-2 (it wants 1.0e-2), into numbers, in lists and mappings, too."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return float(value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""What shipped runs keep beside their tables: trained ensembles, worst perturbations, and which images stay right.
+"""What shipped runs keep beside their tables: trained ensembles, worst perturbations, and what each model gets right.
 
 A model is named `<run>/<dataset>/<ensemble>/M<members>/lambda<lambda>`, as in ``table1/mnist/snapshot/M3/lambda0.50``,
-with ``/rep<number>`` for another training than the first.
+with ``/rep<number>`` for any training but the first.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _parsed(name: str) -> _Model:
 
 
 def reference_folder() -> Path:
-    """Where shipped runs lie: in a checkout ``results/reference``, else what was installed with the package.
+    """Where shipped runs lie: ``results/reference`` in a checkout, else the folder installed with the package.
 
     The environment variable ``JACOBIAN_ENSEMBLES_REFERENCE`` names another folder.
     """
@@ -96,7 +96,7 @@ def shipped_models() -> list[str]:
 
 
 def is_name(text: str | Path) -> bool:
-    """Whether something is the name of a shipped model, and not a file."""
+    """Whether something is spelled like the name of a shipped model, and is no file."""
     return bool(_NAME.fullmatch(str(text))) and not Path(text).exists()
 
 
@@ -104,7 +104,7 @@ def stored_file(path: str | Path) -> Path:
     """The file of a stored ensemble, given as such or by the name of a shipped one.
 
     Raises:
-        ArtifactError: If it is such a name, and there is none.
+        ArtifactError: If it is such a name, but no such ensemble is shipped.
     """
     if not is_name(path):
         return Path(path)
@@ -128,9 +128,10 @@ def load_ensemble(
         path: The file ``assemble_ensemble`` wrote, or a name such as ``table1/mnist/snapshot/M3/lambda0.50`` (see
             :func:`shipped_models`).
         members: The number of members it must have; None for any.
-        architecture: What builds the members, where they are not LeNets: a reference (see
-            :mod:`~jacobian_ensembles.experiment.extensions`) or the builder itself. A file names no code to run.
-        method: The ensemble method, where it is not built in: a reference or the method itself. None for built-in ones.
+        architecture: What builds the members, if they are not LeNets: a reference (see
+            :mod:`~jacobian_ensembles.experiment.extensions`) or the builder itself. A stored file names no
+            code to run.
+        method: The ensemble method, if it is not built in: a reference or the method itself. None for built-in ones.
 
     Returns:
         The ensemble, on the CPU, with gradients switched off.
@@ -164,9 +165,9 @@ def _find(name: str, what: str, eps: float | None) -> tuple[dict[str, np.ndarray
 
 
 def load_correct(name: str, eps: float | None = None) -> np.ndarray:
-    """Which test images a shipped model classifies rightly: clean, or under its worst perturbation.
+    """Which test images a shipped model classifies correctly: clean, or under its worst perturbation.
 
-    Images of equal place are the same image for all models of a dataset, so two models can be compared image by image.
+    An index means the same image for all models of a dataset, so two models can be compared image by image.
 
     Args:
         name: The model, such as ``table1/mnist/snapshot/M3/lambda0.50``.
@@ -177,7 +178,7 @@ def load_correct(name: str, eps: float | None = None) -> np.ndarray:
 
     Raises:
         ArtifactError: If nothing of the kind is shipped, or the file is damaged.
-        ValueError: If the name is none, or eps is not one of the run's.
+        ValueError: If the name is not that of a model, or eps is not one of the run's.
     """
     tensors, spec, row, column = _find(name, "bits", eps)
     packed = tensors["clean"][row] if eps is None else tensors["worst"][row, column]
@@ -190,14 +191,14 @@ def load_perturbation(name: str, eps: float | None = None) -> Tensor:
 
     Args:
         name: The model, such as ``table1/mnist/snapshot/M3/lambda0.50``.
-        eps: Radius; None for those of all the run's E eps, in their order.
+        eps: Radius; None for the perturbations of all E eps of the run, in their order.
 
     Returns:
         (channels, height, width), or (E, channels, height, width), float32: what to add to images in [0, 1].
 
     Raises:
         ArtifactError: If nothing of the kind is shipped, or the file is damaged.
-        ValueError: If the name is none, or eps is not one of the run's.
+        ValueError: If the name is not that of a model, or eps is not one of the run's.
     """
     import torch
 
@@ -207,7 +208,7 @@ def load_perturbation(name: str, eps: float | None = None) -> Tensor:
 
 
 def keep_arrays(layout: Layout, target: Path, cells: Sequence[Cell], eps: Sequence[float], what: Iterable[str]) -> None:
-    """Keep of a finished run what its tables do not hold.
+    """Keep what the tables of a finished run do not hold.
 
     Args:
         layout: The run's paths.
@@ -244,14 +245,14 @@ def keep_arrays(layout: Layout, target: Path, cells: Sequence[Cell], eps: Sequen
 
 
 def join_arrays(parts: Iterable[Path], target: Path) -> None:
-    """Put together what several shipped folders keep; a part may lack some of it.
+    """Join what several shipped folders keep; a part may lack some of it.
 
     Args:
         parts: Folders with what :func:`keep_arrays` wrote.
         target: The folder to write to.
 
     Raises:
-        ArtifactError: If a file is damaged, or two parts have other eps or numbers of images.
+        ArtifactError: If a file is damaged, or parts differ in their eps or their number of images.
     """
     parts = list(parts)
     for what in ("bits", "perturbations"):

@@ -44,7 +44,7 @@ def file_of(dataset):
 
 
 def extensions_of(wildcards):
-    """What loading an ensemble needs of the user's, or the names of what is built in."""
+    """The user's code that loading an ensemble needs, or the names of what is built in."""
     return {
         "architecture": cfg.model.architecture,
         "method": cfg.reference(wildcards.ensemble),
@@ -76,7 +76,7 @@ def files_of(target):
 
 
 def objective_of(training):
-    """What learners minimise, as a parameter; none for the paper's, so that its jobs have the parameters they had."""
+    """What learners minimise, as a parameter; none for the paper's, so that its jobs keep the parameters they had."""
     paper = Training().goal
     return {} if training.goal == paper else {"objective": training.goal}
 
@@ -86,7 +86,7 @@ def recipe_of(wildcards):
     return cfg.training.recipe(cfg.is_cyclic(wildcards.ensemble)).model_dump()
 
 
-# of training one learner, or all of an ensemble in one job
+# for training one learner, or all of an ensemble in one job
 training_params = {
     "seed": cfg.seed,
     "data": leaves(cfg.data, "validation_images", "train_images"),
@@ -105,7 +105,7 @@ training_params = {
 
 
 def methods_of(in_one_job):
-    """A pattern of the ensemble methods whose learners are, or are not, trained in one job."""
+    """A pattern for the ensemble methods whose learners are, or are not, trained in one job."""
     chosen = [name for name in cfg.ensembles if cfg.in_one_job(name) == in_one_job]
     return "|".join(chosen) or "none"
 
@@ -125,11 +125,11 @@ def sources_of(name):
 
 
 def settings_for(name):
-    """The settings that a figure or table is made by."""
+    """The settings that a figure or table is made with."""
     return {name: settings_of_the_run[name] for name in catalogue.find(name).settings}
 
 
 def caption_of(name):
-    """What Snakemake's report says of a figure or table."""
+    """What Snakemake's report says about a figure or table."""
     item = catalogue.find(name)
     return f"{item.caption} {item.alt}".rstrip()

@@ -1,4 +1,4 @@
-# The configuration, validated once: this repository's config.yaml, over it what the user gave. Paths of the workflow's own
+# The configuration, validated once: this repository's config.yaml under what the user gave. Paths of the workflow's own
 # files start here, so that it can be run from any folder and imported as a module.
 import sys
 
@@ -56,7 +56,7 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-# complete, and with every value of its own type
+# complete, and with every value of the right type
 config = cfg.model_dump(mode="json", by_alias=True)
 
 if workflow.is_main_process:

@@ -1,5 +1,5 @@
 # Datasets. A built-in one is obtained once and shared by all runs; it has no `code`: whatever fetches it, its bytes are
-# verified. A user's belongs to the run, and is imported anew with its code, its folder and what lies there.
+# verified. A user's belongs to the run, and is imported anew when its code, its folder or what is in it changes.
 from jacobian_ensembles.data.cards import CARDS
 
 

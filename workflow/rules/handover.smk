@@ -1,5 +1,5 @@
 # What a run was started with travels to its jobs. A job on a cluster parses these files anew, perhaps hours after someone
-# edited them: it uses the configuration that is handed over, and refuses other code than the digests tell of.
+# edited them: it uses the configuration that is handed over, and refuses code that the digests do not match.
 import base64
 import json
 import os

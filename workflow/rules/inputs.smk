@@ -33,13 +33,13 @@ def variant_blocks_of(wildcards):
 
 
 def is_the_attack(variant):
-    """Whether a variant is the run's own attack, whose results are there anyway."""
+    """Whether a variant is the run's own attack, whose results exist anyway."""
     ours, own = cfg.ablation[variant], cfg.attack
     return ours.recipe() == own.recipe() and ours.seeds == own.seeds
 
 
 def worst_by(variant, template, own):
-    """The templates of a variant's results, and of the run's own attack where the variant is that."""
+    """The template of a variant's results: that of the run's own attack if the variant is the same."""
     return own if is_the_attack(variant) else template.replace("{variant}", variant)
 
 
@@ -87,7 +87,7 @@ def of_every_model(template):
 
 
 def own_name():
-    """What the run's own attack is called in the table of all attacks: as the variant that is the same, if one is."""
+    """What the run's own attack is called in the table of all attacks: as the variant that is the same, if any."""
     return next(filter(is_the_attack, cfg.ablation), "attack")
 
 
@@ -141,7 +141,7 @@ def models_of_dataset(template):
 
 
 def white_boxes(eps):
-    """The attacks by gradients that were tried at an eps; the run's own attack if there are none."""
+    """The gradient attacks that were tried at an eps; the run's own attack if there are none."""
     found = [
         name
         for name, (ours, radii) in all_attacks().items()

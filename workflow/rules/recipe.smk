@@ -1,4 +1,4 @@
-# Training recipes compared on the validation split: what the settings in config.yaml were chosen by.
+# Training recipes compared on the validation split: how the settings in config.yaml were chosen.
 
 recipe_table = f"{paths.tables}/recipe"
 

@@ -45,7 +45,7 @@ rule write_report:
         examples=paths.examples,
         stress=paths.stress if cfg.stress.asked else [],
         datasets=ancient(list(map(file_of, cfg.datasets))),
-        provenance=ancient(records_of_the_run()),  # their times alone make no new page
+        provenance=ancient(records_of_the_run()),  # newer timestamps alone make no new page
     output:
         page=report(
             paths.report,

@@ -1,5 +1,5 @@
-# Where this repository lies. A module that is fetched from a hosting service, module: snakefile: github(...), comes file by file,
-# and only what rules name; but this workflow is a package, too. So its whole commit is laid out first.
+# Where this repository lies. A module that is fetched from a hosting service (module: snakefile: github(...)) comes file by
+# file, and only what rules name; but this workflow is a package, too, so its whole commit is unpacked first.
 import io
 import os
 import shutil

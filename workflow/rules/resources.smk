@@ -3,7 +3,7 @@ from jacobian_ensembles.experiment.devices import visible_gpus, wants_gpu
 
 gpu_slot = int(wants_gpu(cfg.compute.device))
 
-# memory in MB and runtime in minutes, of one job on one core
+# memory in MB and runtime in minutes, for one job on one core
 ASSEMBLE = {"mem_mb": 300, "runtime": 5, "gpu": 0}  # copies, or counts bits
 GATHER = {"mem_mb": 800, "runtime": 10, "gpu": 0}  # tables and figures
 EVALUATE = {"mem_mb": 1500, "runtime": 10, "gpu": gpu_slot}  # a few passes over images
@@ -12,12 +12,12 @@ TRAIN = {"mem_mb": 2000, "runtime": 120, "gpu": gpu_slot}  # one learner
 LONG = {"mem_mb": 2000, "runtime": 240, "gpu": gpu_slot}
 
 
-# of each submission of a cluster, not of the cluster
+# counted per submission to a cluster, not over the whole cluster
 resource_scopes:
     gpu="local",
 
 
-# as many GPU jobs as there are slots, where the user, or a profile, does not say how many
+# as many GPU jobs as there are slots, unless the user or a profile says how many
 if workflow.is_main_process and gpu_slot and "gpu" not in workflow.global_resources:
     slots = max(1, len(visible_gpus())) * cfg.compute.gpu_slots
     workflow.register_resource("gpu", slots)

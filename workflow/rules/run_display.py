@@ -1,7 +1,7 @@
 """What a run shows: how many jobs are done, what runs, how long the rest may take.
 
-On a terminal that is one line that changes, else a line now and then. What Snakemake tells of each job goes to
-``.snakemake/log`` only, what a job says to its own log; of a failed job the end of its log is shown.
+On a terminal that is one changing line, elsewhere a line now and then. What Snakemake says about each job goes only to
+``.snakemake/log``, what a job says to its own log; for a failed job, the end of its log is shown.
 """
 
 import logging
@@ -15,13 +15,13 @@ from typing import Any
 
 from snakemake.logging import logger
 
-SILENT = {"job_started", "group_info", "resources_info", "shellcmd"}  # Snakemake's names of events
+SILENT = {"job_started", "group_info", "resources_info", "shellcmd"}  # Snakemake's names for events
 CHATTER = {"Select jobs to execute..."}  # has no event of its own
 LAST_LINES = 12
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 40 s, 5 min, 2 h 10 min."""
+    """Seconds as a person would say them: 40 s, 5 min, 2 h 10 min."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 def failure(record: Any) -> str:
-    """What to say of a failed job, or of a failed submission of several: what it was, and how its logs end."""
+    """What to say about a failed job, or a failed submission of several: what it was, and how its logs end."""
     submitted = getattr(record, "external_jobid", None) or getattr(record, "aux", {}).get("external_jobid")
     of_cluster = f" (job {submitted} of the cluster)" if submitted else ""
     if record.event == "group_error":
@@ -47,7 +47,7 @@ def failure(record: Any) -> str:
 
 
 class Display(logging.Handler):
-    """Stands before Snakemake's own terminal handler, and lets through what is not about single jobs."""
+    """Stands in front of Snakemake's own terminal handler, and lets through what is not about single jobs."""
 
     def __init__(self, snakemakes: Any) -> None:
         super().__init__()
@@ -56,17 +56,17 @@ class Display(logging.Handler):
         self.live = self.stream.isatty()
         self.planned: Counter[str] = Counter()  # jobs by rule
         self.finished: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()  # that the finished ones took
+        self.seconds: Counter[str] = Counter()  # taken by the finished ones
         self.running: dict[int, tuple[str, float]] = {}  # job: its rule, and when it started
         self.done = self.total = self.failed = 0
         self.began = time.monotonic()
         self.over = threading.Event()
 
     def emit(self, record: Any) -> None:
-        """Count what is about a job, and hand on the rest; with records of another kind, leave the terminal alone."""
+        """Count what is about a job, and hand on the rest; if a record is not as expected, give the terminal back."""
         try:
             self._take(record)
-        except (AttributeError, TypeError, ValueError):  # what Snakemake says of jobs is no public interface
+        except (AttributeError, TypeError, ValueError):  # Snakemake's records of jobs are no public interface
             self.over.set()
             logger.removeHandler(self)
             logger.addHandler(self.snakemakes)
@@ -137,7 +137,7 @@ class Display(logging.Handler):
     def _fail(self, record: Any) -> None:
         if record.event == "job_error":
             self.running.pop(record.jobid, None)
-            # all jobs of a failed submission are reported; to blame is one that began and left nothing
+            # all jobs of a failed submission are reported; the one to blame began and left nothing
             began = any(Path(log).exists() for log in record.log)
             if record.indent and (not began or Path(record.output[0]).exists()):
                 return
@@ -167,7 +167,7 @@ class Display(logging.Handler):
 
 
 def put_on_display(settings: Any) -> None:
-    """Put the display in the place of Snakemake's terminal handler.
+    """Put the display in place of Snakemake's terminal handler.
 
     Not in a dry run, and not if the user asks for something else: --quiet, --verbose, --logger.
     """

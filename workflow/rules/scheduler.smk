@@ -5,7 +5,7 @@
 # of its own, so each adds a chain of looks that never ends: after 300 jobs it looked all the time, which took almost half
 # a core. Seen in 9.10 to 9.27; no option switches it off. Upstream: pull request snakemake/snakemake#3744, open.
 #
-# Remove this file when a Snakemake that asks first is the oldest one allowed (min_version in the Snakefile).
+# Remove this file when the oldest Snakemake allowed (min_version in the Snakefile) asks first.
 import threading
 import time
 
@@ -18,7 +18,7 @@ except ImportError:
 
 
 def look_again(scheduler, delay):
-    """Have Snakemake look for startable jobs in so many seconds, unless it is to look by then anyway."""
+    """Have Snakemake look for startable jobs in ``delay`` seconds, unless it will have looked by then anyway."""
     now = time.monotonic()
     if now < getattr(scheduler, "next_look", now) <= now + delay:
         return
@@ -28,7 +28,7 @@ def look_again(scheduler, delay):
     timer.start()
 
 
-# what look_again replaces, and what it uses, is there
+# only if what look_again replaces and uses exists
 if (
     hasattr(JobScheduler, "_schedule_reevalutation")
     and "_open_jobs" in JobScheduler.__init__.__code__.co_names

@@ -1,6 +1,6 @@
 # How results depend on the attack's variant, on the number of attack seeds and on the training.
 
-# the variants that attack the same thing as the first, by the same images
+# the variants that attack the same thing as the first, crafted on the same images
 comparable_variants = [
     variant
     for variant, attack in cfg.ablation.items()

@@ -23,10 +23,10 @@ from jacobian_ensembles.storage.files import write_json
 
 @contextmanager
 def running(snakemake: Any) -> Iterator[str]:
-    """Surround a job: yields the device it may use, ``cpu`` or ``cuda``.
+    """Surround a job; yields the device it may use, ``cpu`` or ``cuda``.
 
-    Everything logged goes to the rule's log file. A job that fails leaves its traceback there, and on the terminal
-    only if there is no room for it. A job that succeeds leaves its provenance where the rule has an output of that
+    Everything logged goes to the rule's log file. A job that fails leaves its traceback there, or on the terminal
+    if the file cannot be written. A job that succeeds leaves its provenance where the rule has an output of that
     name. Import torch only inside: threads and the GPU are chosen before it.
     """
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)

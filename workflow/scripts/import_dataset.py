@@ -1,4 +1,4 @@
-"""Run a user's function that gives a dataset, check what it gives and store it as one file."""
+"""Run a user's function that returns a dataset, check what it returns and store it as one file."""
 
 import _job
 

@@ -1,4 +1,4 @@
-"""Checks on what an attack returns, and on whether it had anything to go by."""
+"""Checks on what an attack returns, and on whether it had usable gradients."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Steps:
     """A count of an attack's steps: all of them, and those that had no usable gradient."""
 
     def __init__(self) -> None:
-        #: Of each step, of each group: the largest entry of the gradient, and whether every loss has reached its cap.
+        #: For each step and group: the largest entry of the gradient, and whether every loss has reached its cap.
         self._notes: list[tuple[Tensor, Tensor]] = []
-        #: How many images a gradient was taken at, which is what an attack costs.
+        #: How many images a gradient was taken at: the cost of an attack.
         self.images = 0
 
     def note(self, gradient: Tensor, losses: Tensor, cap: float | None) -> None:
         """Count one step of G groups side by side.
 
-        A gradient that is nowhere finite and non-zero is usable for nothing, unless every loss has reached its cap:
-        then there was nothing left to ascend.
+        A step is idle if its gradient is zero or has an entry that is not finite, unless every loss has reached its
+        cap: then there was nothing left to ascend.
 
         Args:
             gradient: (G, ...), of each group's mean loss.
             losses: (G*B,), of each sample.
-            cap: The largest loss of a sample, but for rounding; None for no cap.
+            cap: The largest possible loss of a sample, up to rounding; None for no cap.
         """
         largest = gradient.abs().flatten(1).amax(1)
         limit = math.nan if cap is None else cap - 1e-6 * max(cap, 1)
@@ -42,13 +42,13 @@ class Steps:
         self.images += len(losses)
 
     def add(self, other: Steps) -> None:
-        """Count another's steps, too."""
+        """Add the steps of another count."""
         self._notes += other._notes
         self.images += other.images
 
     @property
     def total(self) -> int:
-        """The number of steps, each of one perturbation."""
+        """The number of steps; each moves one perturbation."""
         return sum(len(largest) for largest, _ in self._notes)
 
     @property
@@ -60,7 +60,7 @@ class Steps:
         return int((~(largest.isfinite() & (largest > 0)) & ~capped).sum())
 
     def check(self, what: str = "the attack") -> None:
-        """Refuse an attack that did nothing, and warn of one that did nothing at times.
+        """Refuse an attack that never had a usable gradient, and warn of one that sometimes had none.
 
         Raises:
             ValueError: If no step had a usable gradient.
@@ -84,9 +84,9 @@ _COUNT: ContextVar[Steps | None] = ContextVar("steps", default=None)
 
 @contextmanager
 def counting_steps() -> Iterator[Steps]:
-    """Count every step that :func:`~jacobian_ensembles.attacks.losses.loss_gradient` is asked for meanwhile.
+    """Count the steps of every :func:`~jacobian_ensembles.attacks.losses.loss_gradient` call inside the block.
 
-    Steps are also those of whoever counts around it, if nothing fails.
+    Unless the block fails, they are also added to the count of an enclosing block.
     """
     steps, around = Steps(), _COUNT.get()
     token = _COUNT.set(steps)
@@ -99,17 +99,17 @@ def counting_steps() -> Iterator[Steps]:
 
 
 def note_step(gradient: Tensor, losses: Tensor, cap: float | None) -> None:
-    """Tell whoever counts of one step: see :meth:`Steps.note`."""
+    """Report one step to the current count, if any: see :meth:`Steps.note`."""
     if (steps := _COUNT.get()) is not None:
         steps.note(gradient, losses, cap)
 
 
 def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str, norm: str = "linf") -> None:
-    """Refuse what is not one perturbation per seed within eps.
+    """Refuse anything but one perturbation per seed, each within eps.
 
     Args:
         deltas: What an attack returned.
-        shape: (K, ...), what is needed.
+        shape: (K, ...), the shape required.
         eps: Radius.
         method: The attack's name, for the message.
         norm: What eps bounds, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.

@@ -1,4 +1,4 @@
-"""The one function that crafts universal perturbations, by any attack."""
+"""The one function that crafts universal perturbations, whatever the attack."""
 
 from __future__ import annotations
 
@@ -31,38 +31,37 @@ def craft_uaps(
     attack: str = "sgd",
     **options: Any,
 ) -> Tensor:
-    """Craft one universal perturbation per seed: a delta within eps under which few images are classified rightly.
+    """Craft one universal perturbation per seed: a delta within eps under which few images are classified correctly.
 
     Attack ``sgd`` is the paper's: iterated stochastic gradient steps, see :mod:`~jacobian_ensembles.attacks.sgd_uap`.
-    Attack ``staged`` makes many short starts, chooses among them on crafting images and continues the best; each of its
+    Attack ``staged`` makes many short starts, compares them on crafting images and continues the best; each of its
     perturbations costs as many steps as ``budget`` of sgd's, see :mod:`~jacobian_ensembles.attacks.staged`.
-    Attack ``square`` searches at random and asks for scores only, see :mod:`~jacobian_ensembles.attacks.square`.
+    Attack ``square`` searches at random and uses scores only, see :mod:`~jacobian_ensembles.attacks.square`.
 
     Args:
         model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
-            the while.
+            the duration.
         images: (N, ...), in [0, 1], on the model's device.
         labels: (N,).
         eps: Radius, in (0, 1].
-        settings: The attack's options (steps, batch, loss, norm, clip, ...), of its own class; None for ``options``.
+        settings: The attack's options (steps, batch, loss, norm, clip, ...), of its own class; None to use ``options``.
         seeds: K generator seeds, one per perturbation.
-        side_by_side: Perturbations crafted at a time. None for all on a GPU, which they fill, and one on a CPU,
-            which more would slow down. Where memory runs out, half as many, and so on.
-        first: The number of the first seed, where there are targets.
+        side_by_side: Perturbations crafted at once. None for all on a GPU, to fill it, and one on a CPU, where more
+            would be slower. Halved whenever memory runs out.
+        first: The number of the first seed; matters only with targets.
         attack: ``sgd``, ``staged`` or ``square``.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`,
             :class:`~jacobian_ensembles.attacks.settings.StagedSettings` or
-            :class:`~jacobian_ensembles.attacks.settings.SquareSettings`, instead of ``settings``; those not given are
-            as in ``config.yaml``.
+            :class:`~jacobian_ensembles.attacks.settings.SquareSettings`, instead of ``settings``; fields not given
+            are as in ``config.yaml``.
 
     Returns:
         (K, ...), each within eps.
 
     Raises:
         ValueError: If images are not in [0, 1], labels not in [0, C), scores not (B, C), eps not in (0, 1], there are
-            no seeds, there is no such attack, settings are another attack's or beside options, or there is no image of
-            a class to craft on; or if no step had a finite gradient other than zero: such an attack proves no
-            robustness.
+            no seeds, there is no such attack, settings belong to another attack or come with options, or a class has
+            no image to craft on; or if no step had a finite, non-zero gradient: such an attack proves no robustness.
     """
     if attack not in _ATTACKS:
         raise ValueError(f"attack must be one of {', '.join(_ATTACKS)}. Got {attack!r}.")

@@ -1,7 +1,7 @@
 """Losses that an attack ascends, and their gradient with respect to a shared perturbation.
 
-A loss is one function from log-probabilities to a number per image. Whichever it is, :func:`loss_gradient` finds its
-gradient at the logits, which are few, and the rest is the model's own derivative: compiled loops or autograd.
+A loss maps log-probabilities to one number per image. :func:`loss_gradient` finds its gradient at the logits, which are
+few; the rest is the model's own derivative, by compiled loops or autograd.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jacobian_ensembles.models.lenet import LeNet, compiled
 
 
 def capped_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
-    """The cross-entropy of every sample, but no more than ``cap``.
+    """The cross-entropy of every sample, at most ``cap``.
 
     A sample beyond the cap, already misclassified with confidence, no longer steers the perturbation.
 
@@ -38,7 +38,7 @@ def capped_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) ->
 
 
 def probability_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None = None) -> Tensor:
-    """One minus the probability of a sample's class: in [0, 1], so that it needs no cap.
+    """One minus the probability of a sample's class: in [0, 1], so it needs no cap.
 
     Args:
         log_probabilities: (..., B, C).
@@ -52,9 +52,9 @@ def probability_loss(log_probabilities: Tensor, labels: Tensor, cap: float | Non
 
 
 def margin_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None = None) -> Tensor:
-    """The sigmoid of the largest other class's log-probability minus the own one's: in [0, 1], so that it needs no cap.
+    """The sigmoid of the largest other log-probability minus that of the sample's class: in [0, 1], so it needs no cap.
 
-    It is above one half where the sample is misclassified, and steepest where that is decided. The margin is that of
+    It is above one half where the sample is misclassified, and steepest at the decision boundary. The margin is that of
     Carlini and Wagner: Towards Evaluating the Robustness of Neural Networks (2017), Section V.A.
 
     Args:
@@ -73,9 +73,8 @@ def margin_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None = N
 def members_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
     """The mean over learners of each one's own capped cross-entropy.
 
-    One learner that is sure, or an average that is flat, cannot hide the gradients of the others. The idea is that of
-    Yu, Gao, Xu: MORA (NeurIPS 2022), without its weights: every learner counts alike, as any that has a gradient at all
-    then has a say.
+    One confident learner, or a flat average, cannot hide the gradients of the others. The idea is that of Yu, Gao, Xu:
+    MORA (NeurIPS 2022), without its weights: every learner counts alike, so any that has a gradient at all has a say.
 
     Args:
         log_probabilities: (M, B, C), of each learner.
@@ -88,8 +87,8 @@ def members_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -
     return capped_loss(log_probabilities, labels, cap).mean(0)
 
 
-#: Each loss by its name: from log-probabilities (B, C) of the model, or (M, B, C) of an ensemble's learners under
-#: ``members``, the classes (B,) and the cap to losses (B,).
+#: Each loss by name. It maps log-probabilities, (B, C) of the model or, under ``members``, (M, B, C) of an ensemble's
+#: learners, the classes (B,) and the cap to losses (B,).
 LOSSES: dict[str, Callable[[Tensor, Tensor, float | None], Tensor]] = {
     "cross_entropy": capped_loss,
     "probability": probability_loss,
@@ -116,7 +115,7 @@ def loss_gradient(
 
     Where the perturbed input was clipped to [0, 1], the gradient passes straight through the clip: it is
     taken at the clipped input as if the clip were not there. The true derivative is zero wherever a pixel
-    is at its bound, which four fifths of MNIST's are; with it those pixels would never be attacked again.
+    is at its bound, as four fifths of MNIST's are; with it those pixels would never be attacked again.
 
     Args:
         model: Maps inputs to logits or log-probabilities (B, C); an
@@ -126,13 +125,13 @@ def loss_gradient(
         labels: (G*B,), the true classes, or the targets.
         cap: See :func:`capped_loss`; bounded losses and targeted attacks have none.
         groups: G.
-        loss: A name of :data:`LOSSES`. ``members`` of a model that is no Ensemble is its cross-entropy.
-        targeted: Ascend minus the loss, with ``labels`` as the classes that samples are to be taken for. There is no
-            cap, as it would leave out the samples that are furthest from their target.
+        loss: A name of :data:`LOSSES`. For a model that is not an Ensemble, ``members`` is its cross-entropy.
+        targeted: Ascend minus the loss, with ``labels`` as the target classes. There is no cap, as it would leave out
+            the samples that are furthest from their target.
 
     Returns:
         (G, ...), the gradient of each group's mean loss; zero where it is NaN, or the model cannot be differentiated.
-        :func:`~jacobian_ensembles.attacks.checks.counting_steps` tells how often it was of no use.
+        :func:`~jacobian_ensembles.attacks.checks.counting_steps` counts how often it was unusable.
     """
     if loss == "members" and not isinstance(model, Ensemble):
         loss = "cross_entropy"
@@ -158,7 +157,7 @@ def loss_gradient(
 
 
 def _derivative(total: Tensor, at: Tensor) -> Tensor:
-    """The gradient of a number, like ``at``; zero where the model detaches."""
+    """The gradient of a scalar, shaped like ``at``; zero where the model detaches."""
     if not total.requires_grad:
         return torch.zeros_like(at)
     (found,) = torch.autograd.grad(total, at, allow_unused=True, materialize_grads=True)
@@ -168,7 +167,7 @@ def _derivative(total: Tensor, at: Tensor) -> Tensor:
 def _compiled_gradient(
     model: Ensemble, x: Tensor, labels: Tensor, cap: float | None, loss: str
 ) -> tuple[Tensor, Tensor]:
-    """The gradient (1, 1, 28, 28) of one group's mean loss and its losses (B,), for LeNets in their compiled loops."""
+    """The gradient (1, 1, 28, 28) of one group's mean loss and its losses (B,), by the LeNets' compiled loops."""
     points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
     v, losses = _logits_gradient(model, torch.stack([p.logits for p in points]), labels, cap, loss)
     gradient = functools.reduce(torch.add, (p.vjp_sum(v_m) for p, v_m in zip(points, v, strict=True)))
@@ -178,14 +177,14 @@ def _compiled_gradient(
 def _logits_gradient(
     model: Ensemble, logits: Tensor, labels: Tensor, cap: float | None, loss: str
 ) -> tuple[Tensor, Tensor]:
-    """The mean loss's gradient at the learners' logits (M, B, C), like these, and the losses (B,)."""
+    """The mean loss's gradient with respect to the learners' logits, (M, B, C), and the losses (B,)."""
     if callable(model.average) or loss != "cross_entropy":
         with torch.enable_grad():
             logits.requires_grad_(True)
             out = logits.log_softmax(-1) if loss == "members" else model.combine(logits)
             losses = LOSSES[loss](out, labels, cap)
             return _derivative(losses.sum() / len(labels), logits), losses
-    # by hand, which for so few numbers takes a fraction of automatic differentiation's time
+    # by hand: for so few numbers this takes a fraction of automatic differentiation's time
     members = len(logits)
     if model.average == "logits":
         logits = logits.mean(0, keepdim=True)

@@ -1,4 +1,4 @@
-"""The built-in attacks, and the one way in which an attack is called. No torch."""
+"""The built-in attacks, and how every attack is called. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 #: ``attack(model, images, labels, eps, seeds, **options)``: the model maps (B, ...) to logits or log-probabilities
 #: (B, C), images (N, ...) lie in [0, 1], labels (N,) are the true classes, and it returns one perturbation per seed,
 #: (K, ...), each within eps. Its options are those of the configuration's ``attack.options``, and it checks them.
-#: A built-in one is also told ``first``, the number of its first seed among all of the model's, for targets to go by.
+#: A built-in one is also given ``first``, the number of its first seed among all of the model's, which sets targets.
 ATTACKS = {
     "sgd": "jacobian_ensembles.attacks.sgd_uap:sgd",
     "staged": "jacobian_ensembles.attacks.staged:staged",

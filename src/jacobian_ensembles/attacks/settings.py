@@ -18,23 +18,24 @@ class SgdSettings(Settings):
     """Options of iterated stochastic gradient steps (:mod:`~jacobian_ensembles.attacks.sgd_uap`).
 
     Attributes:
-        iterations: Steps; with 0 the start is returned: random noise, by which an attack is to be judged.
+        iterations: Steps; 0 returns the start; a random one is the baseline for judging an attack.
         batch_size: Images per step.
         init: ``zero``, ``uniform`` in [-eps, eps], or ``sign``: each pixel -eps or eps.
         step: Step size in units of eps, along the sign of the gradient, or the gradient itself under ``l2``.
         step_rule: ``constant``, or ``decay``: linearly to zero.
-        momentum: How much of the earlier gradients, each scaled to mean size one, a step adds to its own, in [0, 1];
+        momentum: Weight, in [0, 1], of the earlier gradients that a step adds to its own, each scaled to mean size one;
             0 for none (Dong et al.: Boosting Adversarial Attacks with Momentum, CVPR 2018, Eq. 6).
-        inner_batches: Parts of a batch that are stepped along one after another, before the step along the sum of their
-            gradients from where the first began; 1 for none of this (Liu et al.: Enhancing Generalization of Universal
-            Adversarial Perturbation through Gradient Aggregation, ICCV 2023; there, parts are drawn at random).
-        loss: What is ascended, of :data:`~jacobian_ensembles.attacks.losses.LOSSES`: the ``cross_entropy``; the
-            ``probability`` of another class than the true one; the sigmoid of the ``margin``; or the cross-entropies of
+        inner_batches: Parts a batch is split into. Trial steps follow the parts' gradients one after another; the real
+            step then goes from where the first began, along their sum. 1 for no trial steps (Liu et al.: Enhancing
+            Generalization of Universal Adversarial Perturbation through Gradient Aggregation, ICCV 2023; there, parts
+            are drawn at random).
+        loss: What is ascended, one of :data:`~jacobian_ensembles.attacks.losses.LOSSES`: the ``cross_entropy``; the
+            ``probability`` of any class but the true one; the sigmoid of the ``margin``; or the cross-entropies of
             an ensemble's ``members``.
-        loss_cap: Cap of each image's cross-entropy, in nats; None for none. The bounded losses, ``probability`` and
+        loss_cap: Cap of each image's cross-entropy, in nats; None for no cap. The bounded losses, ``probability`` and
             ``margin``, and attacks with a target class need none and have none.
-        target: ``none``: the true class is left for any other. ``each``: perturbation k makes images pass for class
-            k mod C. ``class``: perturbation k is for images of class k mod C only, crafted on them.
+        target: ``none``: images are to leave their true class for any other. ``each``: perturbation k makes images pass
+            for class k mod C. ``class``: perturbation k is crafted on, and meant for, images of class k mod C only.
         norm: What eps bounds: ``linf``, the largest change of a pixel; or ``l2``, the root of the mean squared change,
             so that the L2 radius is eps times the square root of the number of pixels D.
         clip: Clip x + delta to [0, 1].
@@ -67,16 +68,16 @@ class StagedSettings(Settings):
     """Options of many short starts, the best of which are continued (:mod:`~jacobian_ensembles.attacks.staged`).
 
     Attributes:
-        budget: What one perturbation costs, in attacks of one seed: ``budget * iterations`` steps are taken in all.
+        budget: The cost of one perturbation, in one-seed attacks: ``budget * iterations`` steps in all.
         iterations: Steps of such an attack.
         batch_size: Images per step.
-        starts: Short attacks of the first round, from random starts; None for twice ``budget``, or as many as there are
-            steps for.
-        rounds: Rounds of successive halving, each of as many steps in all; in the last, one perturbation is left.
-        targeted: The share of the starts that make images pass for one class, each for another one as far as they go;
-            when continued, they leave that aim.
+        starts: Short attacks of the first round, from random starts; None for twice ``budget``, or as many as the steps
+            allow.
+        rounds: Rounds of successive halving, all with the same total of steps; one perturbation is left for the last.
+        targeted: The share of the starts that make images pass for one class, a different one each until all classes
+            are used; when continued, they drop that aim.
         step: Step size in units of eps, at the start of each round; within it, it decays linearly to zero.
-        shrink: By how much the step is multiplied from round to round.
+        shrink: Factor by which the step changes from round to round.
         loss: See :class:`SgdSettings`.
         loss_cap: See :class:`SgdSettings`.
         norm: See :class:`SgdSettings`.
@@ -98,10 +99,10 @@ class StagedSettings(Settings):
 
     @property
     def plan(self) -> list[tuple[int, int]]:
-        """Of each round, how many perturbations it continues, and by how many steps each.
+        """For each round, how many perturbations it continues, and for how many steps each.
 
-        The numbers fall geometrically from ``starts`` to one, and each round has an equal share of the steps, but for
-        what does not divide, which is the last one's.
+        The numbers fall geometrically from ``starts`` to one. Each round has an equal share of the steps; the last also
+        gets the remainder.
         """
         steps = self.budget * self.iterations
         starts = self.starts or max(1, min(2 * self.budget, steps // self.rounds))
@@ -120,14 +121,14 @@ class StagedSettings(Settings):
 
 
 class SquareSettings(Settings):
-    """Options of the random search of squares (:mod:`~jacobian_ensembles.attacks.square`).
+    """Options of the random search over squares (:mod:`~jacobian_ensembles.attacks.square`).
 
     Attributes:
-        queries: How many perturbations are tried, one after another; the model gives scores of ``queries * batch_size``
-            images for each attack seed.
-        batch_size: Images that each one is tried on, the same for all of an attack seed's.
-        share: Of the image that the first square covers, in (0, 1]; later ones are smaller.
-        clip: Clip x + delta to [0, 1]. In a run it is that of the section ``attack``.
+        queries: How many perturbations are tried, one after another; the model scores ``queries * batch_size`` images
+            per attack seed.
+        batch_size: Images that each perturbation is tried on, the same ones throughout an attack seed.
+        share: Share of the image that the first square covers, in (0, 1]; later ones are smaller.
+        clip: Clip x + delta to [0, 1]. In a run, the value of the section ``attack``.
     """
 
     queries: PositiveInt = 1000

@@ -20,7 +20,7 @@ from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
-_TINY = torch.finfo(torch.float64).tiny  # what a size of zero is divided by
+_TINY = torch.finfo(torch.float64).tiny  # divided by in place of a size of zero
 
 
 def project(delta: Tensor, eps: float, norm: str = "linf") -> Tensor:
@@ -44,7 +44,7 @@ def steepest(gradient: Tensor, norm: str = "linf") -> Tensor:
 
     Args:
         gradient: (G, ...), of G perturbations.
-        norm: What size is, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
+        norm: How size is measured, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
 
     Returns:
         Like ``gradient``; zero where it is zero.
@@ -55,7 +55,7 @@ def steepest(gradient: Tensor, norm: str = "linf") -> Tensor:
 
 
 def _each(values: Tensor, like: Tensor) -> Tensor:
-    """One double for each perturbation, (G,), in a shape that goes with theirs, (G, ...)."""
+    """One double per perturbation, (G,), shaped to broadcast against the perturbations, (G, ...)."""
     return values.double().view(-1, *[1] * (like.ndim - 1))
 
 
@@ -111,8 +111,8 @@ def sgd(
 
     Each step moves every pixel by ``step * eps`` (shrinking linearly to zero under ``decay``) along
     the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
-    returned. A seed's perturbation does not depend on which other seeds are crafted with it, but for its number where
-    there are targets.
+    returned. A seed's perturbation does not depend on which other seeds are crafted with it, except that with targets
+    its number matters.
 
     Under ``norm="l2"`` the bound is ||delta||_2 <= eps sqrt(D), and a step goes along the gradient. Under
     ``target="each"`` perturbation number k = ``first``, ``first`` + 1, ... minimises sum_i L(x_i + delta, k mod C) over
@@ -125,7 +125,7 @@ def sgd(
         labels: (N,).
         eps: Radius, in (0, 1].
         seeds: K generator seeds, one per perturbation.
-        first: The number of the first seed, where there are targets.
+        first: The number of the first seed; matters only with targets.
         side_by_side: See :func:`in_parts`.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
 
@@ -160,7 +160,7 @@ def admit_attack(
     """Check what an attack is given.
 
     Returns:
-        Images and labels, as :func:`~jacobian_ensembles.models.door.admit` gives them.
+        Images and labels, as :func:`~jacobian_ensembles.models.door.admit` returns them.
 
     Raises:
         ValueError: If something cannot be used.
@@ -176,14 +176,14 @@ def admit_attack(
 def in_parts(
     craft: Callable[[slice], Tensor], count: int, device: torch.device, side_by_side: int | None, what: str
 ) -> Tensor:
-    """Craft perturbations, some at a time. Where memory runs out, half as many are crafted side by side, and so on.
+    """Craft perturbations some at a time, half as many whenever memory runs out.
 
     Args:
-        craft: Crafts those of a slice: (G, ...).
+        craft: Crafts the perturbations of a slice, (G, ...).
         count: K.
         device: Where they are crafted.
-        side_by_side: Perturbations at a time. None for all on a GPU, which they fill, and one on a CPU, which more
-            would slow down.
+        side_by_side: Perturbations crafted at once. None for all on a GPU, to fill it, and one on a CPU, where more
+            would be slower.
         what: What is crafted, for the log.
 
     Returns:
@@ -227,9 +227,9 @@ def ascend(
         images: (N, ...), in [0, 1].
         labels: (N,).
         eps: Radius.
-        settings: Steps.
+        settings: The attack's options.
         seeds: G generator seeds.
-        targets: (G,), a class for each; None for none.
+        targets: (G,), a class for each; None for no targets.
         start: (G, ...), where to begin; None for what the settings say.
 
     Returns:
@@ -252,7 +252,7 @@ def ascend(
     plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
 
     def gradient_at(point: Tensor, index: Tensor) -> Tensor:
-        """Of the images (G, B) under perturbations (G, ...), like these."""
+        """The gradient at the images with indices (G, B) under perturbations (G, ...), shaped like these."""
         chosen = images.index_select(0, index.flatten()).unflatten(0, index.shape)  # faster than images[index]
         x = perturb(chosen, point[:, None], settings.clip).flatten(0, 1)
         y = labels[index] if targets is None else targets[:, None].expand_as(index)

@@ -1,6 +1,6 @@
 """Images attacked one by one, each by a perturbation of its own: the adversarial-robustness-toolbox's PGD and APGD.
 
-A perturbation of its own costs an image at least as much as one that it shares with all others. Where it seems to cost
+A perturbation of its own harms an image at least as much as one that it shares with all others. Where it seems to harm
 less, the attack with gradients is at fault.
 """
 
@@ -23,7 +23,7 @@ _BATCH = 250
 
 
 class _Scores(nn.Module):
-    """A model as the toolbox calls it: always log-probabilities, so that neither loss meets another softmax."""
+    """A model as the toolbox calls it: it always gives log-probabilities, so neither loss sees a second softmax."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class _Scores(nn.Module):
 
 @contextmanager
 def _numpy_draws(seed: int) -> Iterator[None]:
-    """Fix what the toolbox draws from NumPy's global generator for the while."""
+    """Seed NumPy's global generator, which the toolbox draws from, and restore it afterwards."""
     before = np.random.get_state()  # noqa: NPY002 - the toolbox uses it
     np.random.seed(seed)  # noqa: NPY002
     try:
@@ -53,7 +53,7 @@ def accuracy_one_by_one(
     clip: bool = False,
     seed: int = 0,
 ) -> dict[str, float | None]:
-    """Accuracy on images that are attacked one by one, by each of two attacks of the toolbox.
+    """Accuracy on images attacked one by one, under each of two attacks of the toolbox.
 
     ``PGD`` starts at the image and takes steps of 2.5 eps / ``iterations`` along the sign of the cross-entropy's
     gradient (Madry et al. 2018). ``APGD`` starts at a random point of the ball, halves its step where it stalls, and

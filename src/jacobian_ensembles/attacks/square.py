@@ -1,7 +1,7 @@
-"""A universal attack that asks for scores only: random search of squares, in the manner of Square Attack.
+"""A universal attack that asks for scores only: random search over squares, in the manner of Square Attack.
 
-It needs no gradients, so that hiding them hides nothing from it: if it finds more than the attacks that follow them,
-these are hindered.
+It needs no gradients, so hiding them does not hinder it: if it does more harm than the attacks that follow them, those
+are hindered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jacobian_ensembles.models.door import admit, scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
-#: How often the share of an image that a square covers has been halved after so many of 10,000 queries.
+#: Of 10,000 queries, those after which the share of the image that a square covers is halved.
 _HALVINGS = (10, 50, 200, 500, 1_000, 2_000, 4_000, 6_000, 8_000)
 
 
@@ -30,9 +30,9 @@ def square_side(query: int, queries: int, share: float, height: int, width: int)
     """The side of the square that a query changes.
 
     Args:
-        query: Its number, of ``queries``.
+        query: The query's number, out of ``queries``.
         queries: How many there are.
-        share: Of the image that the first square covers.
+        share: Share of the image that the first square covers.
         height: Of the image.
         width: Of the image.
 
@@ -55,11 +55,11 @@ def square(
     side_by_side: int | None = None,
     **options: Any,
 ) -> Tensor:
-    """Craft universal perturbations from scores alone, as attacks are called (see :mod:`.registry`).
+    """Craft universal perturbations from scores alone (for how attacks are called, see :mod:`.registry`).
 
-    A perturbation starts as vertical stripes of -eps and eps. Each query gives a square at a random place one sign per
-    channel, and keeps it if the mean over ``batch_size`` fixed images of the sigmoid of the margin
-    (:func:`~jacobian_ensembles.attacks.losses.margin_loss`) grows. The model is asked for the scores of
+    A perturbation starts as vertical stripes of -eps and eps. Each query sets a square at a random place to one sign
+    per channel, and keeps it if the sigmoid of the margin (:func:`~jacobian_ensembles.attacks.losses.margin_loss`),
+    averaged over ``batch_size`` fixed images, grows. The model is asked for the scores of
     ``queries * batch_size`` images per seed, and never for a gradient.
 
     Args:
@@ -69,14 +69,14 @@ def square(
         eps: Radius, in (0, 1].
         seeds: K generator seeds, one per perturbation; each also chooses the images.
         first: Not used.
-        side_by_side: Not used: a search goes on from what it found.
+        side_by_side: Not used: each query builds on what the search has found.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SquareSettings`.
 
     Returns:
         (K, channels, height, width), each within eps.
 
     Raises:
-        ValueError: If images have no height and width, or what is given does not fit together.
+        ValueError: If images have no height and width, or the arguments do not fit together.
 
     References:
         Andriushchenko et al.: Square Attack (ECCV 2020), Algorithms 1 and 2; there for one image.

@@ -1,9 +1,9 @@
 """A stronger universal attack at a stated cost: many short starts, of which the best on crafting images are continued.
 
-Seeds of the plain attack end in places of very different harm. So the steps of ``budget`` plain attacks are spent by
-successive halving: short attacks from many random starts, a share of them towards a class; then the most harmful are
-continued, fewer and longer in every round, until one is left. They are judged on images of the crafting set that no
-step uses. What is returned is the one perturbation chosen so: nothing is left to be chosen by test images.
+The plain attack's perturbations differ greatly in harm from seed to seed. So the steps of ``budget`` plain attacks are
+spent by successive halving: short attacks from many random starts, a share of them towards a class; then the most
+harmful are continued, fewer and for longer in every round, until one is left. They are judged on images of the crafting
+set that no step uses. Only the perturbation chosen in this way is returned: test images choose nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
 log = logging.getLogger(__name__)
-#: Crafting images that perturbations are judged on, and that no step uses: a share of them, and no more than so many.
+#: Crafting images that perturbations are judged on, and that no step uses: their share, and their largest number.
 JUDGES_SHARE, JUDGES = 0.2, 2_000
 
 
@@ -46,7 +46,7 @@ def staged(
         labels: (N,).
         eps: Radius, in (0, 1].
         seeds: K generator seeds, one per perturbation; each costs the whole budget.
-        first: Not used: every perturbation has starts towards classes of its own.
+        first: Not used: every perturbation draws its own classes for its targeted starts.
         side_by_side: See :func:`~jacobian_ensembles.attacks.sgd_uap.in_parts`.
         **options: Fields of :class:`~jacobian_ensembles.attacks.settings.StagedSettings`.
 

@@ -1,4 +1,4 @@
-"""Is a model's robustness real? Every attack of this package on one model, and the flags that they raise."""
+"""Whether a model's robustness is real: every attack of this package on one model, and the flags they raise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from jacobian_ensembles.models.evaluation_mode import evaluating
 
 @dataclass(frozen=True)
 class _Plan:
-    """One attack of the test, built in by ``method``."""
+    """One attack of the test; ``method`` names the built-in attack behind it."""
 
     name: str
     kind: str
@@ -56,7 +56,7 @@ def _plans(seeds: int, iterations: int, queries: int, clip: bool) -> list[_Plan]
 def _craft(
     plan: _Plan, model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
 ) -> tuple[Tensor, Steps]:
-    """The perturbations (K, ...) of an attack, and its steps; zeros from one that had no gradient at all."""
+    """The perturbations (K, ...) of an attack, and its steps; zeros if it had no gradient at all."""
     with counting_steps() as steps:
         try:
             deltas = resolve_name(ATTACKS[plan.method])(model, images, labels, eps, seeds, **plan.options)
@@ -85,24 +85,24 @@ def stress(
 ) -> pd.DataFrame:
     """Test whether a model's robustness is real: stronger, weaker and blind attacks on it, and the flags they raise.
 
-    At each eps: random signs of size eps; the attack of ``config.yaml`` with 1, a tenth, all and three times
-    ``iterations``; the same with the sigmoid of the margin as its loss and a decaying step; ``staged``, which spends
-    the steps of all ``seeds`` on one perturbation; random search of squares, which sees scores only; the worst
-    perturbations of other models; and images one by one, by PGD and APGD of the adversarial-robustness-toolbox where it
+    At each eps: random signs of size eps; the attack of ``config.yaml`` with 1 step and with a tenth, all and three
+    times ``iterations``; the same with the sigmoid of the margin as its loss and a decaying step; ``staged``, which
+    spends the steps of all ``seeds`` on one perturbation; random search over squares, which sees scores only; the worst
+    perturbations of other models; and PGD and APGD of the adversarial-robustness-toolbox on images one by one, where it
     is installed (``pip install 'jacobian-ensembles[stress]'``).
 
     Args:
         model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C).
         images: (N, channels, height, width), in [0, 1], on the model's device: perturbations are crafted on them.
         labels: (N,).
-        test: Images and labels that accuracies are measured on; None takes every second of ``images`` for that, and
+        test: Images and labels that accuracies are measured on; None keeps every second one of ``images`` for that, and
             crafts on the rest.
-        eps: Radii, in (0, 1]. With 0.5 or more among them, accuracy must come down to chance.
+        eps: Radii, in (0, 1]. At 0.5 or more, accuracy must fall to chance.
         seeds: Attack seeds, per attack and eps.
         iterations: Steps of the attack.
-        queries: Perturbations that the search of squares tries.
+        queries: Perturbations that the search over squares tries.
         others: Other models for the same images, by name: their worst perturbations are tried on this one.
-        single_images: Test images to attack one by one, the first ones; 0 for none.
+        single_images: How many test images, from the first, to attack one by one; 0 for none.
         single_iterations: Steps of these attacks.
         clip: Clip perturbed images to [0, 1], for every attack.
         confidence: Level of the intervals behind the records.

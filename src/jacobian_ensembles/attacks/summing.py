@@ -1,4 +1,4 @@
-"""The gradient of a perturbation that samples share, through torch's automatic differentiation."""
+"""The gradient with respect to a perturbation that samples share, by torch's automatic differentiation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge
 def summed_gradient(total: Tensor, x: Tensor, groups: int) -> Tensor:
     """The gradient of a scalar with respect to a perturbation shared by each group of samples: (G, ...).
 
-    Where convolutions alone take the input, the batch is summed before their adjoint, which is then applied once per
+    Where only convolutions take the input, the batch is summed before their adjoint, which is then applied once per
     group instead of to every sample.
     """
     first = first_convolutions(total, x) if x.device.type == "cpu" else []
@@ -25,7 +25,7 @@ def summed_gradient(total: Tensor, x: Tensor, groups: int) -> Tensor:
     found = torch.autograd.grad(total, [GradientEdge(node, 0) for node in first], allow_unused=True)
     gradient = torch.zeros_like(x[:groups])
     for g, (weight, *geometry) in zip(found, saved, strict=True):
-        if g is None:  # nothing came back to it
+        if g is None:  # no gradient reached it
             continue
         shared = g.unflatten(0, (groups, -1)).sum(1)
         wanted = [True, False, False]  # the input's gradient, not those of weights and bias
@@ -34,7 +34,7 @@ def summed_gradient(total: Tensor, x: Tensor, groups: int) -> Tensor:
 
 
 def first_convolutions(total: Tensor, x: Tensor) -> list[Any]:
-    """The convolutions that take a graph's input, as its nodes; none where anything else takes it, too."""
+    """The graph nodes of the convolutions that take the input; none where anything else takes it too."""
     found, seen = [], set()
     left: list[Any] = [total.grad_fn]
     while left:

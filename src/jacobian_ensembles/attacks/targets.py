@@ -1,4 +1,4 @@
-"""Perturbations with a class of their own: which class, and how often they succeed."""
+"""Perturbations that each have a class: which class, and how often they succeed."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def success_rates(
     """How often each perturbation does what it was crafted for.
 
     Args:
-        model: Any classifier, see :func:`~jacobian_ensembles.attacks.sgd_uap.craft_uaps`.
+        model: Any classifier, see :func:`~jacobian_ensembles.attacks.crafting.craft_uaps`.
         images: (N, ...), in [0, 1].
         labels: (N,), the true classes.
         deltas: (K, ...).
-        target: As they were crafted. ``none``: the share of all images that are not taken for their own class.
+        target: As in crafting. ``none``: the share of all images that are not taken for their own class.
             ``each``, for perturbation k: the share of images of other classes than k mod C that are taken for k mod C.
             ``class``: the share of images of class k mod C that are not taken for it.
-        first: The number of the first perturbation, as it was crafted.
+        first: The number of the first perturbation, as in crafting.
         clip: Clip perturbed images to [0, 1].
 
     Returns:
-        (K,) doubles in [0, 1], on the CPU; NaN where there are no images of the kind.
+        (K,) doubles in [0, 1], on the CPU; NaN where there are no such images.
 
     Raises:
-        ValueError: If ``target`` is none of the three, or what is given does not fit together.
+        ValueError: If ``target`` is none of the three, or the arguments do not fit together.
     """
     if target not in ("none", "each", "class"):
         raise ValueError(f"target must be 'none', 'each' or 'class'. Got {target!r}.")

@@ -1,4 +1,4 @@
-"""Which toolbox attacks images one by one, and by what. No torch: the workflow asks for it whenever it starts."""
+"""The toolbox that attacks images one by one, and its attacks. No torch: the workflow imports this on every start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOOLBOX = "adversarial-robustness-toolbox"
 
 
 def toolbox_version() -> str | None:
-    """The version of the toolbox that is installed; None for none."""
+    """The installed version of the toolbox; None if it is not installed."""
     try:
         return version(TOOLBOX)
     except PackageNotFoundError:

@@ -20,7 +20,7 @@ class Card:
     Attributes:
         title: As tables and figures call it.
         class_names: What its C classes are called.
-        mean: Of the training pixels, in [0, 1], for models that normalise.
+        mean: Mean of the training pixels, in [0, 1], for models that normalise.
         std: Standard deviation of the training pixels.
         torchvision: The class name in ``torchvision.datasets``.
         package: (client, package): a package that ships the identical files.
@@ -89,5 +89,5 @@ DATASET_TENSORS = {
 
 
 def class_names(dataset: str, classes: int) -> list[str]:
-    """What the classes of a dataset are called; numbers where nobody has named them."""
+    """What the classes of a dataset are called; numbers if they have no names."""
     return list(CARDS[dataset].class_names[:classes]) if dataset in CARDS else [str(c) for c in range(classes)]

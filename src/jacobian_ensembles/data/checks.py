@@ -25,7 +25,7 @@ def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np
         The arrays, with labels as uint8.
 
     Raises:
-        DataError: Naming every difference.
+        DataError: If they are not such arrays; the message names every difference.
     """
     if not isinstance(arrays, Mapping) or set(arrays) != set(DATASET_TENSORS):
         got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else type(arrays).__name__

@@ -29,7 +29,7 @@ _TIMEOUT = 300  # seconds for one attempt of one source
 def _read_idx_bytes(folder: Path, name: str, sha256: str) -> bytes:
     """The decompressed bytes of one IDX file, wherever below ``folder`` it lies, gzipped or not.
 
-    Of several files of that name (a folder of both datasets, say) the one with the right checksum is taken.
+    If several files have that name (in a folder of both datasets, say), the one with the right checksum is taken.
     """
     stem, _, kind = name.partition("-idx")
     spellings = {f"{stem}{dot}idx{kind}{gz}" for dot in "-." for gz in ("", ".gz")}
@@ -149,7 +149,7 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
         The arrays of :func:`read_folder`.
 
     Raises:
-        DataError: If the local folder is not right, or if every source failed; the message tells why each did.
+        DataError: If the local folder does not hold the dataset, or if every source failed; the message says why.
     """
     if local_dir is not None:
         named = Path(local_dir) / dataset
@@ -181,7 +181,7 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
     )
 
 
-#: What gives a dataset's arrays, from the folder the user names (``data.local_dir``) or None.
+#: The function that returns a dataset's arrays, given the folder the user names (``data.local_dir``) or None.
 DATASETS: dict[str, Callable[[str | Path | None], Mapping[str, np.ndarray]]] = {
     name: partial(fetch_dataset, name) for name in CARDS
 }

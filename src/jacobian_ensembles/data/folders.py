@@ -1,4 +1,4 @@
-"""Datasets of a user's own: folders of images."""
+"""A user's own datasets: folders of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 #: Endings of image files, in any case.
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-_LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in folders, beside hidden files
+_LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in folders, besides hidden files
 _PLAIN = ("1", "L", "RGB", "P", "CMYK", "YCbCr", "HSV")
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -37,8 +37,8 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, np.nda
         Arrays as :func:`~jacobian_ensembles.data.checks.check_arrays` wants them.
 
     Raises:
-        DataError: Naming the file or folder that is missing, unreadable or does not belong there, or that has another
-            size than the first.
+        DataError: If a file or folder is missing, unreadable or out of place, or an image differs in size from the
+            first; the message names it.
         ValueError: If ``mode`` is neither.
     """
     if mode not in ("RGB", "L"):
@@ -93,7 +93,7 @@ def read_image(path: str | Path, mode: str = "RGB") -> np.ndarray:
         (height, width, 3) or (height, width), uint8.
 
     Raises:
-        DataError: If the file is no whole image, has several pages, or a format whose scale is not known.
+        DataError: If the file is not a complete image, has several pages, or has a format whose scale is not known.
     """
     import PIL.Image
     from PIL import ImageOps
@@ -135,7 +135,7 @@ def _say(path: str | Path) -> str:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, without what is hidden, by name."""
+    """What a folder holds, sorted by name, without hidden files and litter."""
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
@@ -150,7 +150,7 @@ def _refuse(folder: Path, what: str, found: list[Path], advice: str) -> None:
 
 
 def _classes(folder: Path) -> dict[str, Path]:
-    """The class folders by name. Systems spell accents in two ways; names that look alike are the same."""
+    """The class folders by name. Systems spell accents in two ways; names that look alike count as the same."""
     entries = _entries(folder)
     _refuse(folder, "not a class folder:", [p for p in entries if not p.is_dir()], "Move images into <class>/.")
     out: dict[str, Path] = {}

@@ -10,8 +10,8 @@ from jacobian_ensembles.seeding import derive_seed
 def validation_indices(labels: np.ndarray, size: int, dataset: str) -> np.ndarray:
     """Choose the fixed, stratified validation images of a training set.
 
-    The choice depends on the dataset and the size only, never on a run's seed, so that every choice made on
-    it in any run was made on the same images.
+    The split depends on the dataset and the size only, never on a run's seed, so that every choice made on it, in
+    any run, is made on the same images.
 
     Args:
         labels: (n,) training labels.

@@ -1,4 +1,4 @@
-"""Checks on tensors of images and labels, as the library and models are given them."""
+"""Checks on the tensors of images and labels that the library and models are given."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _NORMALIZE = "Let the model subtract means and divide by deviations itself: pert
 
 
 def check_images(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Check images and their labels, and give them in the types that everything computes with.
+    """Check images and their labels, and convert them to the types that everything computes with.
 
     Args:
         images: (N, ...), N >= 1, floats in [0, 1] of any precision.
         labels: (N,), integers >= 0 of any type.
 
     Returns:
-        The images, float16 and bfloat16 as float32, and the labels, as int64 beside them.
+        The images, with float16 and bfloat16 as float32, and the labels, as int64 on the same device.
 
     Raises:
-        ValueError: Saying what was got, what is allowed and what to do.
+        ValueError: If they are anything else; the message says what was given, what is allowed and what to do.
     """
     images = check_pixels(images)
     if not isinstance(labels, Tensor):
@@ -46,10 +46,10 @@ def check_pixels(images: Tensor) -> Tensor:
         images: (N, ...), N >= 1, floats in [0, 1] of any precision.
 
     Returns:
-        The images, float16 and bfloat16 as float32, outside any graph.
+        The images, with float16 and bfloat16 as float32, detached from any graph.
 
     Raises:
-        ValueError: Saying what was got, what is allowed and what to do.
+        ValueError: If they are anything else; the message says what was given, what is allowed and what to do.
     """
     if not isinstance(images, Tensor) or images.layout != torch.strided:
         got = f"a {images.layout} tensor" if isinstance(images, Tensor) else type(images).__name__
@@ -99,7 +99,7 @@ def _label_advice(labels: Tensor, images: int) -> str:
 
 
 def check_training_labels(labels: Tensor) -> int:
-    """The number of classes C that training labels speak of.
+    """The number of classes C that training labels imply.
 
     Args:
         labels: (N,) int64 labels >= 0.
@@ -108,7 +108,7 @@ def check_training_labels(labels: Tensor) -> int:
         C, one more than the largest label.
 
     Raises:
-        ValueError: If there is one class only, or classes are not counted from 0.
+        ValueError: If there is only one class, or the classes are not numbered from 0.
     """
     low, high = int(labels.min()), int(labels.max())
     if low == high:

@@ -1,4 +1,4 @@
-"""Ensemble methods: on which images each learner is trained, and what is averaged. Without torch until a draw."""
+"""Ensemble methods: which images each learner is trained on, and what is averaged. No torch until a draw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Method:
     Attributes:
         average: What the ensemble averages: the members' ``logits``, or their ``probabilities``; or a function from
             member logits (M, B, C) to log-probabilities (B, C), differentiable for the attack's sake.
-        sample: From the number of training images n and a generator of the learner's own to the indices (k,) that
+        sample: Maps the number of training images n and the learner's own generator to the indices (k,) that the
             learner is trained on; None for all images. Learners differ in initial weights and batch order anyway.
         cyclic: Whether the M learners are snapshots of one training run. Such an ensemble does not nest: it cannot
             be the first M learners of a larger one.

@@ -48,7 +48,7 @@ def sizes(deltas: Tensor, norm: str = "linf") -> Tensor:
 
 
 def batch_size(device: torch.device) -> int:
-    """Images to classify at a time: what a CPU's cache holds; on a GPU enough to hide the start of its kernels."""
+    """Images to classify at a time: what a CPU's cache holds, or enough to hide a GPU's kernel launches."""
     return 500 if device.type == "cpu" else 5_000
 
 
@@ -56,7 +56,7 @@ def batch_size(device: torch.device) -> int:
 def correct(
     model: nn.Module, images: Tensor, labels: Tensor, deltas: Tensor, clip: bool, batch: int | None = None
 ) -> Tensor:
-    """Which images a model still classifies rightly under each perturbation.
+    """Which images a model still classifies correctly under each perturbation.
 
     Args:
         model: Maps (B, ...) to scores (B, C).

@@ -1,4 +1,4 @@
-"""Differences between two handfuls of trainings."""
+"""Differences between two small groups of trainings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Welch's t interval of the difference of two means, for two handfuls of independent trainings.
+    """Welch's t interval for the difference of two means, each over a handful of independent trainings.
 
     Args:
         first: At least 2 numbers.
@@ -17,7 +17,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float], confidence: 
         Lower and upper bound of mean(first) - mean(second).
 
     References:
-        Welch: The Generalization of "Student's" Problem when Several Different Population Variances are Involved,
+        Welch: The Generalization of Student's Problem when Several Different Population Variances are Involved,
         Biometrika 1947.
     """
     if min(len(first), len(second)) < 2:

@@ -1,9 +1,10 @@
-"""Signs that a model's robustness is not real: rules with fixed thresholds, on a table of one model's attacks.
+"""Signs that a model's robustness is not real: rules with fixed thresholds, applied to a table of the attacks on it.
 
-An attack that fails makes a model look robust. Each rule asks for something that a model with honest gradients does:
+An attack that fails makes a model look robust. Each rule checks something that a model with honest gradients does:
 Athalye et al., Obfuscated Gradients Give a False Sense of Security (2018), Section 3.1, and Carlini et al., On
-Evaluating Adversarial Robustness (2019), list them for attacks on single images. The thresholds below were written down
-before the first run that they judged. A raised flag is a question to answer, not a proof; no flag is no proof either.
+Evaluating Adversarial Robustness (2019), list such checks for attacks on single images. The thresholds below were
+written down before the first run that they judged. A raised flag is a question to answer, not a proof; the absence
+of flags proves nothing either.
 
 The table has a row per attack and eps:
 
@@ -13,7 +14,7 @@ The table has a row per attack and eps:
                       :data:`TRANSFER` (crafted on other models) or :data:`SINGLE` (a perturbation for each image)
 ``eps``               radius; 0 for clean
 ``steps``             gradient steps, or queries; NaN where they are not counted
-``family``            what attacks that differ in nothing but ``steps`` have in common; empty for others
+``family``            shared by attacks that differ only in ``steps``; empty for others
 ``seeds``             attack seeds, or source models
 ``images``            test images
 ``worst_accuracy``    the lowest of the seeds' accuracies, in [0, 1]; NaN where an attack was not run
@@ -35,24 +36,24 @@ CLEAN, WHITE_BOX, BLACK_BOX = "clean", "white box", "black box"
 NOISE, TRANSFER, SINGLE = "noise", "transfer", "single image"
 #: Two accuracies differ if they are further apart than this, whatever the number of images.
 LEAST = 0.01
-#: ... and than so many standard errors of their difference, as if measured on different images.
+#: ... and than this many standard errors of their difference, as if measured on different images.
 STANDARD_ERRORS = 2.0
 #: Accuracy is at chance if it exceeds the share of the most frequent class by no more than this.
 CHANCE_SLACK = 0.05
-#: From this eps on every image can be turned into any other's grey, so nothing but chance is left.
+#: From this eps on, every image can be turned into the same grey, so only chance is left.
 LARGE_EPS = 0.5
-#: Share of steps without a gradient from which an attack counts as hindered.
+#: Share of steps without a gradient above which an attack counts as hindered.
 HINDERED = 0.01
 
 
 def tolerance(first: float, second: float, images: float, first_error: float = 0.0, second_error: float = 0.0) -> float:
-    """How far two accuracies may be apart by chance.
+    """How far apart two accuracies may be by chance.
 
     Args:
         first: An accuracy, in [0, 1].
         second: Another one.
-        images: The number of test images of the smaller of the two.
-        first_error: Standard error of the first over attack seeds, where it is a mean of seeds.
+        images: The smaller of their two numbers of test images.
+        first_error: Standard error of the first over attack seeds, where it is a mean over them.
         second_error: That of the second.
 
     Returns:
@@ -66,18 +67,22 @@ Row = Mapping[Any, Any]
 
 
 def _known(rows: Sequence[Row], kind: str, column: str = "worst_accuracy") -> list[int]:
-    """The numbers of the rows of a kind that have a value in a column."""
+    """The indices of the rows of a kind that have a value in a column."""
     return [i for i, row in enumerate(rows) if row["kind"] == kind and not pd.isna(row[column])]
 
 
 def _strongest(rows: Sequence[Row], eps: float) -> int | None:
-    """The number of the row of the strongest universal attack by gradients at an eps; None if there is none."""
+    """The index of the strongest universal gradient-based attack's row at an eps; None if there is none."""
     white = [i for i in _known(rows, WHITE_BOX) if rows[i]["eps"] == eps]
     return min(white, key=lambda i: float(rows[i]["worst_accuracy"])) if white else None
 
 
 def _beyond_white_box(rows: Sequence[Row], kind: str) -> Iterator[tuple[int, float, float]]:
-    """The rows of a kind that differ from the strongest attack by gradients: number, its worst accuracy and theirs."""
+    """The rows of a kind that differ from the strongest gradient-based attack.
+
+    Yields:
+        The row's index, the worst accuracy under that attack, and the row's own.
+    """
     for i in _known(rows, kind):
         if (white := _strongest(rows, rows[i]["eps"])) is None:
             continue
@@ -87,7 +92,7 @@ def _beyond_white_box(rows: Sequence[Row], kind: str) -> Iterator[tuple[int, flo
 
 
 def _beaten(rows: Sequence[Row], kind: str, chance: float) -> list[int]:
-    """The rows of a kind that are stronger than the attacks by gradients, unless these have come down to chance."""
+    """The rows of a kind that are stronger than the gradient-based attacks, unless these have come down to chance."""
     return [i for i, ours, others in _beyond_white_box(rows, kind) if others < ours and ours > chance + CHANCE_SLACK]
 
 
@@ -97,7 +102,7 @@ def beaten_by_transfer(rows: Sequence[Row], chance: float) -> list[int]:
 
 
 def beaten_by_black_box(rows: Sequence[Row], chance: float) -> list[int]:
-    """A search that sees scores only finds worse perturbations than the attacks that see gradients."""
+    """A search that sees only scores finds worse perturbations than the attacks that see gradients."""
     return _beaten(rows, BLACK_BOX, chance)
 
 
@@ -129,12 +134,12 @@ def _rises(rows: Sequence[Row], chosen: Sequence[int], along: str, chance: float
 
 
 def _standard_error(row: Row) -> float:
-    """Of a mean over attack seeds; 0 where there is one seed."""
+    """The standard error of a mean over attack seeds; 0 for one seed."""
     return 0.0 if pd.isna(row["std_accuracy"]) else float(row["std_accuracy"]) / math.sqrt(row["seeds"])
 
 
 def rises_with_eps(rows: Sequence[Row], chance: float) -> list[int]:
-    """An attack by gradients leaves a higher mean accuracy at a larger eps, whose ball holds the smaller one's."""
+    """A gradient-based attack leaves a higher mean accuracy at a larger eps, whose ball contains the smaller one's."""
     clean, white = _known(rows, CLEAN), _known(rows, WHITE_BOX, "mean_accuracy")
     attacks = dict.fromkeys(rows[i]["attack"] for i in white)
     same = ([*clean, *(i for i in white if rows[i]["attack"] == attack)] for attack in attacks)
@@ -150,7 +155,7 @@ def rises_with_steps(rows: Sequence[Row], chance: float) -> list[int]:
 
 
 def without_gradient(rows: Sequence[Row], chance: float) -> list[int]:
-    """More than a share of :data:`HINDERED` of an attack's steps had no finite gradient other than zero."""
+    """A share of more than :data:`HINDERED` of an attack's steps had no finite gradient other than zero."""
     return [i for i, row in enumerate(rows) if row["without_gradient"] > HINDERED]
 
 
@@ -159,8 +164,8 @@ def single_image_weaker(rows: Sequence[Row], chance: float) -> list[int]:
     return [i for i, universal, single in _beyond_white_box(rows, SINGLE) if single > universal]
 
 
-#: Each rule by the name of its flag: from the rows of a model's table, and the share of its most frequent class,
-#: to the numbers of the rows that raise it.
+#: Each rule by the name of its flag: it maps the rows of a model's table, and the share of the most frequent class,
+#: to the indices of the rows that raise the flag.
 RULES: dict[str, Callable[[Sequence[Row], float], list[int]]] = {
     "beaten by transfer": beaten_by_transfer,
     "beaten by black box": beaten_by_black_box,
@@ -177,7 +182,7 @@ def flagged(table: pd.DataFrame, chance: float) -> pd.DataFrame:
     """A model's table with one more column, ``flags``: what each row raises, by the names of :data:`RULES`.
 
     Args:
-        table: Of one model, with the columns above.
+        table: Of one model, with the columns listed above.
         chance: The share of the most frequent class among the test images.
 
     Returns:
@@ -190,6 +195,6 @@ def flagged(table: pd.DataFrame, chance: float) -> pd.DataFrame:
 
 
 def flags_of(table: pd.DataFrame) -> list[str]:
-    """The flags that a table of :func:`flagged` has anywhere, in the order of :data:`RULES`."""
+    """The flags raised anywhere in a table of :func:`flagged`, in the order of :data:`RULES`."""
     seen = {name for flags in table["flags"] for name in flags.split("; ")}
     return [name for name in RULES if name in seen]

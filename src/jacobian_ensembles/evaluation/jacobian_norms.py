@@ -19,12 +19,13 @@ def jacobian_norm(
     """The Frobenius norm of a model's Jacobian at each image: how far its outputs move under small input changes.
 
     Args:
-        model: Any classifier, or function, from (B, ...) to outputs (B, C); a module is put in evaluation mode for the
-            while. For an :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` the outputs are log-probabilities;
-            pass ``lambda x: ensemble.member_logits(x).mean(0)`` for the paper's Jacobian of the averaged logits.
+        model: Any classifier, or function, from (B, ...) to outputs (B, C); a module is put in evaluation mode
+            meanwhile. For an :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` the outputs are
+            log-probabilities; pass ``lambda x: ensemble.member_logits(x).mean(0)`` for the paper's Jacobian of the
+            averaged logits.
         images: (N, ...), in [0, 1].
-        projections: P, random projections to estimate the squared norm with (unbiased); None for the exact norm, by C
-            backward passes.
+        projections: P, the number of random projections that estimate the squared norm (unbiased); None for the exact
+            norm, by C backward passes.
         seed: Of the projections.
         batch: Images at a time.
 
@@ -32,7 +33,7 @@ def jacobian_norm(
         (N,) norms, on the images' device.
 
     Raises:
-        ValueError: If images are not in [0, 1], or outputs are not scores that can be differentiated.
+        ValueError: If images are not in [0, 1], or outputs are not differentiable scores.
 
     References:
         Hoffman, Roberts, Yaida: Robust Learning with Jacobian Regularization, arXiv:1908.02729, Algorithm 1.

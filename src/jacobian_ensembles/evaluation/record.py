@@ -23,9 +23,9 @@ class Evaluation:
     Attributes:
         labels: (N,) true classes.
         predicted: (N,) predicted classes of the clean images.
-        correct: (K, N) booleans: whether each image is still classified rightly.
+        correct: (K, N) booleans: whether each image is still classified correctly.
         sizes: (K,) how large each perturbation is, in the units of eps.
-        norm: What ``sizes`` are: ``linf``, the largest change of a pixel, or ``l2``, the root of the mean squared
+        norm: What ``sizes`` measure: ``linf``, the largest change of a pixel, or ``l2``, the root of the mean squared
             change.
     """
 
@@ -47,7 +47,7 @@ class Evaluation:
 
     @property
     def worst(self) -> int:
-        """The index of the most harmful perturbation, the first of equals.
+        """The index of the most harmful perturbation, the first in a tie.
 
         Raises:
             ValueError: If no perturbation was evaluated.
@@ -82,7 +82,7 @@ class Evaluation:
         ).assign(low=[low for low, _ in intervals], high=[high for _, high in intervals])
 
     def per_class(self) -> pd.DataFrame:
-        """Accuracy per true class: a row per class, the columns of :meth:`to_pandas`'s index."""
+        """Accuracy per true class: a row per class, with the index of :meth:`to_pandas` as columns."""
         import pandas as pd
 
         rows = np.vstack([(self.predicted == self.labels)[None], self.correct])
@@ -102,7 +102,7 @@ def evaluate(
     """Evaluate any classifier, clean and under perturbations.
 
     Args:
-        model: Maps (B, ...) to scores (B, C); it is put in evaluation mode for the while.
+        model: Maps (B, ...) to scores (B, C); it is put in evaluation mode meanwhile.
         images: (N, ...), float in [0, 1], on the model's device.
         labels: (N,) integers.
         deltas: (K, ...), K perturbations; None for the clean accuracy alone.

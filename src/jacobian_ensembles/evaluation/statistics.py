@@ -1,4 +1,4 @@
-"""Intervals and tests: of a proportion, of a mean over a handful of trainings, of one over settings and trainings."""
+"""Intervals and tests for a proportion, a mean over a handful of trainings, and one over settings and trainings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a proportion.
+    """The Wilson score interval for a proportion.
 
     Args:
         successes: In [0, trials].
@@ -35,7 +35,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 
 def student_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean, for a handful of independent trainings.
+    """Student's t interval for a mean over a handful of independent trainings.
 
     Args:
         values: At least 2 numbers.
@@ -60,8 +60,8 @@ class Estimate:
     """A mean with its standard error.
 
     Attributes:
-        mean: NaN of no values.
-        error: Standard error; NaN where too few values tell it.
+        mean: NaN for no values.
+        error: Standard error; NaN where there are too few values.
         freedom: Degrees of freedom of Student's t; 0 without an error.
     """
 
@@ -82,7 +82,7 @@ class Estimate:
         return self.mean + float(stats.t.ppf(level, self.freedom)) * self.error
 
     def p_above(self, value: float) -> float:
-        """One-sided p value of a true mean of at most ``value``; NaN without an error."""
+        """One-sided p value of the hypothesis that the true mean is at most ``value``; NaN without an error."""
         if math.isnan(self.error):
             return math.nan
         from scipy import stats
@@ -92,24 +92,24 @@ class Estimate:
         return float(stats.t.sf((self.mean - value) / self.error, self.freedom))
 
     def p_below(self, value: float) -> float:
-        """One-sided p value of a true mean of at least ``value``; NaN without an error."""
+        """One-sided p value of the hypothesis that the true mean is at least ``value``; NaN without an error."""
         return self.negative.p_above(-value)
 
     @property
     def negative(self) -> Estimate:
-        """The estimate with its sign turned."""
+        """The estimate with its sign flipped."""
         return Estimate(-self.mean, self.error, self.freedom)
 
 
 def mean_over_settings(values: Sequence[float], settings: Sequence[Hashable]) -> Estimate:
     """The mean over a fixed list of settings, each seen in a few independent trainings.
 
-    The error is that of trainings: the settings are all there are, so that the spread between them is none, and they
-    may differ in the spread of their trainings. Where a setting has one training only, the spread between settings
-    stands in. It holds both, what settings differ by and what trainings do, so the interval is rather too wide.
+    The error is that of trainings: the settings are all there are, so the spread between them adds none, and they may
+    differ in the spread of their trainings. Where a setting has only one training, the spread between settings stands
+    in. It includes differences both between settings and between trainings, so the interval is if anything too wide.
 
     Args:
-        values: Independent of each other; whatever shares learners must be within one value.
+        values: Independent of each other; whatever shares learners must be combined into one value.
         settings: The setting of each.
 
     Returns:
@@ -139,7 +139,7 @@ def mean_over_settings(values: Sequence[float], settings: Sequence[Hashable]) ->
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction: each p value such that what lies below a level keeps the chance of any false one below it.
+    """Holm's correction: rejecting the p values below a level keeps the chance of any false rejection below that level.
 
     Args:
         p_values: Of several hypotheses; NaN for those that were not tested, which then do not count.

@@ -1,4 +1,4 @@
-"""The table by which a model's robustness is tested: a row per attack and eps, and how perturbations transfer."""
+"""The table that tests a model's robustness, with a row per attack and eps; and how perturbations transfer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jacobian_ensembles.evaluation.flags import CLEAN, SINGLE, TRANSFER
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 
-#: The columns of the table, but for ``flags``: see :mod:`~jacobian_ensembles.evaluation.flags`. Beside what the rules
-#: need it has ``per_image_worst_accuracy``, the share of images that are right under every seed, and ``source``, the
-#: model that a transferred perturbation was crafted on.
+#: The columns of the table, except ``flags``: see :mod:`~jacobian_ensembles.evaluation.flags`. Besides what the rules
+#: need, it has ``per_image_worst_accuracy``, the share of images classified correctly under every seed, and ``source``,
+#: the model that a transferred perturbation was crafted on.
 COLUMNS = (
     "attack", "kind", "eps", "steps", "family", "seeds", "images", "worst_accuracy", "mean_accuracy", "std_accuracy",
     "per_image_worst_accuracy", "without_gradient", "source",
@@ -41,7 +41,7 @@ def attack_row(
         eps: Radius.
         record: Of :func:`~jacobian_ensembles.evaluation.worst_case.worst_case`, with ``images``.
         steps: Gradient steps, or queries; None where they are not counted.
-        family: Of attacks that differ in nothing but ``steps``.
+        family: Shared by attacks that differ only in ``steps``.
         without_gradient: Share of the steps that had no usable gradient.
     """
     known = {column: record[column] for column in COLUMNS if column in record}
@@ -50,7 +50,7 @@ def attack_row(
 
 
 def clean_row(accuracy: float, images: int) -> dict[str, Any]:
-    """The row of the images as they are."""
+    """The row of the clean images."""
     same = {"worst_accuracy": accuracy, "mean_accuracy": accuracy, "per_image_worst_accuracy": accuracy}
     return {"attack": CLEAN, "kind": CLEAN, "eps": 0.0, "images": images, **same}
 
@@ -60,7 +60,7 @@ def transfer_row(eps: float, accuracies: Mapping[str, float], images: int) -> di
 
     Args:
         eps: Radius.
-        accuracies: Of the model under each one, by the name of the model that it was crafted on; not its own.
+        accuracies: Of the model under each perturbation but its own, by the name of the model it was crafted on.
         images: The number of test images.
     """
     source = min(accuracies, key=lambda name: accuracies[name])
@@ -75,7 +75,7 @@ def transfer_row(eps: float, accuracies: Mapping[str, float], images: int) -> di
 def single_rows(
     eps: float, accuracies: Mapping[str, float | None], iterations: int, images: int
 ) -> list[dict[str, Any]]:
-    """The rows of images attacked one by one, by attack; without accuracy where its library is not installed."""
+    """The rows of images attacked one by one, by attack; without accuracy where the attack's library is missing."""
     return [
         {
             "attack": name, "kind": SINGLE, "eps": eps, "steps": iterations, "images": images,
@@ -97,7 +97,7 @@ def stress_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def largest_class(labels: np.ndarray) -> float:
-    """The share of the most frequent class: what a model has at chance, that gives all images one class."""
+    """The share of the most frequent class: chance, the accuracy of a model that gives all images that class."""
     return float(np.bincount(labels).max() / len(labels))
 
 
@@ -105,7 +105,7 @@ def largest_class(labels: np.ndarray) -> float:
 def transfer_matrix(
     models: Mapping[str, nn.Module], deltas: Mapping[str, Tensor], images: Tensor, labels: Tensor, clip: bool = False
 ) -> pd.DataFrame:
-    """The accuracy of every model under perturbations that were crafted on every one.
+    """The accuracy of every model under the perturbations crafted on each of them.
 
     Args:
         models: T models, by name.

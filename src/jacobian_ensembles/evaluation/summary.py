@@ -10,7 +10,7 @@ from jacobian_ensembles.evaluation.statistics import student_interval
 
 MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
 CELL_KEYS = [*MODEL_KEYS, "repetition"]
-#: The attack's steps that had no finite gradient other than zero; older tables have no such column.
+#: The attack's steps that had no finite gradient other than zero; older tables lack this column.
 IDLE = "steps_without_gradient"
 _T = TypeVar("_T", float, "pd.Series[float]")
 
@@ -30,8 +30,8 @@ def average_repetitions(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns:
         One row per model (and eps), without ``repetition``: means, and the number of ``repetitions``. Where there
         are several, ``<stem>_low`` and ``<stem>_high`` of each ``<stem>_accuracy`` are Student's t interval over
-        repetitions, as far as it lies in [0, 1], and ``<stem>_sd`` their standard deviation; of a single training the
-        intervals stay as they are, over test images.
+        repetitions, clipped to [0, 1], and ``<stem>_sd`` their standard deviation; for a single training the intervals
+        stay as they are, over test images.
     """
     keys = [*MODEL_KEYS, "eps"] if "eps" in table.columns else MODEL_KEYS
     stems = [c.removesuffix("_accuracy") for c in table.columns if c.endswith("_accuracy")]
@@ -62,7 +62,7 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
         over its repetitions (see :func:`average_repetitions`), and the number of eps values, attack seeds and
         test images behind them, and the attack's ``steps_without_gradient``. The intervals of a single training are
         over test images: Wilson's for clean accuracy; for the means, the means of their parts' bounds, as if the parts
-        erred on the same images (so rather too wide).
+        erred on the same images (so if anything too wide).
     """
     cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
         clean_accuracy=("clean_accuracy", "first"),

@@ -63,7 +63,7 @@ def frobenius_moments(
         Expectation and variance.
 
     Raises:
-        ValueError: If the weights are no convex combination, or no M variables can be so correlated.
+        ValueError: If the weights are not a convex combination, or M variables cannot be so correlated.
     """
     squares = float(np.sum(check_weights(weights) ** 2))
     lowest = -1 / (len(weights) - 1) if len(weights) > 1 else -1.0
@@ -110,9 +110,9 @@ def _cosine_by_norm(learners: np.ndarray, ensemble: np.ndarray) -> float:
 def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Set measured Jacobian norms of one ensemble beside the theorem's.
 
-    The theorem's expectation and variance are over random learners; here they are taken over test images, of
+    The theorem's expectation and variance are over random learners; here they are taken over test images, for
     fixed learners. mu and sigma are estimated from the entries of the learners' Jacobians. The variance over learners
-    at one and the same image, which is nearer to the theorem's, stands beside it.
+    at one and the same image, which is closer to the theorem's, is given beside it.
 
     Args:
         statistics: Of :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics`.
@@ -123,7 +123,7 @@ def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
         averaged over images, and ``upper_variance_at_image``, the most that the theorem allows it for any mu, given the
         mean norm at each image; the mean cosine between two learners' Jacobians (0 if independent with mu = 0) and the
         same with each image and pair of learners weighted by the product of their norms, ``cosine_by_norm``; the
-        entries' excess kurtosis (0 if normal). What compares learners is missing for M = 1.
+        entries' excess kurtosis (0 if normal). Whatever compares learners is missing for M = 1.
     """
     learners, ensemble, cosine = statistics["learners"], statistics["ensemble"], statistics["cosine"]
     mean, variance, _, kurtosis = statistics["moments"].T

@@ -58,7 +58,7 @@ def worst_interval(
 
 
 def worst_case(bits: np.ndarray, confidence: float) -> dict[str, Any]:
-    """The worst of all attack seeds, the lowest accuracy, with the whole record.
+    """The worst of all attack seeds, that with the lowest accuracy, and the record of all of them.
 
     Args:
         bits: (K, N) booleans: what the model got right under each seed.
@@ -66,10 +66,10 @@ def worst_case(bits: np.ndarray, confidence: float) -> dict[str, Any]:
 
     Returns:
         Every seed's accuracy, the seed chosen, mean and spread, and the accuracy over the per-image worst case (an
-        image counts only if right under every seed).
+        image counts only if it is classified correctly under every seed).
     """
     accuracies = bits.mean(axis=1)
-    worst = int(np.argmin(bits.sum(axis=1)))  # the first of equals
+    worst = int(np.argmin(bits.sum(axis=1)))  # the first in a tie
     low, high = wilson_interval(int(bits[worst].sum()), bits.shape[1], confidence)
     return {
         "seeds": len(bits),

@@ -10,7 +10,7 @@ import pandas as pd
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.evaluation.worst_case import expected_worst, worst_interval
 
-#: The numbers of attack seeds at which the expected worst case is tabulated, where there are as many seeds.
+#: The numbers of attack seeds at which the expected worst case is tabulated, where there are that many.
 COUNTS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 

@@ -1,1 +1,1 @@
-"""What a run is: its configuration, paths, code, devices, and what users bring."""
+"""What a run is: its configuration, paths, code and devices, and what users add."""

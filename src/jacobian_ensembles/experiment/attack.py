@@ -1,4 +1,4 @@
-"""The attack of a run, and its variants: which one with what options, how many seeds, on which images. No torch."""
+"""The attack of a run, and its variants: which one, with which options, how many seeds, on which images. No torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from jacobian_ensembles.experiment.grid import Values
 from jacobian_ensembles.settings import PositiveInt, Unit
 from jacobian_ensembles.values import numbers_in_text
 
-#: What of the settings holds for whatever attack: how many, on which images, how they are applied and bounded; and
-#: what holds for staged besides: what a seed costs, by which its budget is reckoned.
+#: The settings that every attack shares: how many perturbations, on which images, how they are applied and bounded; and
+#: those that staged shares, too: the cost of a seed, from which its budget is computed.
 _OF_ALL = {"seeds", "seeds_per_job", "split", "clip", "norm"}
 _OF_STAGED = {"iterations", "batch_size"}
 
 
 class Attack(SgdSettings):
-    """How universal perturbations are crafted: the attack with its options, and how many, on which images."""
+    """How universal perturbations are crafted: the attack with its options, how many, and on which images."""
 
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
@@ -94,7 +94,7 @@ class Attack(SgdSettings):
 
     @property
     def family(self) -> str:
-        """What attacks by ``sgd`` have in common that differ in nothing but their number of steps; empty for others."""
+        """What attacks by ``sgd`` that differ only in their number of steps have in common; empty for others."""
         if self.method != "sgd" or not self.iterations:
             return ""
         default = type(self)()
@@ -123,7 +123,7 @@ _Options = TypeVar("_Options", StagedSettings, SquareSettings)
 
 
 def _options_as(kind: type[_Options], options: Mapping[str, Any]) -> _Options:
-    """Options of an attack as its settings; what is wrong with them in one line."""
+    """An attack's options as its settings; an error says in one line what is wrong with them."""
     try:
         return kind(**options)
     except ValidationError as error:
@@ -132,16 +132,16 @@ def _options_as(kind: type[_Options], options: Mapping[str, Any]) -> _Options:
 
 
 def _shared(*methods: str) -> set[str]:
-    """The settings that mean the same for some attacks."""
+    """The settings that mean the same for all the attacks named."""
     return _OF_ALL | _OF_STAGED if {"sgd", "staged"}.issuperset(methods) else _OF_ALL
 
 
 def variant_of(attack: Any, changes: Any) -> Any:
-    """A variant of the attack: its settings with some replaced. Of another method's, it takes over what both have.
+    """A variant of the attack: its settings with some replaced; with another method, only those both have are kept.
 
     Args:
         attack: The run's ``attack``, as read.
-        changes: What the variant says.
+        changes: The settings that the variant gives.
 
     Returns:
         The variant, to be validated.

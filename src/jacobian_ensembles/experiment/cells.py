@@ -20,7 +20,7 @@ class GridCell(Settings):
 
 
 class ListedCell(GridCell):
-    """A model as ``grid.cells`` lists it; it may be trained another number of times than the rest."""
+    """A model as ``grid.cells`` lists it; it may have its own number of trainings."""
 
     repetitions: PositiveInt | None = None
 

@@ -15,7 +15,7 @@ from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 _PACKAGE = Path(__file__).parents[1]
-# what the configuration says reaches a job as params, which the workflow tracks by value; what a name leads to counts
+# the configuration reaches a job as params, which the workflow tracks by value; the code that a name leads to counts
 _IGNORED = {
     "experiment.config", "experiment.grid", "settings", "training.recipe", "attacks.settings",
     "attacks.registry", "paper.catalogue", "training.objectives.registry", "experiment.training_settings",
@@ -96,13 +96,13 @@ def script_digest(path: str | Path) -> str:
 
 
 def extension_digest(reference: str) -> str:
-    """The digest of what a reference leads to: a user's file with what it imports from beside it, or a built-in module.
+    """The digest of what a reference leads to: a user's file with the neighbours it imports, or a built-in module.
 
     Args:
         reference: See :mod:`~jacobian_ensembles.experiment.extensions`.
 
     Returns:
-        See :func:`script_digest`; nothing for other built-in names, which the jobs' own modules define.
+        See :func:`script_digest`; empty for other built-in names, which the jobs' own modules define.
     """
     found = {**ATTACKS, **ARCHITECTURES, **OBJECTIVES}.get(reference, reference)
     package, _, module = found.rpartition(":")[0].partition(".")

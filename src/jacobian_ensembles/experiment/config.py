@@ -82,7 +82,7 @@ class Model(Settings):
 
 
 class Stress(Settings):
-    """What target ``stress`` does beside the attack and its variants."""
+    """What target ``stress`` does besides the attack and its variants."""
 
     transfer_eps: tuple[Unit, ...] = ()
     single_eps: tuple[Unit, ...] = ()
@@ -91,7 +91,7 @@ class Stress(Settings):
 
     @property
     def asked(self) -> bool:
-        """Whether a run is to have this, and what follows from it, without being told by a target."""
+        """Whether the settings ask for these tests, so that a run includes them even if its target is not named."""
         return bool(self.transfer_eps or self.single_eps)
 
 
@@ -192,11 +192,11 @@ class Config(Settings):
         return self
 
     def reference(self, name: str) -> str:
-        """What leads to the dataset or ensemble method that paths call ``name``: its reference, or its own name."""
+        """The reference to the dataset or ensemble method that paths call ``name``, or else the name itself."""
         return next((r for r in (*self.grid.datasets, *self.grid.ensembles) if short_name(r) == name), name)
 
     def in_one_job(self, ensemble: str) -> bool:
-        """Whether the M learners of a method are snapshots of one run, or joined by the objective: they do not nest.
+        """Whether a method's M learners are snapshots of one run, or joined by the objective: these do not nest.
 
         Raises:
             ConfigError: If both: snapshots of one run cannot be trained side by side.
@@ -208,10 +208,10 @@ class Config(Settings):
         return cyclic or coupled
 
     def is_cyclic(self, ensemble: str) -> bool:
-        """Whether the learners of an ensemble method are snapshots of one run; asked of the method itself.
+        """Whether the learners of an ensemble method are snapshots of one run, as the method itself says.
 
         Args:
-            ensemble: The method's name in paths. A file of the user's is run to find out.
+            ensemble: The method's name in paths. A user's file is run to find out.
 
         Raises:
             ConfigError: If a cyclic run of the user's method cannot be split into the cycles that the grid asks for.
@@ -228,7 +228,7 @@ class Config(Settings):
 
     @property
     def banner(self) -> str:
-        """What figures and tables say of a run that is not the paper's: its own banner, and another objective."""
+        """What figures and tables say about a run that is not the paper's: its own banner, and any other objective."""
         goal = self.training.objective
         other = "" if goal == "jacobian" else f"learners minimise '{short_name(goal)}' at strength λ, not the paper's"
         return "; ".join(filter(None, (self.run.banner, other)))
@@ -264,7 +264,7 @@ def load_config(raw: Mapping[str, Any]) -> Config:
         The frozen configuration.
 
     Raises:
-        ConfigError: With one line per problem: where it is, what was got, what is allowed.
+        ConfigError: If it cannot be used; one line per problem: where it is, what was given, what is allowed.
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"The configuration must be a mapping of sections. Got {type(raw).__name__}.")

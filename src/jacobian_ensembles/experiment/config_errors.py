@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line each."""
+"""What is wrong with a configuration, one line per problem."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def describe(error: Any, model: type[BaseModel]) -> str:
-    """One line for one of pydantic's errors: where it is, what was got, what is allowed.
+    """One line for one of pydantic's errors: where it is, what was given, what is allowed.
 
     Args:
-        error: Of ``ValidationError.errors()``.
+        error: An entry of ``ValidationError.errors()``.
         model: The settings that were validated.
     """
     *section, key = error["loc"] or ("",)

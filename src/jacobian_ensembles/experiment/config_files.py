@@ -11,7 +11,7 @@ from jacobian_ensembles.experiment.yaml_files import load_yaml, read_yaml
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """One configuration over another, section by section, as Snakemake's ``--configfile`` does it."""
+    """Lay one configuration over another, section by section, as Snakemake's ``--configfile`` does."""
     out = dict(base)
     for key, value in overlay.items():
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
@@ -23,7 +23,7 @@ def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str
     """The configuration of a command.
 
     Args:
-        paths: YAML files, later ones over earlier ones; ``config.yaml`` of this folder where none is named.
+        paths: YAML files, later ones over earlier ones; ``config.yaml`` of this folder if none is named.
         settings: ``section.key=value`` each, over the files.
         grid: A single cell's dataset, ensemble, members and lambda, over the grid of the files.
 
@@ -31,7 +31,7 @@ def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str
         The validated configuration.
 
     Raises:
-        ConfigError: If a file cannot be read, or the configuration not be used.
+        ConfigError: If a file cannot be read, or the configuration cannot be used.
     """
     raw: dict[str, Any] = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
     for path in paths or [p for p in ("config.yaml",) if Path(p).is_file()]:

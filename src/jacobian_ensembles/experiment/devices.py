@@ -23,7 +23,7 @@ class NoFreeSlotError(RuntimeError):
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` would name them; empty without any."""
+    """The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` would name them; empty if there are none."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]  # CUDA ignores what follows an invalid name
@@ -48,8 +48,8 @@ def claim_gpu(slots: int) -> Iterator[str]:
     """Hold one GPU slot, and make its device the only one CUDA sees.
 
     Snakemake counts GPU jobs but hands out no device. A lock file per (device, slot) does: the first free one
-    is taken, first slots first, so that jobs spread over the devices before they share one. Call it before
-    torch is imported; the lock is released when the job ends, however it ends.
+    is taken, every device's first slot before any second one, so that jobs spread over the devices before they
+    share one. Call it before torch is imported; the lock is released when the job ends, however it ends.
 
     Args:
         slots: Jobs that may share one device.
@@ -95,7 +95,7 @@ def _keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next batch instead of handing it back to the kernel.
 
     Otherwise every activation of a few megabytes is mapped, zeroed page by page, and unmapped again, which
-    can cost as much as computing it. Elsewhere than on glibc nothing happens.
+    can cost as much as computing it. Without glibc, nothing happens.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of <malloc.h>
     try:

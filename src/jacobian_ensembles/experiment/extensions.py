@@ -1,8 +1,8 @@
-"""What a user brings: a dataset, architecture, ensemble method or attack, found by a name or a reference.
+"""What a user adds: a dataset, architecture, ensemble method or attack, found by a name or a reference.
 
 Each kind has a plain dictionary of what is built in. A *reference* names an object that is not:
 ``path/to/file.py:object``, or ``package.module:object`` for an installed module. Its short name, the part after the
-colon, is how results' paths, tables and figures call it. Nothing here runs the user's code but :func:`resolve`.
+colon, is what result paths, tables and figures call it. Only :func:`resolve` runs the user's code.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from jacobian_ensembles.experiment.neighbours import neighbours, parse, shadowed
 
 
 class ExtensionError(ValueError):
-    """A reference does not lead to an object of the kind wanted; the message says where it broke off."""
+    """A reference does not lead to an object of the kind wanted; the message says where it failed."""
 
 
 def short_name(reference: str) -> str:
-    """The name that paths, tables and figures use: what follows the colon, or the whole of a built-in's name."""
+    """The name that paths, tables and figures use: what follows the colon, or the whole name of a built-in."""
     return reference.rpartition(":")[2]
 
 
@@ -53,7 +53,7 @@ def source_file(reference: str) -> Path | None:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """The names a module may define when it is run, also under ``try`` and ``if``; ``*`` where it could be any."""
+    """The names a module may define when it is run, also under ``try`` and ``if``; ``*`` if it could be any."""
     names = set()
     for node in top_level(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -102,10 +102,10 @@ def check_reference(reference: str, builtin: Iterable[str]) -> str:
 
 
 def files_behind(reference: str) -> list[Path]:
-    """The files that a reference's object may depend on: its own, and those it imports from beside it.
+    """The files that a reference's object may depend on: its own, and the neighbours it imports.
 
     Args:
-        reference: A name or a reference that :func:`check_reference` took.
+        reference: A name or a reference that :func:`check_reference` accepted.
 
     Returns:
         The files, its own first; none for what is built in.
@@ -146,7 +146,7 @@ def _module(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]  # half of it is no use to anyone
+        del sys.modules[name]  # half a module is of no use to anyone
         raise
     return module
 
@@ -156,8 +156,8 @@ def resolve(reference: str, builtin: Mapping[str, Any], kind: type | None = None
 
     Args:
         reference: A key of ``builtin``, or a reference.
-        builtin: What is built in, by name: the objects, or ``package.module:object`` to find each at.
-        kind: The type the object must have; None for anything that can be called.
+        builtin: What is built in, by name: the objects, or ``package.module:object``, where to find each.
+        kind: The type the object must have; None for anything callable.
 
     Returns:
         The object.

@@ -1,4 +1,4 @@
-"""Failures of users' code, said in one line with the place where they broke."""
+"""Failures of users' code, reported in one line with the place where it broke."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOT_THEIRS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdli
 
 
 def where_it_broke(error: BaseException) -> str | None:
-    """The last line of a user's own file that was running, as ``file:line``; None where none was.
+    """The last line of a user's own file that was running, as ``file:line``; None if there was none.
 
     Args:
         error: What was raised, with its traceback.
@@ -28,7 +28,7 @@ def where_it_broke(error: BaseException) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """What was raised, in one line: its type, its first line, and where the user's code broke.
+    """What was raised, in one line: its type, the first line of its message, and where the user's code broke.
 
     Args:
         error: What was raised, with its traceback.

@@ -56,7 +56,7 @@ class Grid(Settings):
         lambdas: Strengths of the regulariser.
         eps: Radii of the perturbations.
         repetitions: Trainings of every model; an entry of ``cells`` may give its own number.
-        first_repetition: The number of the first of them: a part of a longer run starts later. A training's random
+        first_repetition: The number of the first training; a part of a longer run starts later. A training's random
             draws depend on its number, not on which part it is in.
         cells: Only these models of the product.
     """

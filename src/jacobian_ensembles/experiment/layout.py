@@ -72,7 +72,7 @@ class Layout:
         root = f"{results}/{run}"
         self.root = root
         self.dataset = f"{results}/data/{{dataset}}.safetensors"
-        self.own_dataset = f"{root}/data/{{dataset}}.safetensors"  # no other run's folder or file changes a user's
+        self.own_dataset = f"{root}/data/{{dataset}}.safetensors"  # a user's belongs to this run: no other changes it
         single = f"{root}/learners/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}"
         self.learner = f"{single}/learner{{member}}.safetensors"
         of_one_job = f"{root}/learners/{{dataset}}/{{ensemble}}/M{{members}}/lambda{{lambda_jr}}/rep{{repetition}}"
@@ -135,7 +135,8 @@ class Layout:
         """The learner files an ensemble is assembled from.
 
         Learners trained one by one nest: the ensemble of M is the first M of the largest. A cyclic run depends on M
-        through the length of its cycles, and learners trained side by side on each other, so these come M at a time.
+        through the length of its cycles, and learners trained side by side depend on each other, so these come M at a
+        time.
         """
         at = cell_wildcards(cell)
         if in_one_job:

@@ -1,4 +1,4 @@
-"""Which files of the user's a file of the user's imports. They are read, never run."""
+"""Which of the user's files a user's file imports. They are read, never run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parse(path: str | Path) -> ast.Module:
 
 
 def top_level(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that a module runs when it is imported: not those inside functions and classes."""
+    """The nodes at a module's top level: not those inside functions and classes."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
@@ -31,7 +31,7 @@ def top_level(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _modules(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The dotted names, in parts, of what a file of ``package`` may import, anywhere in it."""
+    """The dotted names, split into parts, of all that a file of ``package`` may import, anywhere in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (tuple(alias.name.split(".")) for alias in node.names)
@@ -42,11 +42,11 @@ def _modules(tree: ast.Module, package: tuple[str, ...]) -> Iterator[tuple[str, 
 
 
 def neighbours(path: Path, package: tuple[str, ...] = ()) -> list[Path]:
-    """The files that a file imports from beside it, directly or not, without itself.
+    """The neighbouring files that a file imports, directly or not, without itself.
 
     Args:
         path: The file.
-        package: The package it belongs to, in parts. Then only files of its outermost package count.
+        package: The package it belongs to, split into parts; if any, only files of its outermost package count.
 
     Returns:
         The files, sorted.
@@ -70,7 +70,7 @@ def neighbours(path: Path, package: tuple[str, ...] = ()) -> list[Path]:
 
 
 def shadowed(path: Path) -> str | None:
-    """The first module that a file means to import from beside it, but that another of its name would be taken for.
+    """The first neighbour that a file imports but would not get, because another module has its name.
 
     Args:
         path: The file.

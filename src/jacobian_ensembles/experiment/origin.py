@@ -1,4 +1,4 @@
-"""Where a user's dataset is from: its function, the code behind it, the folder and what lies there."""
+"""Where a user's dataset comes from: its function, the code behind it, the folder and what is in it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jacobian_ensembles.experiment.extensions import short_name, source_file
 
 
 def folder_digest(folder: str | Path | None) -> str:
-    """A digest of the names, sizes and times of all files in a folder, links followed; of None or no folder, nothing.
+    """A digest of the names, sizes and times of all files in a folder, links followed; empty for None or no folder.
 
-    Hidden files and folders do not count. Contents are not read: a copy with other times counts as another.
+    Hidden files and folders do not count. Contents are not read: a copy with other times counts as different.
 
     Args:
         folder: The folder, or a single file.
 
     Returns:
-        16 hexadecimal digits, or an empty text.
+        16 hexadecimal digits, or an empty string.
     """
     if folder is None or not Path(folder).exists():
         return ""
@@ -28,7 +28,7 @@ def folder_digest(folder: str | Path | None) -> str:
     for at, inner, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(at)
         inner[:] = [name for name in sorted(inner) if not name.startswith(".") and real not in seen]
-        seen.add(real)  # a link to a folder above it is a circle
+        seen.add(real)  # a link to a folder above it makes a loop
         files += [(os.path.join(at, name), os.path.relpath(at, folder)) for name in names if not name.startswith(".")]
     for path, below in files:
         try:
@@ -40,14 +40,14 @@ def folder_digest(folder: str | Path | None) -> str:
 
 
 def dataset_origin(reference: str, local_dir: str | None) -> dict[str, str | None]:
-    """Who a user's dataset is: two of one origin are the same.
+    """What identifies a user's dataset: two with the same origin are the same.
 
     Args:
-        reference: Of its function; see :mod:`~jacobian_ensembles.experiment.extensions`.
+        reference: The reference to its function; see :mod:`~jacobian_ensembles.experiment.extensions`.
         local_dir: The folder named by ``data.local_dir``.
 
     Returns:
-        ``reference``, with the whole path of its file, ``code``, its digest, ``local_dir``, resolved, and ``content``,
+        ``reference``, with the full path of its file; ``code``, its digest; ``local_dir``, resolved; and ``content``,
         the :func:`folder_digest` of that.
     """
     return {

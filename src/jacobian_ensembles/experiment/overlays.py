@@ -1,4 +1,4 @@
-"""Configuration files over one another: what a later one says and an earlier one keeps from being computed."""
+"""Configuration files over one another: what a later one asks for but an earlier one keeps from being computed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _AXES = {"datasets": "dataset", "ensembles": "ensemble", "members": "members", "
 def load_overlays(
     merged: Mapping[str, Any], files: Sequence[str | Path], last: Mapping[str, Any] | None = None
 ) -> Config:
-    """Validate a configuration, and the files it was merged from, for what merging drops in silence.
+    """Validate a configuration, and check the files it was merged from for what merging silently drops.
 
     Args:
         merged: The configuration.
         files: The files, later ones over earlier ones.
-        last: What was said over all of them, on the command line.
+        last: Settings from the command line, over all files.
 
     Returns:
         The validated configuration.
 
     Raises:
-        ValueError: If a file says a key twice, the configuration cannot be used, or a list of the grid holds a value
-            that ``grid.cells`` of an earlier file leaves out. Of the same file it is warned of.
+        ValueError: If a file gives a key twice, the configuration cannot be used, or a list of the grid holds a value
+            that ``grid.cells`` of an earlier file leaves out. Within one file, that is only a warning.
     """
     contents: list[Mapping[str, Any]] = [*map(read_yaml, files), last or {}]
     cfg = load_config(merged)

@@ -17,7 +17,7 @@ _FILE = Path(__file__).resolve()
 
 
 def _git(*command: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of a hook, say
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # by a hook, say
     done = subprocess.run(
         ["git", "-C", str(_FILE.parent), *command],
         capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True, env=environment,
@@ -26,14 +26,14 @@ def _git(*command: str) -> str:
 
 
 def source_tree() -> Path:
-    """The folder of this project's source tree, where the package is not an installed copy."""
+    """The folder of this project's source tree, if the package is not an installed copy."""
     return _FILE.parents[3]
 
 
 def commit() -> str | None:
     """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
 
-    None outside git, and inside another project's repository, whose commit says nothing of this code.
+    None outside git, and inside another project's repository, whose commit says nothing about this code.
     """
     try:
         top, head = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()

@@ -36,7 +36,7 @@ class Training(Recipe):
 
     @property
     def goal(self) -> dict[str, Any]:
-        """What an objective depends on besides its strength: its name or reference, and its options, complete."""
+        """What an objective depends on besides its strength: its name or reference, and its complete options."""
         kind = OPTIONS.get(self.objective)
         options = kind(**self.options).model_dump() if kind else self.options
         return {"objective": self.objective, "options": options}
@@ -48,9 +48,9 @@ class Training(Recipe):
 
     @property
     def coupled(self) -> bool:
-        """Whether the objective joins the learners of an ensemble; asked of the objective itself.
+        """Whether the objective joins the learners of an ensemble, as the objective itself says.
 
-        A file of the user's is run to find out.
+        A user's file is run to find out.
         """
         if self.objective in OBJECTIVES:
             return self.objective in TOGETHER

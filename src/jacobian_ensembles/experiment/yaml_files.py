@@ -1,4 +1,4 @@
-"""YAML read strictly: what the format would drop or change in silence is refused."""
+"""YAML read strictly: what the format would silently drop or change is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def load_yaml(content: str | bytes) -> Any:
         What it says.
 
     Raises:
-        ValueError: If it is not YAML, says a key twice, or a number that would be read as another; with the place.
+        ValueError: If it is not YAML, gives a key twice or a number that would be read as another; the message
+            says where.
     """
     try:
         return yaml.load(content, _Strict)
@@ -62,7 +63,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a configuration file; an empty one is an empty mapping.
 
     Raises:
-        ValueError: Naming the file, if it cannot be read, is no mapping, or :func:`load_yaml` refuses it.
+        ValueError: If the file cannot be read, is not a mapping, or :func:`load_yaml` refuses it; the message names it.
     """
     try:
         content = load_yaml(Path(path).read_bytes())

@@ -1,1 +1,1 @@
-"""The networks that learners can be, and products with their Jacobians."""
+"""The learners' networks, and products with their Jacobians."""

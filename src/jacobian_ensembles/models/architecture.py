@@ -14,10 +14,10 @@ class Architecture:
     """A network before it is built.
 
     Attributes:
-        name: ``lenet``, or what a user's own is called.
+        name: ``lenet``, or the name of a user's own.
         shape: (channels, height, width) of an image.
         classes: C.
-        options: Keyword arguments of what builds it; of a LeNet ``activation`` and ``dropout``.
+        options: Keyword arguments of its builder; for a LeNet ``activation`` and ``dropout``.
         mean: Subtracted from the input, inside the model.
         std: Divides the input after that, inside the model.
 
@@ -42,5 +42,5 @@ class Architecture:
             )
 
     def record(self) -> dict[str, Any]:
-        """A JSON-able mapping, from which ``Architecture(**record)`` makes the same again."""
+        """A JSON-able mapping from which ``Architecture(**record)`` makes an equal one."""
         return {**asdict(self), "shape": list(self.shape), "options": dict(self.options)}

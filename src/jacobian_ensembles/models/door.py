@@ -1,4 +1,4 @@
-"""The one door between this package and a user's model: what goes in, and what comes out, is checked here."""
+"""The one door between this package and a user's model: what goes in and what comes out is checked here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.lenet import LeNet
 
 log = logging.getLogger(__name__)
-_TRIED = 16  # images that a model is tried with
+_TRIED = 16  # images that a model is tried on
 
 
 def scores(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a model makes of a batch.
+    """A model's scores for a batch.
 
     The model gets a copy, which it may write to, in its own precision. The copy stays in the graph of ``x``.
 
@@ -29,7 +29,7 @@ def scores(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         (B, C), at least as precise as ``x``.
 
     Raises:
-        ValueError: If the model returns anything else than one row of float scores per image.
+        ValueError: If the model returns anything other than one row of float scores per image.
     """
     precision = _precision(model) or x.dtype
     copied = x.to(precision, copy=not isinstance(model, LeNet))  # a LeNet writes to no input
@@ -49,7 +49,7 @@ def _precision(model: Callable[[Tensor], Tensor]) -> torch.dtype | None:
 
 
 def check_scores(out: object, images: int) -> Tensor:
-    """Refuse what is not one row of scores per image.
+    """Refuse anything but one row of scores per image.
 
     Args:
         out: What a model returned.
@@ -95,8 +95,8 @@ def check_scores(out: object, images: int) -> Tensor:
 def admit(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Check a model, images and labels together, before any work is done with them.
 
-    The model is tried twice on a few images. It is warned of where its scores are probabilities, which weakens attacks,
-    and where the two answers differ, so that it draws random numbers or remembers what it saw.
+    The model is tried twice on a few images. A warning is logged if its scores are probabilities, which weakens
+    attacks, or if the two answers differ, so that it draws random numbers or remembers what it saw.
 
     Args:
         model: Maps (B, ...) to scores (B, C).
@@ -104,10 +104,10 @@ def admit(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> 
         labels: (N,), integers in [0, C).
 
     Returns:
-        Images and labels as :func:`~jacobian_ensembles.data.checks.check_images` gives them.
+        Images and labels as :func:`~jacobian_ensembles.data.tensors.check_images` returns them.
 
     Raises:
-        ValueError: Saying what was got, what is allowed and what to do.
+        ValueError: Saying what was given, what is allowed and what to do.
     """
     images, labels = check_images(images, labels)
     classes = try_out(model, images)
@@ -132,7 +132,7 @@ def try_out(model: Callable[[Tensor], Tensor], images: Tensor) -> int:
         C.
 
     Raises:
-        ValueError: If it returns anything else than finite scores, a row per image.
+        ValueError: If it returns anything other than a row of scores per image, or NaN.
     """
     x = images[:_TRIED]
     with evaluating(model):

@@ -1,4 +1,4 @@
-"""Evaluation mode for the while."""
+"""Temporary evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Call a model's ``eval()`` for the while, and put each of its modules back as it was; functions have no mode.
+    """Call a model's ``eval()`` for the duration, then put each module back into its old mode; functions have none.
 
     Args:
         model: A module, whose own ``eval()`` and ``train()`` are called, or a function.
@@ -29,7 +29,7 @@ def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 
 def _switch(modules: Sequence[nn.Module], modes: Sequence[bool | None]) -> None:
-    """Bring modules into the modes given, parents first; None leaves one alone."""
+    """Put modules into the given modes, parents first; None leaves one alone."""
     # frozen TorchScript has no mode, and exported programs refuse a change of it
     for module, mode in zip(modules, modes, strict=True):
         if mode is None or getattr(module, "training", None) == mode:

@@ -1,28 +1,28 @@
 """A LeNet's convolutions on a CPU: loops that numba compiles to vector instructions, on NumPy arrays.
 
-Images are the innermost axis, ``LANES`` at a time, so that every instruction works on whole registers whatever the
-layer's channels. What a loop over images contains is unrolled by the compiler, which therefore needs literal strides:
-the factories below build each layer's loops for its sizes. Only multiplication and addition are fused; sums keep their
+Images are the innermost axis, ``LANES`` at a time, so that every instruction works on whole registers however many
+channels a layer has. The compiler unrolls the body of each loop over images and therefore needs literal strides: the
+factories below build each layer's loops for its sizes. Only multiplication and addition are fused; sums keep their
 order, so equal patches of an image give equal numbers and tie in pooling as they do in ``max_pool2d``.
 
 A block of images has the shape (channels, height, width, LANES), flattened; what belongs to a pooling window has the
-window's place instead of height and width. ``winners`` says which of a window's four pixels, row by row, was the
-first maximum. ``hidden`` holds what a block's last three hidden layers gave, one after another: 400, 120 and 84
-features. The two convolutions and three linear layers are counted 1 to 5.
+window's position instead of height and width. ``winners`` says which of a window's four pixels, row by row, was the
+first maximum. ``hidden`` holds the outputs of a block's last three hidden layers, one after another: 400, 120 and 84
+features. The two convolutions and three linear layers are numbered 1 to 5.
 
-What the functions for Python share:
-    x, mean, scale: Images (N, 784), what is subtracted from them, and what multiplies them after that.
-    parameters: Weight and bias of layer 1 to 5 in one vector; the outputs of the last are a multiple of four.
-    relu: Whether the activation is ReLU; else it is tanh.
+Arguments shared by the functions called from Python:
+    x, mean, scale: Images (N, 784), what is subtracted from them, and what they are multiplied by after that.
+    parameters: Weights and biases of layers 1 to 5 in one vector; the last has a multiple of four outputs.
+    relu: Whether the activation is ReLU; otherwise it is tanh.
     masks: What dropout multiplies ``hidden`` by, in blocks; empty for no dropout.
     a1, won1, won2, hidden: What :func:`forward` kept.
     v: Like the logits of :func:`forward`.
-    bends1, bends: What the slopes of the first and of the last three activations add to the gradient of v^T J u, before
-        them; in blocks, or empty.
+    bends1, bends: What the slopes of the first and of the last three activations add to the gradient of v^T J u before
+        these activations; in blocks, or empty.
     dw1, db1, dw2: Gradients of the convolutions' parameters, flat; added to. That of the second bias is the sum of what
         comes down.
-    down, up, at: What comes down before the last three activations and what goes up after them, (604, images), is
-        written from image ``at`` on.
+    down, up, at: What comes down before the last three activations and what goes up after them, (604, images), written
+        from image ``at`` on.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from numba import config, njit
 from numba.core.codegen import get_host_cpu_features
 
 _chosen = getattr(config, "CPU_FEATURES", None)  # by the user
-#: Whether vectors have 512 bits, and twice as many registers as otherwise.
+#: Whether vectors have 512 bits, which also means twice as many registers.
 _WIDE = "+avx512f" in (_chosen or get_host_cpu_features())
 if _WIDE and _chosen is None:
-    # for Intel's processors LLVM would compile vectors of half that length: these loops take 1.4 times as long then
+    # on Intel processors LLVM would use vectors of half that length, with which these loops take 1.4 times as long
     config.CPU_FEATURES = f"{get_host_cpu_features()},-prefer-256-bit"  # type: ignore[attr-defined]
-#: Both fill whole registers; narrow ones also allow the number that divides the attack's batch of 200.
+#: Both fill whole registers; narrow registers also allow 40, which divides the attack's batch of 200.
 LANES = 32 if _WIDE else 40
 ZERO, ONE = np.float32(0), np.float32(1)
 _FUSED: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-#: Sums over images may be taken in vector order: fixed for a processor, and the same whatever is computed beside.
+#: Sums over images may be taken in vector order: fixed for a processor, whatever else is computed alongside.
 _REORDERED = _FUSED | {"fastmath": {"contract", "nsz", "reassoc"}}
 _inner = njit(**_FUSED)
 _inlined = njit(forceinline=True, **_FUSED)
@@ -53,7 +53,7 @@ _sums = njit(**_REORDERED)
 def _variant(compile_: Any, *constants: int) -> Any:
     """Compile a function that is built around constants, under a name of its own.
 
-    What separate processes compiled and kept is linked by name: with one name for all its variants, a function would
+    Code that separate processes compiled and kept is linked by name: if all variants shared one name, a function would
     run another's code.
     """
 
@@ -65,7 +65,7 @@ def _variant(compile_: Any, *constants: int) -> Any:
 
 
 def _entry(function: Any) -> Any:
-    """Compile for Python to call, once for all processes where numba finds a place to keep the code."""
+    """Compile for Python to call, once for all processes if numba finds a place to keep the code."""
     try:
         return njit(cache=True, nogil=True, **_FUSED)(function)
     except RuntimeError:
@@ -75,7 +75,7 @@ def _entry(function: Any) -> Any:
 @_inlined
 def _tanh(z):  # type: ignore[no-untyped-def]
     """A ratio of polynomials, as good as float32 allows; the C library's tanh would keep the loop from vectorising."""
-    z = min(max(z, np.float32(-7.9988117)), np.float32(7.9988117))  # beyond, float32 has only 1
+    z = min(max(z, np.float32(-7.9988117)), np.float32(7.9988117))  # beyond this, tanh is 1 in float32
     s = z * z
     p = np.float32(-2.76076847742355e-16)
     p = p * s + np.float32(2.00018790482477e-13)
@@ -101,8 +101,8 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
         windows: Pooling windows in a row of the output.
 
     Returns:
-        ``layer(x, weight, bias, out, winners, given, relu)``. With ``given`` winners it is the layer's tangent: they
-        are chosen again, no bias is added and no activation taken.
+        ``layer(x, weight, bias, out, winners, given)``, before the activation. With ``given`` winners it is the layer's
+        tangent: the same pixels are chosen again, and no bias is added.
     """
     plane, row = width * width * LANES, width * LANES
 
@@ -166,15 +166,15 @@ def _pooled_convolution(channels: int, outputs: int, width: int, windows: int) -
 def _input_gradient(channels: int, outputs: int, width: int, windows: int, before: int, unroll: int) -> Any:
     """Build the input gradient of a 5x5 convolution.
 
-    Each 2x2 block of the input gathers from the pooling windows around it, three by three of them at most. Which taps
-    join a block and a window depends on their distance alone, so nine cases have loops of their own and no tap is idle.
+    Each 2x2 block of the input gathers from the pooling windows around it, at most three by three of them. Which taps
+    join a block and a window depends only on their distance, so each of nine cases has its own loop and no tap is idle.
 
     Args:
         channels: Of the input.
         outputs: Channels of the output.
         width: Of the input plane, without padding.
         windows: Pooling windows in a row of the output.
-        before: How many windows before a block's own row the first one that reaches it lies.
+        before: By how many windows the first one that reaches a block precedes the block's own row.
         unroll: Output channels to unroll; divides ``outputs``.
 
     Returns:
@@ -253,8 +253,8 @@ def _weight_gradient(channels: int, outputs: int, width: int, windows: int, unro
         unroll: Windows to unroll; divides ``windows``.
 
     Returns:
-        ``gradient(pixels, x, out)``, which adds to ``out`` a block's sum over images and ``pixels``, the gradients
-        (outputs, window, 4, LANES) of all pixels.
+        ``gradient(pixels, x, out)``, which adds to ``out`` a block's gradient, summed over images and pixels;
+        ``pixels`` holds the gradients (outputs, window, 4, LANES) of all pixels.
     """
     row, plane = width * LANES, width * width * LANES
 
@@ -293,8 +293,8 @@ def _product(step: int, next_input: int, unroll: int) -> Any:
     """Build the matrix product of a linear layer.
 
     Args:
-        step: Where the weights of the next output lie.
-        next_input: Where those of the next input lie.
+        step: Offset to the weights of the next output.
+        next_input: Offset to those of the next input.
         unroll: Inputs to unroll; divides their number.
 
     Returns:
@@ -334,7 +334,7 @@ _input_gradient2 = _input_gradient(6, 16, 14, 5, 2, 4 if _WIDE else 2)
 _weight_gradient1, _weight_gradient2 = _weight_gradient(1, 6, 32, 14, 2), _weight_gradient(6, 16, 14, 5, 5)
 _up3, _up4, _up5 = _product(400, 1, 5), _product(120, 1, 6), _product(84, 1, 6)
 _down3, _down4, _down5 = _product(1, 400, 6), _product(1, 120, 6), _product(1, 84, 4)
-# a block's padded images, what its first layer gives, and ``hidden``, with where the linear layers' outputs lie in it
+# sizes of a block's padded images, first layer's outputs and ``hidden``; where the linear layers' outputs start in it
 _PLANE, _FIRST, HIDDEN = 32 * 32 * LANES, 6 * 14 * 14 * LANES, 604 * LANES
 _AT3, _AT4 = 400 * LANES, 520 * LANES
 
@@ -393,7 +393,7 @@ def _unpool_summed(p, winners, total):  # type: ignore[no-untyped-def]
 
 @_inner
 def _through(q, a, mask, bend, relu, p):  # type: ignore[no-untyped-def]
-    """Backwards through an activation: its slope and dropout's mask multiply, what the slope's change adds joins.
+    """Back through an activation: multiply by its slope and dropout's mask, then add the effect of the slope's change.
 
     Not in place: where arrays overlap, the compiled loop takes one number at a time.
     """
@@ -416,7 +416,7 @@ def _bend(bend, a, q, t):  # type: ignore[no-untyped-def]
 
 @_inner
 def _block(array, block):  # type: ignore[no-untyped-def]
-    """A block of an array, of an empty one too."""
+    """A block of an array; empty if the array is."""
     return array[block] if len(array) else np.empty(0, np.float32)
 
 
@@ -434,7 +434,7 @@ def _pull_linear(v, hidden, mask, bend, weights, relu, q, p):  # type: ignore[no
 
 @_inner
 def _pull_convolutions(p, a1, won1, won2, weights, relu, q1, p1, pixels1, pixels2, u):  # type: ignore[no-untyped-def]
-    """And on to the images, leaving what arrives at each place on the way."""
+    """Continue v^T J to the images, keeping what arrives at each stage on the way."""
     _unpool(p, won2, pixels2)
     _input_gradient2(pixels2, weights[2], q1)
     _through(q1, a1, q1[:0], q1[:0], relu, p1)
@@ -466,7 +466,7 @@ def _masked(hidden, mask, at, end, out):  # type: ignore[no-untyped-def]
 
 @_inner
 def _split(parameters):  # type: ignore[no-untyped-def]
-    """Weight and bias of each layer. One vector reaches compiled code much faster than a tuple of ten."""
+    """Weight and bias of each layer, from one vector: it reaches compiled code much faster than a tuple of ten."""
     classes = (len(parameters) - 60856) // 85
     p, last = parameters, 60856 + 84 * classes
     convolutions = p[:150], p[150:156], p[156:2556], p[2556:2572]
@@ -553,10 +553,10 @@ def input_gradient(v, a1, won1, won2, hidden, parameters, relu, masks):  # type:
 def tangent(  # type: ignore[no-untyped-def]
     v, a1, won1, won2, hidden, parameters, relu, masks, scale, bends1, bends, dw1, dw2, down, up, at
 ):
-    """Down to u = J^T v and, with it, up to J u, collecting the gradients of v^T J u with u held constant.
+    """Go down to u = J^T v and, with it, up to J u, collecting the gradients of v^T J u with u held constant.
 
     Returns:
-        The sum of v^T J u, which is that of ||u||^2.
+        The sum of v^T J u, which equals that of ||u||^2.
     """
     weights = _split(parameters)
     p, t = np.empty(HIDDEN, np.float32), np.empty(HIDDEN, np.float32)

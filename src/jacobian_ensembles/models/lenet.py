@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def _kernels() -> ModuleType | None:
     """The compiled loops, imported when a network first needs them; None without numba."""
     try:
-        from jacobian_ensembles.models.kernels import __name__ as name  # the form of import that code digests follow
+        from jacobian_ensembles.models.kernels import __name__ as name  # code digests follow this form of import
     except ImportError as error:
         log.warning("LeNets run through torch's layers, several times slower than compiled: %s", error)
         return None
@@ -122,7 +122,7 @@ class LeNet(nn.Module):
         return logits
 
     def _vector(self) -> Any:
-        """All parameters in one array; the kernels compute four logits at a time, so there are outputs of zeros."""
+        """All parameters in one array, with outputs of zeros added, as the kernels compute four logits at a time."""
         parameters = [p for layer in self.layers() for p in (layer.weight, layer.bias) if p is not None]
         arrays = [p.detach().numpy().ravel() for p in parameters]
         missing = np.zeros(-len(arrays[9]) % 4 * 84, np.float32)
@@ -139,7 +139,7 @@ class LeNet(nn.Module):
         Args:
             x: (B, 1, 28, 28), in [0, 1]; :func:`compiled` says whether this can be done.
             dropout: CPU generator of the dropout masks; None for no dropout.
-            keep: False to use nothing but the logits.
+            keep: False if only the logits are needed.
 
         Returns:
             The linearisation, with the logits.
@@ -163,13 +163,13 @@ class LeNet(nn.Module):
 
 
 def _to_blocks(rows: Tensor, lanes: int) -> Any:
-    """Rows (B, features) to the kernels' blocks (blocks, features * lanes), the last one filled up with zeros."""
+    """Rows (B, features) to the kernels' blocks (blocks, features * lanes), the last one padded with zeros."""
     padded = F.pad(rows, (0, 0, 0, -len(rows) % lanes))
     return padded.view(-1, lanes, rows.shape[1]).transpose(1, 2).flatten(1).contiguous().numpy()
 
 
 def _columns(blocks: Any, lanes: int) -> Tensor:
-    """And back, with images as columns: (features, B), those that fill the last block included."""
+    """And back, with images as columns: (features, B), including the padding of the last block."""
     return torch.from_numpy(blocks).view(len(blocks), -1, lanes).transpose(0, 1).flatten(1)
 
 
@@ -181,8 +181,8 @@ class Linearization:
         net: The network.
         kernels: The module of the compiled loops.
         logits: (B, C).
-        images: (B, 784), what is subtracted from them and what multiplies them.
-        state: What the kernels need besides.
+        images: (B, 784), what is subtracted from them and what they are then multiplied by.
+        state: What else the kernels need.
     """
 
     net: LeNet

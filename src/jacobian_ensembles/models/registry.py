@@ -1,4 +1,4 @@
-"""The networks that learners can be: the built-in ones and yours, built, stored as arrays and rebuilt."""
+"""The learners' networks, built-in ones and yours: built, stored as arrays and rebuilt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build_net(
 
     Args:
         architecture: The network.
-        builder: Of an architecture that is not built in; see :data:`~jacobian_ensembles.models.names.ARCHITECTURES`.
+        builder: For an architecture that is not built in; see :data:`~jacobian_ensembles.models.names.ARCHITECTURES`.
         generator: CPU generator of the initial weights; None leaves them to torch's global generator.
 
     Returns:

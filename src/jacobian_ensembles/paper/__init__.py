@@ -1,1 +1,1 @@
-"""The paper's own: published numbers, Table 1, claims, figures."""
+"""Everything specific to the paper: published numbers, Table 1, claims, figures."""

@@ -24,9 +24,9 @@ class Item:
             ``stress``, ``transfer``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
-        target: The target of the workflow that makes it.
-        settings: Of the run's settings, by which it is drawn: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
-        latex: Whether a table is written as LaTeX, too.
+        target: The workflow target that makes it.
+        settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
+        latex: Whether a table is also written as LaTeX.
         only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix or
             several ``repetitions``.
     """
@@ -43,13 +43,13 @@ class Item:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The endings of its files."""
+        """The extensions of its files."""
         if self in FIGURES:
             return "pdf", "png"
         return ("tex", "csv", "md") if self.latex else ("csv", "md")
 
     def belongs_to(self, repetitions: int, ablation: bool = True, stress: bool = True, transfer: bool = True) -> bool:
-        """Whether a run with so many trainings per model, and with or without the rest, has this figure or table."""
+        """Whether a run with this many trainings per model, and with or without the rest, has this figure or table."""
         has = {"repetitions": repetitions > 1, "ablation": ablation, "stress": stress, "transfer": transfer}
         return has.get(self.only, True)
 
@@ -220,7 +220,7 @@ def items_of(target: str) -> list[Item]:
 
 
 def find(name: str) -> Item:
-    """The figure or table of a name.
+    """The figure or table of that name.
 
     Raises:
         KeyError: If the catalogue has none.

@@ -1,9 +1,9 @@
 """The paper's claims, and the rule by which each is judged.
 
-The rules were fixed on 25 November 2026, before any result of several trainings of the whole grid was there. (Results
-of one training at five values of lambda were known.) What counts as an effect was chosen once for all claims: 1 point
-of accuracy under attack or of weighted accuracy, and of clean accuracy 0.1 points on MNIST and 0.5 on Fashion-MNIST,
-which are about a tenth and a twentieth of a standard network's errors.
+The rules were fixed on 25 November 2026, before any result of several trainings of the whole grid existed. (Results
+of one training at five values of lambda were known.) An effect is 1 point of accuracy under attack or of weighted
+accuracy; for clean accuracy, 0.1 points on MNIST and 0.5 on Fashion-MNIST, about a tenth and a twentieth of a standard
+network's errors. C1, C8, C10 and C11 ask for another size.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Rule:
         place: Where the paper says it.
         statement: What it says.
         test: What is compared, and what is needed.
-        effects: From trainings (:func:`~jacobian_ensembles.paper.effects.trainings_of`) and the confidence level to
+        effects: Maps trainings (:func:`~jacobian_ensembles.paper.effects.trainings_of`) and the confidence level to
             the effects compared, and what the run lacks.
-        most: Whether the claim speaks of most parts only, more than half; otherwise of all.
+        most: Whether the claim is about most parts only (more than half); otherwise it is about all.
         unit: Of the effects: ``points`` or ``%``.
     """
 
@@ -69,7 +69,7 @@ def _unmeasured(part: str, needed: float) -> Effect:
 
 
 def _datasets(trainings: pd.DataFrame) -> list[str]:
-    """The run's datasets, and the paper's other one where the run has one of the paper's."""
+    """The run's datasets, and the paper's other one where the run has one of the paper's two."""
     here = set(trainings["dataset"])
     return in_order(here | set(_PAPERS) if here & set(_PAPERS) else here, DATASET_TITLES)
 
@@ -175,7 +175,7 @@ def _monotone_on_mnist(trainings: pd.DataFrame, level: float) -> Found:
     effects = [
         measured(f"MNIST λ {a:g} to {b:g}", needed, wide[b] - wide[a], level, ["ensemble"]) for a, b, needed in steps
     ]
-    # between values that were not run it may fall, so that without them there is no telling that it does not
+    # it may fall at values that were not run, so without them nobody can tell that it does not
     return effects + [_unmeasured(f"MNIST {lam}", -_UAP) for lam in missing], missing
 
 

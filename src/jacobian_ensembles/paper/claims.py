@@ -4,10 +4,10 @@ A claim compares one or several effects (:mod:`~jacobian_ensembles.paper.claim_r
 would matter, stated beforehand. Verdicts, at the confidence level of the run and after Holm's correction over all
 claims:
 
-- *holds*: every effect is larger than needed, or more than half are where a claim speaks of most;
-- *does not hold*: some effect is smaller than needed, or half of them are;
+- *holds*: every effect is larger than needed, or, where a claim is about most, more than half are;
+- *does not hold*: some effect is smaller than needed, or, where a claim is about most, at least half of them are;
 - *reversed*: it does not hold, and the effects lie as far on the other side;
-- *cannot tell*: neither, with what is missing.
+- *cannot tell*: neither; the report says what is missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Claim:
         evidence: The effects, with their intervals.
         test: How they were judged.
         p: Two-sided p value after Holm's correction; NaN where nothing was tested.
-        missing: What it would take to tell; empty where it can be told.
+        missing: What it would take to tell; empty where the run can tell.
         verdict: ``holds``, ``does not hold``, ``reversed`` or ``cannot tell``.
     """
 
@@ -68,22 +68,22 @@ class Checked:
 
 
 def parts_needed(count: int, most: bool) -> int:
-    """How many of so many parts a claim needs: all, or more than half."""
+    """How many of its ``count`` parts a claim needs: all, or more than half."""
     return count // 2 + 1 if most else count
 
 
 def two_sides(effects: Sequence[Effect], most: bool) -> tuple[float, float]:
     """The p values against a claim's failing and against its holding.
 
-    That at least u of n effects are as large as needed is a partial conjunction: n - u + 1 times the u-th smallest of
-    their p values; for u = n it is the largest of them. That it does not hold is that at least n - u + 1 are smaller.
+    That at least u of n effects are as large as needed is a partial conjunction; its p value is n - u + 1 times the
+    u-th smallest of theirs, so for u = n the largest. The claim fails if at least n - u + 1 effects are smaller.
 
     Args:
         effects: The claim's parts; one that was not measured speaks for neither side.
         most: Whether more than half of them suffice.
 
     Returns:
-        p of holding, p of failing; NaN where no effect could be tested.
+        The p value against failing, and that against holding; NaN where no effect could be tested.
 
     References:
         Benjamini, Heller: Screening for Partial Conjunction Hypotheses, Biometrics 2008.
@@ -168,7 +168,7 @@ def check_claims(trainings: pd.DataFrame, confidence: float) -> list[Checked]:
 def effects_by_attack(
     tables: Mapping[str, pd.DataFrame], clean_weight: float, confidence: float
 ) -> dict[str, list[Checked]]:
-    """The claims by each variant of the attack, from those trainings that all variants attacked.
+    """The claims under each variant of the attack, from those trainings that all variants attacked.
 
     Args:
         tables: ``metrics``, ``jacobian`` and ``ablation``.
@@ -176,7 +176,7 @@ def effects_by_attack(
         confidence: Level of intervals and verdicts.
 
     Returns:
-        For each variant what :func:`check_claims` says, the run's own accuracies replaced by those under it.
+        For each variant what :func:`check_claims` returns, with the run's own accuracies replaced by those under it.
     """
     keys = [*CELL_KEYS, "eps"]
     wide = tables["ablation"].pivot_table("worst_accuracy", keys, "variant", sort=False).dropna()

@@ -22,7 +22,7 @@ _COLOURS = {HOLDS: _PALETTE[0], FAILS: _PALETTE[3], REVERSED: _PALETTE[4], OPEN:
 
 
 def _draw(ax: Axes, effects: Sequence[Effect], colour: tuple[float, float, float], unit: str) -> None:
-    """One claim: a row per effect, from top to bottom; an arrow with a number where one lies far off the others."""
+    """One claim: a row per effect, from top to bottom; an arrow for one above 12 times the largest size needed."""
     shown = [effect for effect in effects if not math.isnan(effect.mean)]
     edge = 12 * max((abs(effect.needed) for effect in shown), default=1.0)
     for y, effect in enumerate(shown):
@@ -59,8 +59,8 @@ def plot_claims(checked: Sequence[Checked], columns: int = 2) -> Figure:
         columns: Panels side by side.
 
     Returns:
-        A figure with a panel per claim: dots with intervals, and at each a dashed mark at the size that it needs. The
-        title says the verdict, and has its colour.
+        A figure with a panel per claim: dots with intervals, and beside each a dashed mark at the size that it needs.
+        The title gives the verdict, in its colour.
     """
     rows = [checked[i : i + columns] for i in range(0, len(checked), columns)]
     heights = [max(1, *(len(claim.effects) for claim in row)) + 3.4 for row in rows]

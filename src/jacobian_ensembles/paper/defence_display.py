@@ -1,4 +1,4 @@
-"""A comparison of runs for readers: the figure, the table, and what must be known before."""
+"""A comparison of runs for readers: the figure, the table, and what a reader must know first."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _KEYS = ["run", *MODEL_KEYS]
 _DIFFERENCE = ["difference", "difference_low", "difference_high", "every_attack_difference"]
 #: The smallest difference in weighted accuracy that counts.
 EFFECT = 0.01
-#: What a curve over strengths has in common.
+#: What all points of a curve over strengths have in common.
 FAMILY = ["dataset", "ensemble", "members"]
 
 
@@ -28,7 +28,7 @@ class ComparedRun:
 
     Attributes:
         name: The run's.
-        objective: What its learners minimise, with options that are not the default's.
+        objective: What its learners minimise, with any options that are not the default.
         metrics: ``metrics.csv``.
         seeds: The accuracy under every attack seed: ``CELL_KEYS``, ``eps``, ``attack_seed``, ``accuracy``.
         variants: ``ablation.csv``, where other attacks were tried on the same models.
@@ -49,11 +49,11 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Common:
-    """What runs have in common, which is all that they are compared by.
+    """What runs have in common, which is all that they are compared on.
 
     Attributes:
         eps: Radii.
-        seeds: Attack seeds: the first so many of each run.
+        seeds: How many attack seeds, the first ones of each run.
         variants: Names of further attacks.
     """
 
@@ -63,10 +63,10 @@ class Common:
 
 
 def common_ground(runs: Sequence[ComparedRun]) -> Common:
-    """Find what all runs have been attacked with.
+    """Find what all runs were attacked with.
 
     Raises:
-        ValueError: If there are no runs, two of one name, or no eps that all have.
+        ValueError: If there are no runs, two of the same name, or no eps that all have.
     """
     names = [run.name for run in runs]
     if len(set(names)) < len(names) or not names:
@@ -118,8 +118,8 @@ def compare(runs: Sequence[ComparedRun], clean_weight: float, confidence: float)
     Returns:
         One row per (run, model): the columns of :func:`~jacobian_ensembles.evaluation.summary.summarize`,
         ``every_attack_accuracy``, the mean over eps under the worst of all shared attacks, ``objective``, ``seconds``,
-        the wall time of training one learner, and ``cost``, that over plain training's of the same method in the first
-        run that has it. The last two are missing where a run does not tell.
+        the wall time of training one learner, and ``cost``, its ratio to that of plain training of the same method in
+        the first run that has it. The last two are missing where they are not known.
 
     Raises:
         ValueError: See :func:`common_ground`.
@@ -155,7 +155,7 @@ def best_of_each(
     """The strength with the highest weighted accuracy of every run, and how far it is from the first run's.
 
     Args:
-        runs: As compared; the first is what the others are measured by.
+        runs: As compared; the first is what the others are measured against.
         table: Of :func:`compare`.
         clean_weight: Weight of clean accuracy.
         confidence: Level of the intervals.
@@ -210,7 +210,7 @@ def gain_of_members(
 
 
 def _best(table: pd.DataFrame) -> pd.DataFrame:
-    """The strength with the highest weighted accuracy of every run's method and M; the smaller of two equal ones."""
+    """The strength with the highest weighted accuracy of every run's method and M; the smaller strength in a tie."""
     best = table.sort_values(["weighted_accuracy", "lambda"], ascending=[False, True], kind="stable")
     return best.drop_duplicates(["run", *FAMILY])
 
@@ -260,9 +260,9 @@ def verdict(row: Mapping[Any, Any]) -> str:
         row: Of :func:`best_of_each`.
 
     Returns:
-        ``better`` or ``worse`` where weighted accuracies differ by :data:`EFFECT`, their interval excludes zero, and
-        the sign is the same under the worst of all shared attacks; else ``no difference found``; empty where there is
-        no interval.
+        ``better`` or ``worse`` where weighted accuracies differ by at least :data:`EFFECT`, their interval excludes
+        zero, and the sign is the same under the worst of all shared attacks; else ``no difference found``; empty where
+        there is no interval.
     """
     if pd.isna(row["difference_low"]):
         return ""
@@ -276,10 +276,10 @@ def verdict(row: Mapping[Any, Any]) -> str:
 def strongest_at_each_eps(
     runs: Sequence[ComparedRun], tolerance: Mapping[str, float], confidence: float
 ) -> pd.DataFrame:
-    """Which model of which run is most robust at an eps, of those that cost little clean accuracy.
+    """Which model of which run is most robust at an eps, among those that cost little clean accuracy.
 
     Args:
-        runs: The first that has strength 0 says what plain training reaches.
+        runs: The first that has strength 0 shows what plain training reaches.
         tolerance: By dataset, how far a model's mean clean accuracy may lie below plain training's of the same method
             and M, in [0, 1].
         confidence: Level of the intervals of :func:`comparable`, which are not used.
@@ -302,7 +302,7 @@ def strongest_at_each_eps(
 
 
 def under_others(best: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
-    """Add how the best models stand perturbations that were crafted for the other runs' best models.
+    """Add how well the best models withstand perturbations that were crafted for the other runs' best models.
 
     Args:
         best: Of :func:`best_of_each`.

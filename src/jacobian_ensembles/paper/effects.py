@@ -1,9 +1,9 @@
-"""What the paper's claims speak of, as effects with intervals over trainings.
+"""What the paper's claims are about, as effects with intervals over trainings.
 
-The unit is a training. All draws of a training belong to one dataset, method, lambda and repetition, so these are
-independent of each other; bagging and voting ensembles of different M share learners within one. An effect is therefore
-computed within such a block first, or within all blocks that it compares, and what is left is independent. Everything
-is on the same test images: intervals say what other trainings would change, not what other images would.
+The unit is a training. All its random draws belong to one dataset, method, lambda and repetition, so these blocks are
+independent of each other; within one, bagging and voting ensembles of different M share learners. An effect is
+therefore first computed within such a block, or within all blocks that it compares, and what is left is independent.
+Everything is on the same test images: intervals say what other trainings would change, not what other images would.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Effect:
 
     Attributes:
         part: What is compared, such as ``MNIST bagging``.
-        needed: The smallest effect of interest, or the loss that is still none (negative).
+        needed: The smallest effect of interest, or the largest loss that does not count (negative).
         mean: The effect, in points of accuracy or percent; NaN where it was not measured.
-        low: Lower bound of its interval; -inf where it cannot be told.
-        high: Upper bound; inf where it cannot be told.
-        p_above: One-sided p value of an effect no larger than ``needed``; NaN where it cannot be told.
-        p_below: One-sided p value of an effect at least as large.
-        trainings: The least number of trainings behind a setting.
-        detail: What else a reader should see, such as the models compared.
+        low: Lower bound of its interval; -inf where it is not known.
+        high: Upper bound; inf where it is not known.
+        p_above: One-sided p value of the hypothesis that the effect is at most ``needed``; NaN where it is not known.
+        p_below: One-sided p value of the hypothesis that it is at least ``needed``.
+        trainings: The smallest number of trainings behind a setting.
+        detail: Further information for the reader, such as the models compared.
     """
 
     part: str
@@ -86,7 +86,7 @@ def measured(part: str, needed: float, values: pd.Series, confidence: float, set
         needed: See :class:`Effect`.
         values: One per independent block, indexed by the block's keys, ``repetition`` among them.
         confidence: Level of the interval.
-        settings: The keys that make a setting: the blocks of one differ by ``repetition`` alone.
+        settings: The keys that define a setting: its blocks differ in ``repetition`` alone.
     """
     keys = values.index.to_frame(index=False)
     names = list(map(tuple, keys[list(settings)].astype(str).to_numpy())) if len(settings) else [()] * len(keys)
@@ -105,7 +105,7 @@ def _effect(
 
 
 def gains_of_ensembles(trainings: pd.DataFrame, column: str) -> pd.Series:
-    """What M > 1 gain over M = 1, a mean over M: a value per dataset, method, lambda and repetition."""
+    """The gain of M > 1 over M = 1, a mean over M: a value per dataset, method, lambda and repetition."""
     keys = [key for key in CELL_KEYS if key != "members"]
     wide = trainings.pivot_table(index=keys, columns="members", values=column, dropna=False)
     if 1 not in wide.columns:
@@ -123,16 +123,16 @@ def over_lambda(trainings: pd.DataFrame, column: str) -> pd.DataFrame:
 def best_inside(
     part: str, needed: float, wide: pd.DataFrame, inside: Sequence[float], outside: Sequence[float], confidence: float
 ) -> Effect:
-    """Whether some lambda of a set is better than every lambda of another, by the same margin.
+    """Whether some lambda of one set is better than every lambda of another, by the same margin.
 
-    That the best of ``inside`` was looked for is corrected for (Bonferroni), and so is, on the other side, that the
-    best of ``outside`` was.
+    The search for the best of ``inside`` is corrected for (Bonferroni), and so, on the other side, is that for the
+    best of ``outside``.
 
     Args:
         part: See :class:`Effect`.
         needed: See :class:`Effect`.
         wide: Of :func:`over_lambda`, for one dataset.
-        inside: Values of lambda, among them the one that is said to be best.
+        inside: Values of lambda, among them the one that is claimed to be best.
         outside: The values it is compared with.
         confidence: Level of the interval.
 
@@ -165,9 +165,9 @@ def best_of_kinds(
 ) -> tuple[pd.Series, str]:
     """The best model of one kind against the best of another, chosen on other trainings than it is measured on.
 
-    The best of many is the luckiest too. So for each repetition the best models are chosen by the mean of all other
+    The best of many is also the luckiest. So for each repetition the best models are chosen by the mean of all other
     repetitions, and compared in this one. With a single repetition both happen in it, which flatters the kind with
-    more models: there is a value then, but no interval, as of one value.
+    more models: there is then one value, and no interval.
 
     Args:
         trainings: Of one dataset.
@@ -177,11 +177,11 @@ def best_of_kinds(
         second: Another.
 
     Returns:
-        One difference per repetition, and the models that are best in all repetitions together; empty without both
-        kinds.
+        One difference per repetition, and the models that are best over all repetitions together; empty unless both
+        kinds are there.
     """
     sizes = trainings.groupby("repetition").size()
-    trainings = trainings[trainings["repetition"].isin(sizes.index[sizes == sizes.max()])]  # not one half computed
+    trainings = trainings[trainings["repetition"].isin(sizes.index[sizes == sizes.max()])]  # no half-computed ones
     wide = trainings.pivot_table(index=MODEL_KEYS[1:], columns="repetition", values=list({chosen_by, column})).dropna()
     ensemble = wide.index.get_level_values("members") > 1
     regularised = wide.index.get_level_values("lambda") > 0

@@ -33,7 +33,7 @@ def _colours(ensembles: Sequence[str]) -> dict[str, Any]:
 
 
 def _shades(count: int) -> list[tuple[float, float, float]]:
-    """Colours from dark to light that are told apart in grey, too, and by the colour-blind."""
+    """Colours from dark to light that can be told apart in grey, and by the colour-blind."""
     return [mpl.colormaps["viridis"](0.85 * i / max(count - 1, 1))[:3] for i in range(count)]
 
 
@@ -54,7 +54,7 @@ def _lambda_axis(ax: Axes, lambdas: list[float]) -> None:
 
 
 def _interval_of(metrics: pd.DataFrame, confidence: float) -> str:
-    """What the bars of a figure are, for its legend."""
+    """What the bars of a figure show, for its legend."""
     counts = metrics["repetitions"] if "repetitions" in metrics.columns else pd.Series([1])
     least, most = int(counts.min()), int(counts.max())
     if most == 1:
@@ -72,7 +72,7 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
         confidence: Level of the intervals, for the legend.
 
     Returns:
-        The figure. Bars of the same lambda stand side by side; the middle of them is at lambda.
+        The figure. Bars of the same lambda stand side by side, centred on it.
     """
     datasets = in_order(metrics["dataset"], DATASET_TITLES)
     ensembles = in_order(metrics["ensemble"], ENSEMBLES)
@@ -119,10 +119,10 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
 
 
 def _label_lambdas(ax: Axes, points: pd.DataFrame) -> None:
-    """One label per lambda, as one on each of its points could not be read.
+    """One label per lambda, as one on each of its points would be unreadable.
 
-    The paths of models over lambda bend down to the right. Labels stand outside of the bend: above the points where the
-    path of the medians runs level, in two rows in turn, and to their right elsewhere.
+    The paths of models over lambda bend down to the right. Labels stand outside the bend: above the points where the
+    path of the medians runs level, in two alternating rows, and to their right elsewhere.
 
     Args:
         ax: Where the points are.
@@ -144,8 +144,8 @@ def _label_lambdas(ax: Axes, points: pd.DataFrame) -> None:
 
 
 def _separate_labels(fig: Figure) -> None:
-    """Move labels of lambda that lie on another: up where they stand above the points, down where they stand beside."""
-    fig.draw_without_rendering()  # only then is known where they are
+    """Move labels of lambda that overlap others: up if they stand above the points, down if they stand beside them."""
+    fig.draw_without_rendering()  # their places are not known before
     for ax in fig.axes:
         placed: list[Bbox] = []
         for text in ax.texts:
@@ -162,7 +162,7 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     """Clean accuracy against robustness: a row per dataset, a column per eps, points labelled by lambda.
 
     Args:
-        metrics: ``metrics.csv``, or its means over trainings, which then have bars.
+        metrics: ``metrics.csv``, or its means over trainings, which are drawn with bars.
         confidence: Level of the intervals, for the legend.
 
     Returns:
@@ -215,7 +215,7 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
 
 
 def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
-    """Figure 1: clean accuracy against lambda, of the means over trainings, from ``metrics``."""
+    """Figure 1: clean accuracy against lambda, means over trainings, from ``metrics``."""
     models = average_repetitions(tables["metrics"], confidence).drop_duplicates(MODEL_KEYS)
     return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)", confidence)
 

@@ -1,4 +1,4 @@
-"""How datasets, models and numbers are called in tables and figures."""
+"""How datasets, models and numbers are written in tables and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jacobian_ensembles.evaluation.summary import IDLE
 
 class _Titles(dict[Any, str]):
     def __missing__(self, name: Any) -> str:
-        return str(name)  # a user's dataset is called as it is in paths
+        return str(name)  # a user's dataset has the same name as in paths
 
 
 #: The paper's ensemble methods, in its order.
@@ -54,7 +54,7 @@ def in_order(values: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def short_number(value: float) -> str:
-    """A setting as printed: two decimals where they say it exactly, as many as it takes otherwise."""
+    """A setting as printed: two decimals where they are exact, as many as it takes otherwise."""
     return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
@@ -70,10 +70,10 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def norm_note(table: pd.DataFrame) -> str:
-    """A sentence that says what eps bounds, after a blank, where that is not the largest change of a pixel.
+    """A sentence, with a leading space, that says what eps bounds where that is not the largest change of a pixel.
 
     Args:
-        table: With a column ``norm``, empty for ``linf``, if any of it is another; with ``variant``, which of them.
+        table: With a column ``norm``, empty for ``linf``, if any row has another; with ``variant``, which of them.
     """
     if "norm" not in table or not (other := table["norm"].eq("l2")).any():
         return ""
@@ -97,7 +97,7 @@ def run_note(summary: pd.DataFrame, run: str, banner: str) -> str:
 
 
 def figure_note(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> str:
-    """The line below a figure: which run it is of, and how much it rests on, as far as its tables tell."""
+    """The line below a figure: which run it shows, and how much it rests on, as far as its tables say."""
     if "summary" in tables:
         return run_note(tables["summary"], run, banner)
     (table,) = tables.values()

@@ -6,12 +6,12 @@ from importlib.resources import files
 
 import pandas as pd
 
-# a printed percentage is within half of its last digit of the true one; a mean of two adds up to that twice
+# rounding moves a printed percentage by at most 0.05; the mean of two may differ from a printed mean by twice that
 _ROUNDING = 0.1
 
 
 def paper_table1() -> pd.DataFrame:
-    """The paper's Table 1, with the rows marked whose printed numbers do not add up.
+    """The paper's Table 1, marking the rows whose printed numbers do not add up.
 
     Returns:
         Columns dataset, group, ensemble, learners, lambda_jr, clean, avg_uap, weighted (in %), ``mean`` of
@@ -25,7 +25,7 @@ def paper_table1() -> pd.DataFrame:
 
 
 def paper_models() -> pd.DataFrame:
-    """The paper's Table 1 by our names: a network without an ensemble is M = 1 soft voting.
+    """The paper's Table 1 under our names: a network without an ensemble is M = 1 soft voting.
 
     Returns:
         :func:`paper_table1` with columns dataset, ensemble, members and lambda that name models as a run does.

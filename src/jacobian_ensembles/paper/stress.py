@@ -70,8 +70,9 @@ def accuracy_table(table: pd.DataFrame, eps: float) -> pd.DataFrame:
         eps: One of its eps.
 
     Returns:
-        Strings for readers: a column per attack, its worst seed's; ``each image's worst``: the share of images that are
-        right under every seed of the strongest attack by gradients. An asterisk where the row raises a flag.
+        Strings for readers: a column per attack, for its worst seed; ``each image's worst``: the share of images that
+        are right under every seed of an attack, for the gradient-based attack that leaves the fewest. An asterisk marks
+        a row that raises a flag.
     """
     here = table[(table["eps"] == eps) | (table["kind"] == CLEAN)]
     attacks = [name for name in dict.fromkeys(here["attack"]) if name != CLEAN]
@@ -88,7 +89,7 @@ def accuracy_table(table: pd.DataFrame, eps: float) -> pd.DataFrame:
 
 
 def transfer_table(transfer: pd.DataFrame, dataset: str, eps: float) -> pd.DataFrame:
-    """Accuracy of every model of a dataset under the perturbation of every one: (S, T), in [0, 1].
+    """Accuracy of every model of a dataset under the perturbation of each: (S, T), in [0, 1].
 
     Args:
         transfer: ``transfer.csv``.
@@ -116,7 +117,7 @@ def stress(tables: Mapping[str, pd.DataFrame], run: str, banner: str, clip: bool
 
     Returns:
         The table ``stress``; for readers, the flags of each model and their rules, accuracy at each eps under every
-        attack, and the matrices of who was tried on whom.
+        attack, and the transfer matrices.
     """
     table, transfer = tables["stress"], tables["transfer"]
     parts = [

@@ -15,12 +15,12 @@ from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.evaluation.theorem import frobenius_moments
 from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, in_order, run_note, short_number, to_markdown
 
-#: Columns of ``jacobian.csv`` that runs of before November 2026 lack.
+#: Columns of ``jacobian.csv`` that runs from before November 2026 lack.
 _RECENT = ["cosine_by_norm", "learner_variance_at_image", "upper_variance_at_image"]
 
 
 def correlated_ratio(row: Mapping[Any, Any], moment: str, by: str = "cosine") -> float:
-    """A moment of ||J_F||_F^2 over a learner's own, by Theorem 3.1 for learners as correlated as they were measured.
+    """A moment of ||J_F||_F^2 over a learner's own, by Theorem 3.1 for learners as correlated as these were measured.
 
     Args:
         row: Of ``jacobian.csv``: ``members``, ``mu``, ``sigma`` and the column that ``by`` names.
@@ -43,18 +43,18 @@ def correlated_ratio(row: Mapping[Any, Any], moment: str, by: str = "cosine") ->
 
 
 def beside_the_theorem(jacobian: pd.DataFrame) -> pd.DataFrame:
-    """Every ensemble's measured moments beside the theorem's, in ratios.
+    """Every ensemble's measured moments beside the theorem's, as ratios.
 
     Args:
-        jacobian: ``jacobian.csv``; a run of before November 2026 has no ``cosine_by_norm``, nor variances at an image.
+        jacobian: ``jacobian.csv``; a run from before November 2026 lacks ``cosine_by_norm`` and variances at an image.
 
     Returns:
         One row per model with M > 1, means over its trainings: ``mean_ratio`` and ``variance_ratio``, of the ensemble
         to its learners; the same by the theorem, and by the theorem for learners correlated by their mean cosine;
         ``mean_ratio_by_norm``, correlated by the cosine weighted by norm; ``cosine`` and ``cosine_by_norm``;
-        ``gap_by_cosine`` and ``gap_by_norm``, which share of the gap between ``mean_ratio`` and 1/M either makes (the
-        second is 1 where learners' norms are equal, more elsewhere); and how many times the theorem's upper bound of
-        the variance is exceeded by the learners' own, by the ensemble's, and by that over learners at one image.
+        ``gap_by_cosine`` and ``gap_by_norm``, the share of the gap between ``mean_ratio`` and 1/M that each accounts
+        for (the second is 1 where learners' norms are equal, more elsewhere); and three variances as multiples of the
+        theorem's upper bound: the learners' own, the ensemble's, and that over learners at one image.
     """
     table = jacobian[jacobian["members"] > 1].reset_index(drop=True)
     table = table.assign(**{column: np.nan for column in _RECENT if column not in table.columns})
@@ -85,7 +85,7 @@ def _rank_correlation(x: pd.Series, y: pd.Series) -> float:
 
 
 def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Rank correlations between E||J_F||_F^2 and accuracy under attack (mean over eps): across lambda and within one.
+    """Rank correlations between E||J_F||_F^2 and accuracy under attack (mean over eps): across lambdas and within each.
 
     Args:
         metrics: ``metrics.csv``.
@@ -94,9 +94,9 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
 
     Returns:
         Columns ``dataset``; ``lambda``, missing where all are taken together; ``models``, ``trainings``; ``spearman``
-        over models, a mean over trainings, with Student's t interval over them in [-1, 1], ``low`` and ``high``, where
-        there are two; and ``same_model``, over trainings of the same model: of what is left when the mean over a
-        model's trainings is taken off both, missing for a single training.
+        over models, a mean over trainings, with Student's t interval over them clipped to [-1, 1], ``low`` and
+        ``high``, where there are at least two; and ``same_model``, over trainings of the same model: that of what is
+        left when the mean over a model's trainings is subtracted from both, missing for a single training.
     """
     robustness = metrics.groupby(CELL_KEYS, as_index=False).agg(uap=("worst_accuracy", "mean"))
     joined = robustness.merge(jacobian[[*CELL_KEYS, "ensemble_mean"]], on=CELL_KEYS, validate="one_to_one")
@@ -127,7 +127,7 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
 
 
 def _times(values: pd.Series) -> str:
-    """The geometric mean of factors, and their range where there are several."""
+    """The geometric mean of factors."""
     values = values.dropna()
     if values.empty:
         return "–"

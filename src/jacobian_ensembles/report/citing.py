@@ -44,7 +44,7 @@ def _key(reference: Mapping[str, Any]) -> str:
 
 
 def bibtex(reference: Mapping[str, Any]) -> str:
-    """A reference of the Citation File Format as an entry of BibTeX.
+    """A Citation File Format reference as a BibTeX entry.
 
     Args:
         reference: ``type``, ``title``, ``authors`` and whatever else is known: ``year``, ``journal``,
@@ -69,7 +69,7 @@ def citations(version: str, commits: Sequence[str]) -> str:
 
     Args:
         version: Of the package.
-        commits: That made the run; none where it was not made from a repository.
+        commits: Those that made the run; empty where it was not made from a repository.
     """
     note = {"notes": f"Commit {', '.join(commits)}"} if commits else {}
     return f"{bibtex(PAPER)}\n\n{bibtex({**SOFTWARE, 'version': version, **note})}"

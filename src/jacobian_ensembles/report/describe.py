@@ -39,7 +39,7 @@ def _table1(table: pd.DataFrame, columns: Mapping[str, float]) -> list[dict[str,
 
 
 def _gallery(record: RunRecord, dataset: str, models: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    """The worst perturbations of a dataset: of the models shown in detail with examples, of all as small pictures."""
+    """The worst perturbations of a dataset: with examples for the models shown in detail, as small pictures for all."""
     rows = []
     for model in models:
         uap = record.uaps[model_key(model)]
@@ -50,7 +50,7 @@ def _gallery(record: RunRecord, dataset: str, models: list[dict[str, Any]], name
 
 
 def section(record: RunRecord, dataset: str) -> dict[str, Any]:
-    """What the page says of one dataset."""
+    """What the page says about one dataset."""
     ranked = record.summary[record.summary["dataset"] == dataset]
     models = shown_in_detail(record.summary, dataset)
     names = class_names(dataset, record.test_sets[dataset].classes)
@@ -81,5 +81,5 @@ def section(record: RunRecord, dataset: str) -> dict[str, Any]:
 
 
 def sections(record: RunRecord) -> list[dict[str, Any]]:
-    """What the page says of each dataset, those of the paper first."""
+    """What the page says about each dataset, those of the paper first."""
     return [section(record, dataset) for dataset in in_order(record.summary["dataset"], DATASET_TITLES)]

@@ -54,7 +54,7 @@ def accuracy_per_class(name: str, clean: tuple[np.ndarray, np.ndarray], under_ua
 
 
 def example_indices(labels: np.ndarray) -> list[int]:
-    """The first test image of each of some classes: the same for every model, chosen by nobody."""
+    """The first test image of each of the first few classes: the same for every model, not hand-picked."""
     return [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)[:_SHOWN_IMAGES]]
 
 
@@ -75,7 +75,7 @@ def examples(
     Args:
         test_set: The images.
         delta: (channels, height, width), the perturbation.
-        predicted: The model's classes of the images of :func:`example_indices`, clean and perturbed.
+        predicted: The model's classes for the images of :func:`example_indices`, clean and perturbed.
         names: What the classes are called.
     """
     indices = example_indices(test_set.labels)

@@ -41,7 +41,7 @@ def _figures(record: RunRecord) -> list[dict[str, str]]:
 
 
 def _stress(table: pd.DataFrame | None) -> dict[str, Any] | None:
-    """What the page says of every attack of a run, and the flags that they raise."""
+    """What the page says about every attack of a run, and the flags that they raise."""
     if table is None:
         return None
     tables = [

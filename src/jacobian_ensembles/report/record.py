@@ -1,4 +1,4 @@
-"""What a finished run holds that its page shows, as one record."""
+"""What the page of a finished run shows, as one record."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class TestSet:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a finished run holds that its page shows.
+    """What the page of a finished run shows.
 
     Attributes:
         run: The run's name.
         banner: The run's banner; empty for a full run.
         eps: The eps of Figure 2, whose perturbations the gallery shows.
-        clean_weight: Where the slider of the weight of clean accuracy starts, in [0, 1].
+        clean_weight: Where the slider for the weight of clean accuracy starts, in [0, 1].
         config: The configuration, shown as it is.
         summary: ``summary.csv``.
         comparison: ``comparison.csv``.

@@ -14,7 +14,7 @@ _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star", 
 
 
 def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
-    """The models that no other beats in both clean and mean UAP accuracy, from the most robust on."""
+    """The models that no other beats in both clean and mean UAP accuracy, the most robust first."""
     ranked = points.sort_values(["mean_uap_accuracy", "clean_accuracy"], ascending=False)
     best_before = ranked["clean_accuracy"].cummax().shift(fill_value=-1.0)
     return ranked[ranked["clean_accuracy"] > best_before]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-#: How a verdict looks; others look as one that is open.
+#: The tone of each verdict; any other is shown as open.
 _TONES = {"holds": "good", "holds in part": "part", "does not hold": "bad", "reversed": "bad"}
 _MARKS = {"good": "✓", "part": "◐", "bad": "✗", "open": "?"}
-#: What several claims do, and one.
+#: The wording for several claims, and for one.
 _SAID = {
     "holds": ("hold", "holds"),
     "holds in part": ("hold in part", "holds in part"),
@@ -27,7 +27,7 @@ _COUNT = re.compile(r"(?:^|(?<=[.;:,] ))(?:[A-Za-z][^.;:,()]*\b)?\d+(?: of \d+|%
 
 
 def _number(evidence: str) -> str:
-    """The effects of a claim in one line: per dataset the one there is, with its interval, or the range of several."""
+    """The effects of a claim in one line: per dataset the only one with its interval, or the range of several."""
     found = _UNIT.match(evidence)
     if not found:
         count = _COUNT.search(evidence)
@@ -53,8 +53,8 @@ def verdicts(claims: pd.DataFrame) -> list[dict[str, Any]]:
             paper, ``evidence``, ``test``, ``p`` and ``missing``, what it would take to tell.
 
     Returns:
-        Per claim, beside these as text: ``tone`` (good, part, bad, open), its ``mark``, and ``number``, its effects in
-        one line.
+        Per claim, besides all of these as text: ``tone`` (good, part, bad, open), its ``mark``, and ``number``, its
+        effects in one line.
     """
     shown = []
     for row in claims.astype(object).to_dict("records"):
@@ -66,7 +66,7 @@ def verdicts(claims: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def sentence(shown: list[dict[str, Any]]) -> str:
-    """How many claims have which verdict: "Of the paper's 8 claims 3 hold, 1 does not hold; of 4 it cannot tell."."""
+    """How many claims have each verdict: "Of the paper's 8 claims 3 hold; about 5 this run cannot tell."."""
     counts = Counter(str(claim["verdict"]) for claim in shown)
     unclear = counts.pop("cannot tell", 0)
     order = [verdict for verdict in _SAID if counts[verdict]] + sorted(counts.keys() - _SAID.keys())
@@ -75,5 +75,7 @@ def sentence(shown: list[dict[str, Any]]) -> str:
     if not unclear:
         return f"{told}."
     return (
-        f"{told}; of {unclear} this run cannot tell." if told else "This run cannot tell of any of the paper's claims."
+        f"{told}; about {unclear} this run cannot tell."
+        if told
+        else "This run cannot tell about any of the paper's claims."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: In the place of a commit, where the code lay in no repository.
+#: In place of a commit, where the code was not in a repository.
 NO_COMMIT = "not in a git repository"
 
 
@@ -43,7 +43,7 @@ def jobs_by_rule(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, A
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader counts them, such as ``3 min 20 s``."""
+    """Seconds in a form for readers, such as ``3 min 20 s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -22,7 +22,7 @@ def aggregate_ablation(
     Args:
         metrics_path: ``metrics.csv`` of the run.
         records: Worst-case records, those of each variant together.
-        variants: The name of the variant of each.
+        variants: The variant of each record, by name.
         path: CSV to write.
         peers: See :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
     """

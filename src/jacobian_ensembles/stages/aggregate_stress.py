@@ -48,7 +48,7 @@ def aggregate_stress(
     path: str | Path,
     transfer_path: str | Path,
 ) -> None:
-    """Gather what every attack of a run left of every model.
+    """Gather every model's accuracy under every attack of a run.
 
     Args:
         clean: Clean predictions of every model.
@@ -58,7 +58,7 @@ def aggregate_stress(
         names: The attack of each of ``records``.
         attacks: ``kind``, ``steps`` and ``family`` of each attack: see :mod:`~jacobian_ensembles.evaluation.flags`.
         path: CSV to write: the table of :func:`~jacobian_ensembles.evaluation.flags.flagged` of every model.
-        transfer_path: CSV to write: who was tried on whom.
+        transfer_path: CSV to write: whose perturbations were tried on which model.
     """
     rows: Rows = {}
     chance = {}

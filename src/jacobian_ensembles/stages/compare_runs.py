@@ -1,4 +1,4 @@
-"""Stage compare_runs: finished and shipped runs beside one another, in a figure, a table and a page."""
+"""Stage compare_runs: finished and shipped runs side by side, in a figure, a table and a page."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str
     """How long one learner took to train, by ensemble method and strength.
 
     Args:
-        records: Of :func:`~jacobian_ensembles.experiment.provenance.provenance`; those of other rules do not count.
+        records: What :func:`~jacobian_ensembles.experiment.provenance.provenance` gave; only training jobs count.
 
     Returns:
-        Mean wall seconds of a job over its learners, by the method's name and the strength as paths spell it.
+        Mean wall seconds per learner, by the method's name and the strength as paths spell it.
     """
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for record in records:
@@ -57,7 +57,7 @@ def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str
 
 
 def objective_label(goal: Mapping[str, Any]) -> str:
-    """What learners minimised, with the options that are not the default's, such as ``universal (jacobian 0.05)``."""
+    """What learners minimised, with options that differ from the defaults, such as ``universal (jacobian 0.05)``."""
     name, options = goal["objective"], goal["options"]
     default = OPTIONS[name]().model_dump() if name in OPTIONS else {}
     own = {key: value for key, value in sorted(options.items()) if value is not None and default.get(key) != value}
@@ -92,7 +92,7 @@ def _shipped(folder: Path) -> dict[str, Any]:
     config, made = read_yaml(folder / "config.yaml"), read_json(folder / "provenance.json")
     training = config.get("training", {})
     goal = {"objective": training.get("objective", "jacobian"), "options": training.get("options", {})}
-    # not validated: files of whoever made the run need not be here, and older runs lack newer settings
+    # not validated: the files of whoever made the run may be missing here, and older runs lack newer settings
     attack = Attack.model_construct(**config.get("attack", {})).recipe()
     return {
         "objective": objective_label(goal),
@@ -104,7 +104,7 @@ def _shipped(folder: Path) -> dict[str, Any]:
 
 
 def _finished(folder: Path) -> dict[str, Any]:
-    """The same of a run where it was made."""
+    """The same for a finished run, in the folder where it was made."""
     worst = [read_record(path) for path in sorted((folder / "worst").rglob("worst.json"))]
     rows = [
         {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
@@ -141,18 +141,18 @@ def compare_runs(
     confidence: float = 0.95,
     transfer: bool = False,
 ) -> None:
-    """Set runs beside one another.
+    """Compare runs side by side.
 
     Args:
-        folders: Of finished or shipped runs; differences are from the first.
-        target: Folder to write :data:`FILES` to, and ``transfer.csv``, where it is asked for.
+        folders: Folders of finished or shipped runs; differences are from the first.
+        target: Folder to write :data:`FILES` to, and ``transfer.csv``, if it is asked for.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
         transfer: Also try the perturbations of every run's best models on the others', which needs finished runs.
 
     Raises:
         ArtifactError: If a folder holds no run, or no models for ``transfer``, or a file is damaged.
-        ValueError: If runs share no eps, or two have one name.
+        ValueError: If runs share no eps, or two have the same name.
     """
     runs, target = [load_compared(folder) for folder in folders], Path(target)
     table = compare(runs, clean_weight, confidence)

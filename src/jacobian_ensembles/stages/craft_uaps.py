@@ -47,14 +47,14 @@ def craft_uaps(
         last: Last attack seed of the block, included.
         attack: ``method``, a name or reference; ``options``, its keyword arguments; ``split``, the images that
             perturbations are crafted on; ``clip``, whether perturbed images are clipped to [0, 1]; ``norm``, what eps
-            bounds, ``linf`` (also without it) or ``l2``.
+            bounds, ``linf`` (the default) or ``l2``.
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
 
     Raises:
         ExtensionError: If a reference leads nowhere.
-        ValueError: If the model does not give one row of scores per image, or an attack of the user's something else
-            than K perturbations within eps, or no step of it had a usable gradient.
+        ValueError: If the model does not return one row of scores per image, or a user's attack returns anything other
+            than K perturbations within eps, or no step of the attack had a usable gradient.
     """
     target = prepare_device(device)
     model = (ensemble if isinstance(ensemble, nn.Module) else ensemble.load()).to(target)
@@ -63,7 +63,7 @@ def craft_uaps(
     craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
     x, y = admit(model, x.to(target), y.to(target))
     with counting_steps() as steps:
-        number = {"first": first} if attack["method"] in ATTACKS else {}  # of the first seed, for those with targets
+        number = {"first": first} if attack["method"] in ATTACKS else {}  # the first seed's, for attacks with targets
         deltas = craft(model, x, y, eps, seeds, **number, **attack["options"])
     norm = attack.get("norm", "linf")
     check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"], norm)

@@ -13,7 +13,7 @@ from jacobian_ensembles.storage.files import save_tensors
 
 
 def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
-    """Obtain a dataset and store it as one checked file; a user's says where it is from.
+    """Obtain a dataset and store it as one checked file; a user's also says where it is from.
 
     Args:
         dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.experiment.extensions`) to a

@@ -32,8 +32,8 @@ class StoredImages:
     Attributes:
         path: The file.
         validation_images: Size of the validation split.
-        train_images: Train (and craft) on so many training images only; None for all.
-        test_images: Use so many test images only; None for all.
+        train_images: Train (and craft) on only this many training images; None for all.
+        test_images: Use only this many test images; None for all.
     """
 
     path: str | Path
@@ -84,7 +84,7 @@ def load_ensemble(
 
     Args:
         path: The file ``assemble_ensemble`` wrote.
-        members: See :func:`~jacobian_ensembles.zoo.load_ensemble`, as for all else.
+        members: See :func:`~jacobian_ensembles.zoo.load_ensemble`, also for the rest.
         architecture: A reference, or the builder itself.
         method: A reference, or the method itself; None for built-in ones.
 
@@ -109,7 +109,7 @@ def load_split(
         path: The file :func:`~jacobian_ensembles.stages.download_dataset.download_dataset` wrote.
         split: ``train`` (the training set without its validation images), ``validation`` or ``test``.
         validation_images: Size of the validation split.
-        limit: Use only so many images, a fixed random choice; None for all.
+        limit: Use only this many images, a fixed random choice; None for all.
 
     Returns:
         Images (B, channels, height, width), float32 in [0, 1], and labels (B,), int64.
@@ -143,7 +143,7 @@ def load_split(
 
 
 def _load_dataset(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A stored dataset, checked; what a job has read it does not read and check again for its next split."""
+    """A stored dataset, checked; a job does not read and check it again for its next split."""
     try:
         told = Path(path).stat()
     except OSError:

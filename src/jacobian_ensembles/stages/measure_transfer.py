@@ -1,4 +1,4 @@
-"""Stage measure_transfer: every model of a dataset under the perturbations of every one."""
+"""Stage measure_transfer: every model of a dataset under every model's perturbations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def measure_transfer(
             crafted it, whether it is the model's ``own``, and the ``accuracy`` under it.
         eps: Radius.
         attacks: The names of the attacks.
-        attack: By which perturbations of single learners are crafted: see
+        attack: The attack that crafts perturbations of single learners: see
             :func:`~jacobian_ensembles.stages.craft_uaps.craft_uaps`.
         seeds: How many of these per learner; the worst is tried on the others.
         seed: Base seed of the run.
@@ -103,7 +103,7 @@ def _worst_of(
     seeds: Sequence[int],
     attack: Mapping[str, Any],
 ) -> Tensor:
-    """The worst perturbation of some seeds, by its model's test accuracy, as everywhere."""
+    """The worst perturbation over some seeds, by its model's test accuracy, as everywhere."""
     craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
     deltas = craft(model, *crafting, eps, seeds, **attack["options"])
     with evaluating(model):

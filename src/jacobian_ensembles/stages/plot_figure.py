@@ -44,10 +44,10 @@ def plot_figure(
     banner: str,
     settings: Mapping[str, Any],
 ) -> None:
-    """Draw one figure of the catalogue, with a line below it that says which run it is of.
+    """Draw one figure of the catalogue, with a line below it that names the run.
 
     Args:
-        name: Of the catalogue's figures.
+        name: The name of a figure of the catalogue.
         inputs: The tables it is drawn from, by name.
         pdf_path: PDF to write.
         png_path: PNG to write.

@@ -1,4 +1,4 @@
-"""Stage predict_examples: what the models that the page shows in detail take some test images for."""
+"""Stage predict_examples: how the models that the page shows in detail classify some test images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def predict_examples(
         ensembles: Every model of the run (one training of each).
         uaps: The worst perturbation of each at the eps of Figure 2, in the same order.
         datasets: The stored datasets.
-        summary_path: ``summary.csv``, which tells the models shown in detail.
+        summary_path: ``summary.csv``, which determines the models shown in detail.
         path: The JSON record to write: a list of models with ``clean`` and ``perturbed`` classes.
         clip: Clip perturbed images to [0, 1].
         architecture: See :func:`~jacobian_ensembles.stages.inputs.load_ensemble`.

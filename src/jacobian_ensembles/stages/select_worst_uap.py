@@ -15,7 +15,7 @@ from jacobian_ensembles.storage.predictions import RATES, load_uaps, save_worst_
 def select_worst_uap(
     blocks: Sequence[str | Path], record_path: str | Path, uap_path: str | Path, confidence: float
 ) -> None:
-    """Choose the worst of all attack seeds, the lowest test accuracy, and keep the whole record.
+    """Choose the worst of all attack seeds, the one with the lowest test accuracy, and keep the whole record.
 
     Args:
         blocks: What stage craft_uaps wrote, in seed order.

@@ -1,4 +1,4 @@
-"""What the stages of the page read of a dataset. NumPy only."""
+"""What the stages of the page read from a dataset. NumPy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage train_learner: one learner, or all of an ensemble that are trained in one job."""
+"""Stage train_learner: one learner, or all learners of an ensemble that are trained in one job."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def load_training(
 
 
 def load_objective(goal: Mapping[str, Any] | None) -> Callable[[float], Objective]:
-    """What makes the objective of a strength.
+    """The function that makes the objective, given its strength.
 
     Args:
         goal: ``objective``, a name or reference, and its ``options``; None for Jacobian regularisation.
@@ -89,8 +89,8 @@ def train_learner(
         ensemble: ``bagging``, ``snapshot``, ``voting``, or a reference to a method of your own.
         lambda_jr: Strength of the objective.
         repetition: Which training of this model; repetitions share no draw.
-        member: Index of the learner, where learners are trained one by one.
-        members: M, where all are snapshots of one run, or are trained side by side.
+        member: Index of the learner, if learners are trained one by one.
+        members: M, if all are snapshots of one run, or are trained side by side.
         model: See :func:`load_training`.
         recipe: How to train.
         goal: The objective: see :func:`load_objective`.

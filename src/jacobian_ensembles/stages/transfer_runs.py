@@ -23,19 +23,19 @@ from jacobian_ensembles.storage.predictions import load_worst_uap
 def transfer_between(folders: Sequence[str | Path], runs: Sequence[ComparedRun], best: pd.DataFrame) -> pd.DataFrame:
     """Try the worst perturbation of every run's best model on the best models of the others.
 
-    A training meets the perturbations of the same repetition of the others.
+    A training meets the others' perturbations of the same repetition.
 
     Args:
-        folders: Of finished runs, ``results/<run>``, with their models.
-        runs: What was read of them, in the same order.
-        best: Of :func:`~jacobian_ensembles.paper.defences.best_of_each`.
+        folders: Folders of finished runs, ``results/<run>``, with their models.
+        runs: What was read from them, in the same order.
+        best: The table of :func:`~jacobian_ensembles.paper.defences.best_of_each`.
 
     Returns:
         One row per (dataset, ensemble, M, repetition, eps, source, target): the ``accuracy`` in [0, 1] of run
         ``target``'s best model on the test images, perturbed by what was crafted for run ``source``'s.
 
     Raises:
-        ArtifactError: If a folder has no models, as shipped ones have none, or a file is damaged.
+        ArtifactError: If a folder has no models, as is the case for shipped runs, or a file is damaged.
     """
     eps = common_ground(runs).eps
     finished = {run.name: _Finished(Path(folder).resolve()) for folder, run in zip(folders, runs, strict=True)}
@@ -102,7 +102,7 @@ class _Finished:
         return StoredImages(path, **settings["data"]), settings["attack"]["clip"]
 
     def _settings(self, cell: Cell) -> Mapping[str, Any]:
-        """What the first attack on a model was told."""
+        """The recorded settings of the first attack on a model."""
         at = cell_wildcards(cell)
         attacks = Path(self.layout.uaps.format(**at, eps=0, first=0, last=0)).parents[1]
         found = sorted(attacks.glob("*/*.provenance.json"))

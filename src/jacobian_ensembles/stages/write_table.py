@@ -27,7 +27,7 @@ def write_table(
     """Write one table of the catalogue.
 
     Args:
-        name: Of the catalogue's tables.
+        name: The name of a table of the catalogue.
         inputs: The tables it is made from, by name.
         csv_path: CSV to write, with columns that name the run.
         markdown_path: Markdown to write.

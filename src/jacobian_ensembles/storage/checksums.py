@@ -1,4 +1,4 @@
-"""Checksums for results that are text: records that carry their own, tables with a list beside them."""
+"""Checksums for results that are text: records carry their own, tables have a list beside them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_checksums(files: Sequence[str | Path]) -> None:
 
 
 def verify_checksum(path: str | Path) -> None:
-    """Check a file against the ``SHA256SUMS`` beside it; a file that none lists is not checked.
+    """Check a file against the ``SHA256SUMS`` beside it; a file that is not listed is not checked.
 
     Raises:
         ArtifactError: If the file is missing or its content is not what the list says.

@@ -25,7 +25,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file atomically: readers see the old content or the new, never a part.
 
     Args:
-        path: Where to; missing folders are made.
+        path: The file to write; missing folders are made.
         content: The whole content.
     """
     path = Path(path)
@@ -53,7 +53,7 @@ def try_output(path: str | Path) -> None:
     """Find out whether a file could be written, without touching it.
 
     Args:
-        path: Where to; missing folders are made.
+        path: The file to write; missing folders are made.
 
     Raises:
         OSError: If it is a folder or a device, or its folder cannot be written to.
@@ -108,7 +108,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str,
     """Save named arrays as one safetensors file; equal content gives equal bytes.
 
     Args:
-        path: Where to.
+        path: The file to write.
         tensors: The arrays by name.
         kind: What the file is (``dataset``, ``learners``, ``uaps``, ...); :func:`load_tensors` checks it.
         spec: JSON-able facts needed to read the arrays.
@@ -119,7 +119,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], kind: str,
 
 
 def _open(path: str | Path, only: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header of a file and the named arrays, or all, none of them checked."""
+    """The header of a file and the named arrays, or all of them, unchecked."""
     _check_is_file(path)
     try:
         with safe_open(str(path), framework="numpy") as file:
@@ -137,7 +137,7 @@ def _open(path: str | Path, only: Sequence[str] | None) -> tuple[dict[str, Any],
 
 
 def read_header(path: str | Path, kind: str | None = None) -> tuple[str, dict[str, Any]]:
-    """What a file of :func:`save_tensors` is: its kind and spec, without reading its arrays.
+    """What a file that :func:`save_tensors` wrote is: its kind and spec, without reading its arrays.
 
     Args:
         path: The file.
@@ -160,7 +160,7 @@ def load_tensors(
     Args:
         path: The file.
         kind: The kind it must be of.
-        only: Read just these arrays, of which then no checksum is checked; None reads and checks all.
+        only: Read just these arrays, without checking any checksum; None reads and checks all.
 
     Returns:
         The arrays by name, and the spec.
@@ -212,7 +212,7 @@ def check_tensors(
         expected: (shape, dtype name) by name.
 
     Raises:
-        ArtifactError: Naming every difference.
+        ArtifactError: If they differ; the message names every difference.
     """
     problems = [f"missing {name}" for name in sorted(expected.keys() - tensors.keys())]
     problems += [f"unexpected {name}" for name in sorted(tensors.keys() - expected.keys())]

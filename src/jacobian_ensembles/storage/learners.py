@@ -10,7 +10,7 @@ import numpy as np
 
 from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
 
-#: The parameters of one LeNet of ten classes. A test holds them against the module itself.
+#: The parameters of one LeNet of ten classes. A test compares them with the module itself.
 PARAMETER_SHAPES: dict[str, tuple[int, ...]] = {
     "conv1.weight": (6, 1, 5, 5),
     "conv1.bias": (6,),
@@ -59,7 +59,7 @@ def load_learners(path: str | Path, members: int | None = None) -> tuple[dict[st
 
 
 def _expected(arrays: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
-    """The shapes and dtypes that stored learners must have; of a user's architecture, only the number is known."""
+    """The shapes and dtypes that stored learners must have; for a user's architecture, only their number is known."""
     members, settings = spec["members"], spec["architecture"]
     if settings.get("name", "lenet") != "lenet":
         return {name: ((members, *a.shape[1:]), a.dtype.name) for name, a in arrays.items()}

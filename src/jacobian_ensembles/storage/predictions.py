@@ -11,11 +11,12 @@ import numpy as np
 
 from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
 
-#: The key of the attack's steps that had no finite gradient other than zero: accuracies under it may not be robustness.
+#: The key for how many of the attack's steps had no finite gradient other than zero: accuracies under such an attack
+#: may not be robustness.
 IDLE = "steps_without_gradient"
-#: What a block counts: those steps, all steps, and the images that a gradient was taken at, which is what it costs.
+#: What a block counts: those steps, all steps, and the images at which a gradient was taken, which is what it costs.
 COUNTS = (IDLE, "steps", "gradient_images")
-#: Of perturbations with a target class: the share of test images of other classes that pass for it.
+#: For perturbations with a target class: the share of test images of other classes that pass for it.
 RATES = "success_rates"
 
 
@@ -70,12 +71,12 @@ def save_uaps(
 
     Args:
         path: The file to write.
-        deltas: (K, 1, 28, 28) float32.
+        deltas: (K, ...) float32.
         correct: (K, N) booleans.
         first_seed: The attack seed of the first; the others follow on.
         spec: The cell, ``eps``, and ``norm`` where it is not ``linf``.
-        counts: Of :data:`COUNTS`, those known.
-        success_rates: (K,) in [0, 1], of perturbations with a target class: see :data:`RATES`.
+        counts: Those of :data:`COUNTS` that are known.
+        success_rates: (K,) in [0, 1], for perturbations with a target class: see :data:`RATES`.
     """
     tensors = {"delta": deltas.astype(np.float32), "correct": pack_bits(correct)}
     rates = {} if success_rates is None else {RATES: [float(rate) for rate in success_rates]}
@@ -91,7 +92,7 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
 
     Returns:
         Perturbations (K, ...), booleans (K, N), and the spec shared by all blocks, with the sums of their
-        :data:`COUNTS` and, of perturbations with a target class, all :data:`RATES`.
+        :data:`COUNTS` and, for perturbations with a target class, all :data:`RATES`.
 
     Raises:
         ArtifactError: If a block is damaged, missing from the sequence, or of another model or eps.

@@ -12,7 +12,7 @@ from jacobian_ensembles.storage.files import ArtifactError, write_text
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read ``metrics.csv`` or ``summary.csv``.
+    """Read a table of models, such as ``metrics.csv``.
 
     Raises:
         ArtifactError: If the file is missing, altered, not CSV, or lacks the columns that name a model.

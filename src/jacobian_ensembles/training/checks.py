@@ -11,7 +11,7 @@ from jacobian_ensembles.models.door import try_out
 
 
 def check_learner(net: nn.Module, images: Tensor, classes: int) -> None:
-    """Refuse a network of a user's that cannot be trained on a dataset, before any step is taken.
+    """Refuse a user's network that cannot be trained on a dataset, before any step is taken.
 
     Args:
         net: The fresh network.
@@ -19,7 +19,7 @@ def check_learner(net: nn.Module, images: Tensor, classes: int) -> None:
         classes: C of the dataset.
 
     Raises:
-        ValueError: If it has nothing to train, or does not return (B, C) float32 scores.
+        ValueError: If it does not return (B, C) scores, or has no float32 parameters to train, or others.
     """
     with torch.random.fork_rng():
         found = try_out(net, images)
@@ -42,7 +42,7 @@ def check_validation(labels: Tensor) -> None:
         labels: (B,) validation labels.
 
     Raises:
-        ValueError: If even every image right would not be better than guessing one class.
+        ValueError: If even a perfect score would be no better than guessing one class.
     """
     if len(labels) == 0 or guess(labels) >= 1:
         common = int(torch.bincount(labels).max()) if len(labels) else 0
@@ -53,7 +53,7 @@ def check_validation(labels: Tensor) -> None:
 
 
 def guess(labels: Tensor) -> float:
-    """What guessing one class reaches, plus three standard errors.
+    """The accuracy of guessing the most frequent class, plus three standard errors.
 
     Args:
         labels: (B,).

@@ -1,4 +1,4 @@
-"""Training of base learners: whole data in memory, every draw seeded."""
+"""Training of base learners: all data in memory, every draw seeded."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class DivergedError(RuntimeError):
 
 @dataclass
 class TrainedLearners:
-    """What a training run hands on.
+    """The result of a training run.
 
     Attributes:
-        nets: One learner, or the M snapshots of a snapshot run, for evaluation.
+        nets: One learner, the M snapshots of a run, or M learners trained together, for evaluation.
         validation_accuracy: Of each net, in [0, 1].
-        history: One record per epoch: epoch, loss, seconds.
+        history: One record per epoch: epoch, loss, seconds; of each learner in turn if nothing couples them.
     """
 
     nets: list[nn.Module]
@@ -55,7 +55,7 @@ def generator(role: str, *identity: str | int | float) -> torch.Generator:
 
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 500) -> float:
-    """The share of images classified rightly.
+    """The share of images classified correctly.
 
     Args:
         net: Maps (B, ...) to scores (B, C).
@@ -72,7 +72,7 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
 
 
 def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
-    """The validation accuracy of a net that may be handed on."""
+    """The validation accuracy of a net, if the net is usable."""
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
         what = "its parameters are no longer finite" if math.isfinite(loss) else f"the loss became {loss}"
         raise DivergedError(f"{where}: the learner diverged, {what}. Lower training.learning_rate or lambda.")
@@ -107,7 +107,7 @@ class _Learner:
 
     @property
     def steps(self) -> int:
-        """Of an epoch: the last, partial batch is dropped; the order changes every epoch."""
+        """Per epoch: the last, partial batch is dropped; the order changes every epoch."""
         return len(self.labels) // self.batch_size
 
     def epoch(self) -> Iterator[Batch]:
@@ -139,17 +139,17 @@ def train_learners(
         validation: The same, for the final check; never used to choose weights.
         architecture: The network.
         settings: Optimiser, rate, batch, epochs.
-        lambda_jr: Strength of the objective, >= 0; of Jacobian regularisation lambda of Eq. 1, for inputs in [0, 1].
+        lambda_jr: Strength of the objective, >= 0; for Jacobian regularisation, lambda of Eq. 1 for inputs in [0, 1].
             Zero is plain training with the cross-entropy, whatever the objective.
-        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member). Of learners trained
-            side by side, what comes before the member: learner i has the draws that it has when trained alone.
+        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member). For learners
+            trained side by side, all but the member: learner i has the generators it would have alone.
         sample: Which images of ``train`` to train on (see
             :class:`~jacobian_ensembles.ensembles.methods.Method`); None for all.
         snapshots: M: restart the learning rate M times over the epochs and keep a snapshot at the end of each cycle.
             None for one learner.
-        builder: Of an architecture that is not built in.
-        objective: What makes the objective of a strength, for this training alone.
-        together: M, to train so many learners side by side, joined by the objective's coupling. None for one learner.
+        builder: For an architecture that is not built in.
+        objective: Makes the objective from a strength, for this training alone.
+        together: M, to train that many learners side by side, joined by the objective's coupling. None for one learner.
 
     Returns:
         The trained net or nets, with gradients switched off.
@@ -157,8 +157,8 @@ def train_learners(
     Raises:
         DivergedError: If the loss is not finite, or a net is at chance on the validation split.
         ValueError: If the snapshots do not divide the epochs or have no cosine to restart, lambda is negative, the
-            validation split is too small, the network returns something else than C scores, or the objective is none
-            or no scalar.
+            validation split is too small, the network returns anything other than C scores, or the objective is not an
+            Objective or does not return a scalar.
     """
     if not 0 <= lambda_jr < math.inf:
         raise ValueError(f"lambda must be a finite number >= 0. Got {lambda_jr}.")
@@ -176,7 +176,7 @@ def train_learners(
     goal = objective(lambda_jr) if lambda_jr else None
     if not isinstance(goal, Objective | None):
         raise ValueError(f"an objective must be an instance of a subclass of Objective. Got {goal!r}.")
-    # without a goal nothing joins learners: each is trained alone, to the bit
+    # without a goal nothing joins learners: each is trained exactly as if alone
     apart = [identity] if together is None else [(*identity, i) for i in range(together)] if goal is None else []
     results = []
     for whose in apart:
@@ -196,7 +196,7 @@ def train_learners(
 
 @contextmanager
 def _own_global_draws(identity: tuple[str | int | float, ...]) -> Iterator[None]:
-    """Seed torch's global generator for the while: a user's net may draw its dropout masks from it."""
+    """Seed torch's global generator for the duration: a user's net may draw its dropout masks from it."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("global", *identity))
         yield
@@ -225,7 +225,7 @@ def _fresh_learner(
         settings,
         Optimizer(net, settings),
         order=generator("order", *identity),
-        rng=generator("projections", *identity),  # of whatever an objective draws; the first one drew projections
+        rng=generator("projections", *identity),  # for whatever an objective draws; the first one drew projections
         dropout=generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None,
     )
 

@@ -1,4 +1,4 @@
-"""How weights move: the optimiser, and its learning rate over a training."""
+"""How weights move: the optimiser, and its learning rate over the course of training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> fl
 class Optimizer:
     """Adam or SGD on one vector, of which a net's trained parameters become views.
 
-    Per step that saves the bookkeeping of ten tensors. torch's functions are called without its classes, which import
+    Each step saves the bookkeeping of ten tensors. torch's functions are called without its classes, which import
     a compiler that nothing here uses.
 
     Args:
@@ -62,7 +62,7 @@ class Optimizer:
             gradients: One per trained parameter of the net.
             rate: The learning rate.
         """
-        # after the first step into the same memory: new pages for 11 million parameters cost more than the step itself
+        # reuse the memory of the first step: new pages for 11 million parameters cost more than the step itself
         self.gradient = torch.cat([g.flatten() for g in gradients], out=self.gradient)
         if self.settings.optimizer == "adam":
             adam(

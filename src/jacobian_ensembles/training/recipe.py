@@ -15,7 +15,7 @@ class Recipe(Settings):
     Attributes:
         optimizer: ``adam`` or ``sgd``.
         learning_rate: At the start.
-        schedule: ``cosine``, annealed to zero along one, per iteration; or ``constant``. Snapshots need the cosine.
+        schedule: ``cosine``, falling to zero along a cosine, per iteration; or ``constant``. Snapshots need the cosine.
         momentum: Of sgd; adam ignores it.
         weight_decay: L2 penalty of the optimiser.
         batch_size: Images per step.

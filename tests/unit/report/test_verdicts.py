@@ -58,7 +58,7 @@ def test_what_a_table_lacks_is_empty():
     ("found", "expected"),
     [
         (["holds", "does not hold", "holds", "holds in part"], "2 hold, 1 holds in part, 1 does not hold."),
-        (["cannot tell", "reversed", "cannot tell"], "1 is reversed; of 2 this run cannot tell."),
+        (["cannot tell", "reversed", "cannot tell"], "1 is reversed; about 2 this run cannot tell."),
         (["not tested", "new"], "1 is not tested, 1 new."),
     ],
 )
@@ -67,4 +67,5 @@ def test_verdicts_are_counted_in_a_sentence(found, expected):
 
 
 def test_a_run_that_cannot_tell_says_so():
-    assert sentence(verdicts(claims(verdict=["cannot tell"]))) == "This run cannot tell of any of the paper's claims."
+    said = sentence(verdicts(claims(verdict=["cannot tell"])))
+    assert said == "This run cannot tell about any of the paper's claims."

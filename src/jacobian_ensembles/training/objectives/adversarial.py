@@ -13,14 +13,14 @@ from jacobian_ensembles.training.objectives.registry import AdversarialOptions
 
 
 class Adversarial(Objective):
-    """The cross-entropy of images each under a perturbation of its own, found by projected gradient ascent (PGD).
+    """The cross-entropy of images, each under its own perturbation, found by projected gradient ascent (PGD).
 
-    Perturbations start anywhere within eps, at random, and x + delta is not clipped, as in the paper's attack. A step
-    costs ``steps`` forward and backward passes more than a plain one.
+    Perturbations start at random within eps, and x + delta is not clipped, as in the paper's attack. A step costs
+    ``steps`` more forward and backward passes than a plain one.
 
     Args:
-        strength: eps, > 0, in pixel units: how large a pixel's change may become.
-        **options: Of :class:`~jacobian_ensembles.training.objectives.registry.AdversarialOptions`.
+        strength: eps, > 0, in pixel units: the largest change of a pixel.
+        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.AdversarialOptions`.
 
     References:
         Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
@@ -31,7 +31,7 @@ class Adversarial(Objective):
         self.options = AdversarialOptions(**options)
 
     def perturbed(self, net: nn.Module, batch: Batch) -> Tensor:
-        """The images (B, ...) as the learner is trained on them, each within eps of what it was."""
+        """The images (B, ...) as the learner is trained on them, each within eps of the original."""
         x, eps = batch.images, self.strength
         step = self.options.step or 2.5 / self.options.steps
         delta = eps * (2 * torch.rand(x.shape, generator=batch.rng) - 1).to(x)

@@ -21,11 +21,11 @@ class Decorrelated(Objective):
 
     Added to the losses is lambda times 1 / (M - 1) sum_{i<j} of the mean squared cosine between v^T J_i and v^T J_j, v
     drawn anew for each image. Theorem 3.1 gives E ||J_F||^2 = 1/M of a learner's only where Jacobians are uncorrelated;
-    those of learners trained one by one are not. A learner alone is trained as by ``jacobian``.
+    those of learners trained one by one are not. A single learner is trained as by ``jacobian``.
 
     Args:
         strength: lambda, > 0, of both penalties.
-        **options: Of :class:`~jacobian_ensembles.training.objectives.registry.DecorrelatedOptions`.
+        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.DecorrelatedOptions`.
 
     References:
         Of loss gradients and against transferred single-image attacks: Kariyappa, Qureshi: Improving Adversarial

@@ -74,8 +74,8 @@ def loss_and_gradients(
         dropout: Generator of a LeNet's dropout masks; None for no dropout.
 
     Returns:
-        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``, those that
-        require none left out.
+        The loss, a scalar outside any graph, and its gradients in the order of ``model.parameters()``, omitting
+        parameters that require none.
 
     Raises:
         ValueError: If ``lambda_jr`` > 0 without ``directions``.
@@ -92,7 +92,7 @@ def with_shared_gradient(
     directions: Tensor | None = None,
     dropout: torch.Generator | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """:func:`loss_and_gradients`, and what the same pass tells of a perturbation that all images share.
+    """:func:`loss_and_gradients`, and the same pass's gradient for a perturbation that all images share.
 
     Args:
         model: See :func:`loss_and_gradients`.

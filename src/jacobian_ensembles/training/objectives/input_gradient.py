@@ -12,7 +12,7 @@ from jacobian_ensembles.training.objectives.objective import Model, Objective
 class InputGradient(Objective):
     """Cross-entropy + lambda/2 mean ||d cross-entropy / dx||^2, over the images of a batch.
 
-    Where the Jacobian penalty holds every logit still, this holds only the loss still, and so the less the better an
+    Where the Jacobian penalty holds every logit still, this holds only the loss still, and so acts less the better an
     image is classified.
 
     Args:

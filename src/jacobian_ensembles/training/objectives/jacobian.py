@@ -24,7 +24,7 @@ class Jacobian(Objective):
 
 
 def regularized(net: nn.Module, batch: Batch, lambda_jr: float) -> tuple[Tensor, list[Tensor]]:
-    """Loss and gradients with the Jacobian penalty of strength ``lambda_jr`` >= 0, by newly drawn projections."""
+    """Loss and gradients with the Jacobian penalty of strength ``lambda_jr`` >= 0, from newly drawn projections."""
     x, directions = batch.images, None
     if lambda_jr:
         directions = draw_directions(batch.projections, len(x), batch.classes, batch.rng, x.device)

@@ -1,4 +1,4 @@
-"""Training on noisy images: the control for whether it takes a Jacobian at all."""
+"""Training on noisy images: the control that shows whether a Jacobian is needed at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jacobian_ensembles.training.objectives.objective import Batch, Objective
 
 
 class Noise(Objective):
-    """The cross-entropy of images with Gaussian noise, drawn anew in every step and not clipped.
+    """The cross-entropy of images with Gaussian noise, drawn anew at every step and not clipped.
 
     For small deviations its expectation is the cross-entropy plus a penalty on derivatives with respect to the input.
 

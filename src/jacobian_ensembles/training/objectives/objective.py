@@ -1,4 +1,4 @@
-"""What an objective is: a loss to train with, of one strength."""
+"""What an objective is: a training loss with one strength."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Batch:
 class Objective:
     """What learners minimise, with one strength: the grid's lambda.
 
-    One of your own derives from this class and says what its :meth:`loss` is. An instance serves one training, so what
-    it keeps from step to step (a perturbation, say) is kept in its attributes. A strength of zero is plain training
+    One of your own derives from this class and defines its :meth:`loss`. An instance serves one training, so what it
+    keeps from step to step (a perturbation, say) goes in its attributes. A strength of zero is plain training
     with the cross-entropy, whatever the objective, and no instance is made.
 
     Attributes:
@@ -60,7 +60,7 @@ class Objective:
         self.strength = strength
 
     def loss(self, model: Model, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-        """The loss of one learner at a batch; here its cross-entropy.
+        """The loss of one learner on a batch; here its cross-entropy.
 
         Args:
             model: From (B, ...) to logits (B, C), differentiable twice with respect to images and weights.
@@ -81,11 +81,11 @@ class Objective:
             batch: What it is trained on.
 
         Returns:
-            The loss, outside any graph, and its gradients in the order of ``net.parameters()``, those that require
-            none left out.
+            The loss, outside any graph, and its gradients in the order of ``net.parameters()``, omitting parameters
+            that require none.
 
         Raises:
-            ValueError: If :meth:`loss` returns something else than a scalar that depends on the learner.
+            ValueError: If :meth:`loss` returns anything other than a scalar that depends on the learner.
         """
         with torch.enable_grad():
             loss = self.loss(as_model(net, batch.dropout), batch.images, batch.labels, batch.rng)
@@ -97,7 +97,7 @@ class Objective:
 
         Args:
             models: M of them, from (B, ...) to logits (B, C).
-            images: (B, ...), in [0, 1], the same for all; the batch of each learner in turn.
+            images: (B, ...), in [0, 1], the same for all; taken from each learner's batch in turn.
             labels: (B,), in [0, C).
             rng: CPU generator, the ensemble's own.
 
@@ -121,10 +121,10 @@ def differentiated(loss: object, nets: Sequence[nn.Module], what: str) -> list[l
         what: What made the loss, for the message.
 
     Returns:
-        For each net, gradients in the order of ``parameters()``, those that require none left out.
+        For each net, gradients in the order of ``parameters()``, omitting parameters that require none.
 
     Raises:
-        ValueError: If it is no scalar, or depends on no parameter.
+        ValueError: If it is not a scalar, or depends on no parameter.
     """
     if not isinstance(loss, Tensor) or loss.shape != () or not loss.requires_grad:
         got = f"{tuple(loss.shape)}, outside any graph" if isinstance(loss, Tensor) else type(loss).__name__

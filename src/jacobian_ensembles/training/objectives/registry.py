@@ -19,7 +19,7 @@ OBJECTIVES = {
     "adversarial": f"{_HERE}.adversarial:Adversarial",
     "decorrelated": f"{_HERE}.decorrelated:Decorrelated",
 }
-#: Those whose learners are trained together, as their classes say: a plan must know it without torch.
+#: Those whose learners are trained together, as their classes say: a plan must know this without torch.
 TOGETHER = frozenset({"decorrelated"})
 
 
@@ -28,7 +28,7 @@ class UniversalOptions(Settings):
 
     Attributes:
         step: How far the perturbation moves in a step, in units of eps.
-        jacobian: Strength of Jacobian regularisation (Eq. 1) beside it, at the perturbed images.
+        jacobian: Strength of additional Jacobian regularisation (Eq. 1), at the perturbed images.
     """
 
     step: Annotated[float, Field(gt=0, le=2)] = 1.0
@@ -39,7 +39,7 @@ class AdversarialOptions(Settings):
     """Options of ``adversarial``.
 
     Attributes:
-        steps: Of projected gradient ascent, for every batch.
+        steps: Steps of projected gradient ascent, for every batch.
         step: How far each goes, in units of eps; None for 2.5 / steps, so that together they reach any corner.
     """
 
@@ -53,7 +53,7 @@ class DecorrelatedOptions(Settings):
     Attributes:
         jacobian: Weight of each learner's Jacobian penalty (Eq. 1), in units of the strength.
         correlation: Weight of the mean squared cosine, in units of the strength.
-        of: Whose cosine: of ``jacobian``, randomly projected, or of the gradients of the ``loss``.
+        of: What the cosine compares: the ``jacobian``, randomly projected, or the gradients of the ``loss``.
     """
 
     jacobian: Annotated[float, Field(ge=0)] = 1.0

@@ -17,11 +17,11 @@ class Universal(Objective):
 
     In every step the learner descends and the perturbation ascends, both from where they stand: one pass gives both
     gradients. The perturbation starts at zero, moves along the sign of its gradient and stays within eps; x + delta is
-    not clipped, as in the paper's attack. Optionally the Jacobian is regularised there, too.
+    not clipped, as in the paper's attack. Optionally the Jacobian is regularised there too.
 
     Args:
-        strength: eps, > 0, in pixel units: how large a pixel's change may become.
-        **options: Of :class:`~jacobian_ensembles.training.objectives.registry.UniversalOptions`.
+        strength: eps, > 0, in pixel units: the largest change of a pixel.
+        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.UniversalOptions`.
 
     References:
         Shafahi et al.: Universal Adversarial Training, AAAI 2020, the simultaneous method.
