@@ -189,6 +189,8 @@ def _strongest(ablation: pd.DataFrame) -> str:
     cost = _cost(ablation)
     peers = ablation.loc[ablation["same_rules"], "variant"].unique() if "same_rules" in ablation else cost.index
     first = cost.index[0]
+    if np.isnan(cost[first]):
+        return "What each costs was not counted, so none is called the strongest."
     # where the cost was not counted, it may be anything
     cheap = [v for v in peers if v == first or cost[v] <= 1.01 * cost[first]]
     parts = {"overall": ablation}
