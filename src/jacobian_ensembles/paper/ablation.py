@@ -60,19 +60,19 @@ def panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
         The dataset, a name and the rows of each panel, means over trainings: one per model; where a dataset has more
         than 12 models, one per lambda with means over methods and M, for which the paper has no number.
     """
+    values = [name for name in (*_ACCURACIES, "published") if name in table.columns]
     along = [key for key in ("variant", "eps") if key in table.columns]
-    if table.drop_duplicates(MODEL_KEYS)["dataset"].value_counts().max() <= _MANY:
-        values = [name for name in (*_ACCURACIES, "published") if name in table.columns]
-        return [
-            (str(key[0]), model_name(dict(zip(MODEL_KEYS, key, strict=True))),
-             rows.groupby(along, as_index=False, sort=False)[values].mean())
-            for key, rows in table.groupby(MODEL_KEYS, sort=False)
-        ]  # fmt: skip
+    many = table.drop_duplicates(MODEL_KEYS)["dataset"].value_counts().max() > _MANY
     found = []
     for dataset in in_order(table["dataset"], DATASET_TITLES):
-        for lam, rows in table[table["dataset"] == dataset].groupby("lambda"):
-            means = rows.groupby(along, as_index=False, sort=False)[_ACCURACIES].mean()
-            found.append((dataset, f"λ={short_number(float(str(lam)))}", means.assign(published=np.nan)))
+        here = table[table["dataset"] == dataset]
+        for key, rows in here.groupby("lambda") if many else here.groupby(MODEL_KEYS, sort=False):
+            means = rows.groupby(along, as_index=False, sort=False)[values].mean()
+            if many:
+                name, means = f"λ={short_number(float(str(key)))}", means.assign(published=np.nan)
+            else:
+                name = model_name(rows.iloc[0].to_dict())
+            found.append((dataset, name, means))
     return found
 
 
