@@ -40,7 +40,7 @@ _PACKAGES = ("python", "torch", "torchvision", "numpy", "pandas", "seaborn")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a crate except its metadata: all below the folder, in order, but Snakemake's time stamps."""
+    """The files of a crate, in order: all below the folder except its metadata and Snakemake's time stamps."""
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(p for p in found if p != folder / METADATA and p.name != ".snakemake_timestamp")
 

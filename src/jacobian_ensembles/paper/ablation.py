@@ -36,7 +36,7 @@ def ablation_means(ablation: pd.DataFrame) -> pd.DataFrame:
     """Average the accuracies of every (variant, model) over eps and trainings.
 
     Args:
-        ablation: What :func:`aggregate_ablation` wrote: one row per (variant, model, eps).
+        ablation: What :func:`aggregate_ablation` wrote: one row per (variant, training of a model, eps).
 
     Returns:
         One row per (variant, model) in the order met: clean_accuracy; worst_accuracy, mean_accuracy and
