@@ -69,7 +69,8 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
     with tempfile.TemporaryDirectory() as folder:
         crate = Path(folder)
         with tarfile.open(fileobj=io.BytesIO(code)) as archive:
-            archive.extractall(crate / "code", filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python before 3.11.4 has not
+            archive.extractall(crate / "code")
         hidden = shutil.ignore_patterns(".snakemake_timestamp", "ro-crate-metadata.json")
         shutil.copytree(shipped, crate / "run", ignore=hidden)
         (crate / "README.txt").write_text(_README.format(run=shipped.resolve().name, commit=commit), encoding="utf-8")

