@@ -23,12 +23,12 @@ from speed import our_tenth_of_an_epoch, plain_tenth_of_an_epoch
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.config.schema import Training
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.evaluation.jacobian_norms import jacobian_statistics
-from jacobian_ensembles.experiment.config import Training
-from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.training.optimization import Optimizer
 
 Data = tuple[torch.Tensor, torch.Tensor]

@@ -26,13 +26,13 @@ from torch import nn
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.config.schema import Attack, Training
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct, perturb
-from jacobian_ensembles.experiment.config import Attack, Training
-from jacobian_ensembles.experiment.devices import prepare_device
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
 from jacobian_ensembles.training.optimization import Optimizer
 

@@ -18,7 +18,7 @@ from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.labels import DATASET_TITLES, GROUP_TITLES, model_name
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.report.verdicts import sentence, verdicts
-from jacobian_ensembles.shipping import short_commit
+from jacobian_ensembles.runs.ship import short_commit
 from jacobian_ensembles.storage.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,16 +26,16 @@ import pandas as pd
 import yaml
 
 import jacobian_ensembles as je
+from jacobian_ensembles.comparing.decorrelation import beside_learners_alone, jacobians_and_accuracy
+from jacobian_ensembles.comparing.defence_display import best_table
+from jacobian_ensembles.comparing.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.claims import effects_by_attack
-from jacobian_ensembles.paper.decorrelation import beside_learners_alone, jacobians_and_accuracy
-from jacobian_ensembles.paper.defence_display import best_table
-from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.paper.theory import beside_the_theorem
 from jacobian_ensembles.report.citing import bibtex
-from jacobian_ensembles.shipping import short_commit
+from jacobian_ensembles.runs.ship import short_commit
 from jacobian_ensembles.stages.compare_runs import load_compared
 
 _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plain training's: docs/defences.md

@@ -43,7 +43,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def _help():
-    from jacobian_ensembles.cli import parser
+    from jacobian_ensembles.cli.main import parser
 
     top = parser()
     commands = next(action for action in top._actions if action.dest == "command").choices

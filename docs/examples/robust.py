@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.evaluation.flags import flags_of
+from jacobian_ensembles.robustness.flags import flags_of
 from jacobian_ensembles.stages.download_dataset import download_dataset
 
 DATA = Path("results/data/mnist.safetensors")

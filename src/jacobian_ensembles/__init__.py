@@ -11,19 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jacobian_ensembles.api import train_ensemble as train_ensemble
     from jacobian_ensembles.attacks.crafting import craft_uaps as craft_uaps
-    from jacobian_ensembles.attacks.stress import stress as stress
     from jacobian_ensembles.attacks.targets import success_rates as success_rates
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
     from jacobian_ensembles.evaluation.record import evaluate as evaluate
+    from jacobian_ensembles.robustness.stress import stress as stress
+    from jacobian_ensembles.runs.zoo import load_correct as load_correct
+    from jacobian_ensembles.runs.zoo import load_ensemble as load_ensemble
+    from jacobian_ensembles.runs.zoo import load_perturbation as load_perturbation
+    from jacobian_ensembles.runs.zoo import shipped_models as shipped_models
+    from jacobian_ensembles.runs.zoo import stored_file as stored_file
     from jacobian_ensembles.stages.inputs import load_split as load_split
-    from jacobian_ensembles.zoo import load_correct as load_correct
-    from jacobian_ensembles.zoo import load_ensemble as load_ensemble
-    from jacobian_ensembles.zoo import load_perturbation as load_perturbation
-    from jacobian_ensembles.zoo import shipped_models as shipped_models
-    from jacobian_ensembles.zoo import stored_file as stored_file
+    from jacobian_ensembles.training.ensembles import train_ensemble as train_ensemble
 
 __version__ = "0.2.0"
 
@@ -33,15 +33,15 @@ PUBLIC = {
     "craft_uaps": "attacks.crafting",
     "evaluate": "evaluation.record",
     "jacobian_norm": "evaluation.jacobian_norms",
-    "load_correct": "zoo",
-    "load_ensemble": "zoo",
-    "load_perturbation": "zoo",
+    "load_correct": "runs.zoo",
+    "load_ensemble": "runs.zoo",
+    "load_perturbation": "runs.zoo",
     "load_split": "stages.inputs",
-    "shipped_models": "zoo",
-    "stored_file": "zoo",
-    "stress": "attacks.stress",
+    "shipped_models": "runs.zoo",
+    "stored_file": "runs.zoo",
+    "stress": "robustness.stress",
     "success_rates": "attacks.targets",
-    "train_ensemble": "api",
+    "train_ensemble": "training.ensembles",
 }
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from jacobian_ensembles.paper.defences import ComparedRun
+from jacobian_ensembles.comparing.defences import ComparedRun
 
 
 def made(name, seeds, clean=None, eps=(0.1, 0.2), objective="jacobian", **told):

@@ -7,13 +7,13 @@ import pandas as pd
 import yaml
 from PIL import Image
 
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.config.schema import load_config
 from jacobian_ensembles.evaluation.summary import summarize
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.config import load_config
-from jacobian_ensembles.experiment.layout import Layout, cell_wildcards, number_token
+from jacobian_ensembles.runs.layout import Layout, cell_wildcards, number_token
 from jacobian_ensembles.storage.checksums import write_record
 from jacobian_ensembles.storage.files import write_json
-from jacobian_ensembles.storage.predictions import save_clean, save_worst_uap
+from jacobian_ensembles.storage.perturbations import save_clean, save_worst_uap
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = {"dataset": "mnist", "ensemble": "voting", "lambda": 0.1, "repetition": 0}

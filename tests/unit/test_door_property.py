@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.data.checks import DataError, check_arrays
-from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.config.schema import Attack
+from jacobian_ensembles.data.arrays import DataError, check_arrays
 
 many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

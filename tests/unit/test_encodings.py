@@ -49,7 +49,7 @@ def test_another_locale_gives_the_same_digests_and_texts(tmp_path, locale):
     (tmp_path / "own.py").write_text("label = 'λ'\ndef load(): return label\n", encoding="utf-8")
     (tmp_path / "record.json").write_text('{"name": "λ"}', encoding="utf-8")
     code = (
-        "from jacobian_ensembles.experiment.code_digest import extension_digest, code_digest\n"
+        "from jacobian_ensembles.extensions.code_digest import extension_digest, code_digest\n"
         "from jacobian_ensembles.storage.files import read_json, write_json\n"
         "print(extension_digest('own.py:load'), code_digest('attacks.sgd_uap'), ascii(read_json('record.json')))\n"
         "import jacobian_ensembles.paper.published as p; p.paper_table1()\n"

@@ -9,9 +9,9 @@ from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.training.learner import accuracy, train_learners
 from jacobian_ensembles.training.recipe import Recipe
 

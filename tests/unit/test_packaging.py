@@ -144,11 +144,11 @@ def test_the_science_never_touches_snakemake():
     ("modules", "absent"),
     [
         (
-            "experiment.config experiment.layout seeding experiment.code_digest experiment.devices storage.files",
+            "config.schema runs.layout seeding extensions.code_digest runs.devices storage.files",
             ("torch", "pandas", "matplotlib"),
         ),
         (
-            "storage.learners storage.predictions experiment.provenance data.splits evaluation.theorem",
+            "storage.learners storage.perturbations runs.provenance data.splits evaluation.theorem",
             ("torch", "pandas", "matplotlib", "pydantic"),
         ),
         ("stages.select_worst_uap stages.assemble_ensemble", ("torch", "pandas", "scipy", "pydantic")),
@@ -169,7 +169,7 @@ def test_reading_the_workflow_imports_no_torch():
     rules = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
     text = "\n".join(path.read_text() for path in rules)
     found = set(re.findall(r"from jacobian_ensembles\.([\w.]+) import", text))
-    assert "attacks.toolbox" in found
+    assert "robustness.toolbox" in found
     test_modules_import_no_more_than_they_need(" ".join(sorted(found)), ("torch", "matplotlib", "numba"))
 
 

@@ -92,7 +92,7 @@ def test_the_command_line_gives_the_workflows_own_bytes(smoke, tmp_path):
     settings = ["--config", "config.yaml", "--config", "workflow/presets/smoke.yaml"]
 
     def command(*args):
-        program = [sys.executable, "-c", "import sys; from jacobian_ensembles.cli import main; sys.exit(main())"]
+        program = [sys.executable, "-c", "import sys; from jacobian_ensembles.cli.main import main; sys.exit(main())"]
         subprocess.run([*program, *args, *settings], cwd=smoke.path, check=True)
 
     model, uaps = tmp_path / "model.safetensors", tmp_path / "uaps.safetensors"

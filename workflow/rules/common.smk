@@ -1,15 +1,15 @@
 # What the rules of several stages share: the paths, and what a rule's parameters are made of.
 from functools import cache
 
-from jacobian_ensembles.experiment.layout import (
+from jacobian_ensembles.runs.layout import (
     WILDCARDS,
     Layout,
     cell_wildcards,
     number_token,
 )
-from jacobian_ensembles.experiment.code_digest import extension_digest
-from jacobian_ensembles.experiment.origin import folder_digest
-from jacobian_ensembles.experiment.training_settings import Training
+from jacobian_ensembles.extensions.code_digest import extension_digest
+from jacobian_ensembles.extensions.origin import folder_digest
+from jacobian_ensembles.config.training import Training
 from jacobian_ensembles.paper import catalogue
 
 paths = Layout(cfg.run.results, cfg.run.name)

@@ -11,10 +11,10 @@ REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 try:
-    from jacobian_ensembles.experiment.code_digest import script_digest
-    from jacobian_ensembles.experiment.config import load_config
-    from jacobian_ensembles.experiment.overlays import load_overlays
-    from jacobian_ensembles.experiment.yaml_files import read_yaml
+    from jacobian_ensembles.extensions.code_digest import script_digest
+    from jacobian_ensembles.config.schema import load_config
+    from jacobian_ensembles.config.overlays import load_overlays
+    from jacobian_ensembles.config.yaml_files import read_yaml
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"This workflow's package needs '{error.name}' where Snakemake itself runs. Install what environment.yml lists: "

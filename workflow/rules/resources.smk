@@ -1,5 +1,5 @@
 # What jobs ask for, by kind, and how many GPU jobs run at a time.
-from jacobian_ensembles.experiment.devices import visible_gpus, wants_gpu
+from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
 
 gpu_slot = int(wants_gpu(cfg.compute.device))
 

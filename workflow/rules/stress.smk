@@ -1,6 +1,6 @@
 # Is the robustness real? Every attack beside the others, perturbations of one model on the others, images one by one; and
 # the flags that they raise.
-from jacobian_ensembles.attacks.toolbox import toolbox_version
+from jacobian_ensembles.robustness.toolbox import toolbox_version
 
 
 rule measure_transfer:

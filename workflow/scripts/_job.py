@@ -13,11 +13,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.code_digest import extension_digest, script_digest
-from jacobian_ensembles.experiment.devices import claim_gpu
-from jacobian_ensembles.experiment.failures import where_it_broke
-from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.extensions.code_digest import extension_digest, script_digest
+from jacobian_ensembles.extensions.failures import where_it_broke
+from jacobian_ensembles.runs.devices import claim_gpu
+from jacobian_ensembles.runs.provenance import provenance
 from jacobian_ensembles.storage.files import write_json
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.checks import note_step
+from jacobian_ensembles.attacks.outcome import note_step
 from jacobian_ensembles.attacks.summing import summed_gradient
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.door import scores
@@ -131,7 +131,7 @@ def loss_gradient(
 
     Returns:
         (G, ...), the gradient of each group's mean loss; zero where it is NaN, or the model cannot be differentiated.
-        :func:`~jacobian_ensembles.attacks.checks.counting_steps` counts how often it was unusable.
+        :func:`~jacobian_ensembles.attacks.outcome.counting_steps` counts how often it was unusable.
     """
     if loss == "members" and not isinstance(model, Ensemble):
         loss = "cross_entropy"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from jacobian_ensembles.settings import PositiveInt, Settings, number, whole
+from jacobian_ensembles.config.settings import PositiveInt, Settings, number, whole
 
 _Cap = Annotated[float, Field(gt=0)] | None
 _Loss = Literal["cross_entropy", "probability", "margin", "members"]

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.checks import counting_steps
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.targets import target_classes
 from jacobian_ensembles.evaluation.accuracy import perturb, sizes

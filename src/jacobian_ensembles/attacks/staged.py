@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.checks import counting_steps
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.settings import SgdSettings, StagedSettings
 from jacobian_ensembles.attacks.sgd_uap import admit_attack, ascend, in_parts
 from jacobian_ensembles.evaluation.accuracy import correct

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jacobian_ensembles.data.arrays import DataError
 from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS, FILES
-from jacobian_ensembles.data.checks import DataError
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 3

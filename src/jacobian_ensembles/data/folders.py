@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jacobian_ensembles.data.checks import DataError
+from jacobian_ensembles.data.arrays import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, np.nda
         mode: ``RGB`` for three channels, ``L`` for one (grey).
 
     Returns:
-        Arrays as :func:`~jacobian_ensembles.data.checks.check_arrays` wants them.
+        Arrays as :func:`~jacobian_ensembles.data.arrays.check_arrays` wants them.
 
     Raises:
         DataError: If a file or folder is missing, unreadable or out of place, or an image differs in size from the

@@ -134,7 +134,7 @@ FIGURES = (
     ),
     Item(
         name="transfer",
-        function="jacobian_ensembles.paper.stress:transfer",
+        function="jacobian_ensembles.robustness.stress_tables:transfer",
         inputs=("transfer",),
         target="transfer",
         only="transfer",
@@ -194,13 +194,13 @@ TABLES = (
     ),
     Item(
         name="stress",
-        function="jacobian_ensembles.paper.stress:stress",
+        function="jacobian_ensembles.robustness.stress_tables:stress",
         inputs=("stress", "transfer"),
         target="stress",
         settings=("clip",),
         only="stress",
         caption="Accuracy under every attack, and the flags that they raise; the rules are in "
-        "jacobian_ensembles/evaluation/flags.py.",
+        "jacobian_ensembles/robustness/flags.py.",
     ),
     Item(
         name="spread",

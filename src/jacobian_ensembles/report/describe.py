@@ -12,8 +12,8 @@ from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.labels import DATASET_TITLES, GROUP_TITLES, in_order, model_name, short_number
 from jacobian_ensembles.paper.published import paper_table1
 from jacobian_ensembles.paper.table1 import select_table1
+from jacobian_ensembles.report.contents import RunRecord, model_key
 from jacobian_ensembles.report.gallery import accuracy_per_class, examples, thumbnail
-from jacobian_ensembles.report.record import RunRecord, model_key
 from jacobian_ensembles.report.tradeoff import tradeoff
 
 

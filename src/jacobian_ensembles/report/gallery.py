@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from jacobian_ensembles.report.record import TestSet
+from jacobian_ensembles.report.contents import TestSet
 
 _SHOWN_IMAGES = 5  # per gallery row
 

@@ -14,13 +14,13 @@ from plotly.offline import get_plotlyjs
 import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
 from jacobian_ensembles.paper.labels import GROUP_TITLES, run_note, short_number
-from jacobian_ensembles.paper.stress import accuracy_table, flags_table, rules
 from jacobian_ensembles.report.citing import citations
+from jacobian_ensembles.report.contents import RunRecord
 from jacobian_ensembles.report.describe import rows_of, sections
 from jacobian_ensembles.report.gallery import data_uri
-from jacobian_ensembles.report.record import RunRecord
 from jacobian_ensembles.report.verdicts import sentence, verdicts
 from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule
+from jacobian_ensembles.robustness.stress_tables import accuracy_table, flags_table, rules
 
 
 def _script_json(value: Any) -> str:

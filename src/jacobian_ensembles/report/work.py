@@ -13,7 +13,7 @@ def jobs_by_rule(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, A
     """Summarise provenance records.
 
     Args:
-        records: Of :func:`~jacobian_ensembles.experiment.provenance.provenance`.
+        records: Of :func:`~jacobian_ensembles.runs.provenance.provenance`.
 
     Returns:
         Per rule, in the order met: jobs, total and longest wall time in seconds, threads and devices; and by name the

@@ -12,7 +12,7 @@ from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, summarize
 from jacobian_ensembles.storage.checksums import read_record, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError, write_text
-from jacobian_ensembles.storage.predictions import RATES, load_clean
+from jacobian_ensembles.storage.perturbations import RATES, load_clean
 
 
 def clean_record(path: str | Path, confidence: float) -> dict[str, Any]:

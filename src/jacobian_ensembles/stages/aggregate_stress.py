@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.attacks.toolbox import NAMES
-from jacobian_ensembles.evaluation.flags import flagged
-from jacobian_ensembles.evaluation.stress import (
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, IDLE
+from jacobian_ensembles.robustness.evidence import (
     attack_row,
     clean_row,
     largest_class,
@@ -19,9 +18,10 @@ from jacobian_ensembles.evaluation.stress import (
     stress_table,
     transfer_row,
 )
-from jacobian_ensembles.evaluation.summary import CELL_KEYS, IDLE
+from jacobian_ensembles.robustness.flags import flagged
+from jacobian_ensembles.robustness.toolbox import NAMES
 from jacobian_ensembles.storage.checksums import read_record
-from jacobian_ensembles.storage.predictions import load_clean
+from jacobian_ensembles.storage.perturbations import load_clean
 from jacobian_ensembles.storage.tables import write_table
 
 Paths = Sequence[str | Path]
@@ -56,8 +56,8 @@ def aggregate_stress(
         transfers: What stage measure_transfer wrote, per dataset and eps.
         singles: What stage attack_images wrote, per model and eps.
         names: The attack of each of ``records``.
-        attacks: ``kind``, ``steps`` and ``family`` of each attack: see :mod:`~jacobian_ensembles.evaluation.flags`.
-        path: CSV to write: the table of :func:`~jacobian_ensembles.evaluation.flags.flagged` of every model.
+        attacks: ``kind``, ``steps`` and ``family`` of each attack: see :mod:`~jacobian_ensembles.robustness.flags`.
+        path: CSV to write: the table of :func:`~jacobian_ensembles.robustness.flags.flagged` of every model.
         transfer_path: CSV to write: whose perturbations were tried on which model.
     """
     rows: Rows = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jacobian_ensembles.attacks.single_image import accuracy_one_by_one
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.robustness.single_image import accuracy_one_by_one
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
 from jacobian_ensembles.storage.checksums import write_record
 
@@ -22,7 +22,7 @@ def attack_images(
     clip: bool,
     device: str = "cpu",
 ) -> None:
-    """Store the accuracy under each attack of :func:`~jacobian_ensembles.attacks.single_image.accuracy_one_by_one`.
+    """Store the accuracy under each attack of :func:`~jacobian_ensembles.robustness.single_image.accuracy_one_by_one`.
 
     Args:
         ensemble: The assembled ensemble.

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 
+from jacobian_ensembles.comparing.defence_display import best_table, notes, plot
+from jacobian_ensembles.comparing.defences import ComparedRun, best_of_each, compare, under_others
+from jacobian_ensembles.config.attack import Attack
+from jacobian_ensembles.config.yaml_files import read_yaml
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.experiment.attack import Attack
-from jacobian_ensembles.experiment.yaml_files import read_yaml
-from jacobian_ensembles.paper.defence_display import best_table, notes, plot
-from jacobian_ensembles.paper.defences import ComparedRun, best_of_each, compare, under_others
 from jacobian_ensembles.report.comparison import render_comparison
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.stages.plot_figure import save_figure
@@ -38,7 +38,7 @@ def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str
     """How long one learner took to train, by ensemble method and strength.
 
     Args:
-        records: What :func:`~jacobian_ensembles.experiment.provenance.provenance` gave; only training jobs count.
+        records: What :func:`~jacobian_ensembles.runs.provenance.provenance` gave; only training jobs count.
 
     Returns:
         Mean wall seconds per learner, by the method's name and the strength as paths spell it.

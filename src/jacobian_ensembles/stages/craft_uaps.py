@@ -8,18 +8,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.checks import check_deltas, counting_steps
+from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.attacks.targets import success_rates
+from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.devices import prepare_device
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
-from jacobian_ensembles.storage.predictions import IDLE, save_uaps
+from jacobian_ensembles.storage.perturbations import IDLE, save_uaps
 
 
 def craft_uaps(

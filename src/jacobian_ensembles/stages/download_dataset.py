@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jacobian_ensembles.data.checks import check_arrays
+from jacobian_ensembles.data.arrays import check_arrays
 from jacobian_ensembles.data.fetching import DATASETS
-from jacobian_ensembles.experiment.extensions import resolve, short_name
-from jacobian_ensembles.experiment.origin import dataset_origin
+from jacobian_ensembles.extensions.origin import dataset_origin
+from jacobian_ensembles.extensions.references import resolve, short_name
 from jacobian_ensembles.storage.files import save_tensors
 
 
@@ -16,7 +16,7 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
     """Obtain a dataset and store it as one checked file; a user's also says where it is from.
 
     Args:
-        dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.experiment.extensions`) to a
+        dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.extensions.references`) to a
             function from ``local_dir`` to the arrays of :func:`check_arrays`.
         path: The file to write.
         local_dir: See :func:`fetch_dataset`.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.evaluation.accuracy import predictions
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.devices import prepare_device
 from jacobian_ensembles.models.door import admit
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
-from jacobian_ensembles.storage.predictions import save_clean
+from jacobian_ensembles.storage.perturbations import save_clean
 
 
 def evaluate_ensemble(

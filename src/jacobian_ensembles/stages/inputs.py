@@ -13,10 +13,10 @@ from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS
 from jacobian_ensembles.data.splits import validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import Builder, build_nets
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.models.registry import Builder, build_nets
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.storage.files import check_tensors, load_tensors
 from jacobian_ensembles.storage.learners import load_learners
@@ -80,11 +80,11 @@ def load_ensemble(
     architecture: str | Builder = "lenet",
     method: str | Method | None = None,
 ) -> Ensemble:
-    """Load the file of a stored ensemble; :mod:`jacobian_ensembles.zoo` has the function that takes names, too.
+    """Load the file of a stored ensemble; :mod:`jacobian_ensembles.runs.zoo` has the function that takes names, too.
 
     Args:
         path: The file ``assemble_ensemble`` wrote.
-        members: See :func:`~jacobian_ensembles.zoo.load_ensemble`, also for the rest.
+        members: See :func:`~jacobian_ensembles.runs.zoo.load_ensemble`, also for the rest.
         architecture: A reference, or the builder itself.
         method: A reference, or the method itself; None for built-in ones.
 

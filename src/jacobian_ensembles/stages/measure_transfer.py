@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.evaluation.stress import transfer_matrix
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.experiment.devices import prepare_device
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.paper.labels import model_name
+from jacobian_ensembles.robustness.evidence import transfer_matrix
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.stages.inputs import StoredImages, load_ensemble
 from jacobian_ensembles.storage.checksums import write_record
-from jacobian_ensembles.storage.predictions import load_worst_uap
+from jacobian_ensembles.storage.perturbations import load_worst_uap
 
 
 def measure_transfer(

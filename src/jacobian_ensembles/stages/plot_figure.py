@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import seaborn as sns
 
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.storage.files import write_bytes

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from jacobian_ensembles.evaluation.accuracy import perturb
-from jacobian_ensembles.experiment.devices import prepare_device
+from jacobian_ensembles.report.contents import model_key
 from jacobian_ensembles.report.describe import shown_in_detail
 from jacobian_ensembles.report.gallery import example_indices
-from jacobian_ensembles.report.record import model_key
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.inputs import load_ensemble
 from jacobian_ensembles.stages.test_sets import load_test_set
 from jacobian_ensembles.storage.checksums import write_record
-from jacobian_ensembles.storage.predictions import load_worst_uap
+from jacobian_ensembles.storage.perturbations import load_worst_uap
 from jacobian_ensembles.storage.tables import read_table
 
 

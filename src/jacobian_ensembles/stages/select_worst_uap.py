@@ -9,7 +9,7 @@ import numpy as np
 
 from jacobian_ensembles.evaluation.worst_case import worst_case
 from jacobian_ensembles.storage.checksums import write_record
-from jacobian_ensembles.storage.predictions import RATES, load_uaps, save_worst_uap
+from jacobian_ensembles.storage.perturbations import RATES, load_uaps, save_worst_uap
 
 
 def select_worst_uap(

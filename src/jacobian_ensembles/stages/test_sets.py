@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jacobian_ensembles.report.record import TestSet
+from jacobian_ensembles.report.contents import TestSet
 from jacobian_ensembles.storage.files import load_tensors
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.experiment.devices import prepare_device
-from jacobian_ensembles.experiment.extensions import resolve, short_name
+from jacobian_ensembles.extensions.references import resolve, short_name
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import Builder, parameter_arrays
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.models.registry import Builder, parameter_arrays
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.inputs import StoredImages
 from jacobian_ensembles.storage.learners import save_learners
 from jacobian_ensembles.training.learner import train_learners

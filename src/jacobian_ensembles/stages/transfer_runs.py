@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from jacobian_ensembles.comparing.defences import FAMILY, ComparedRun, common_ground
+from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.evaluation.stress import transfer_matrix
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.layout import Layout, cell_wildcards, number_token
-from jacobian_ensembles.paper.defences import FAMILY, ComparedRun, common_ground
+from jacobian_ensembles.robustness.evidence import transfer_matrix
+from jacobian_ensembles.runs.layout import Layout, cell_wildcards, number_token
 from jacobian_ensembles.stages.inputs import StoredImages, load_ensemble
 from jacobian_ensembles.storage.files import ArtifactError, read_json
-from jacobian_ensembles.storage.predictions import load_worst_uap
+from jacobian_ensembles.storage.perturbations import load_worst_uap
 
 
 def transfer_between(folders: Sequence[str | Path], runs: Sequence[ComparedRun], best: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def transfer_between(folders: Sequence[str | Path], runs: Sequence[ComparedRun],
     Args:
         folders: Folders of finished runs, ``results/<run>``, with their models.
         runs: What was read from them, in the same order.
-        best: The table of :func:`~jacobian_ensembles.paper.defences.best_of_each`.
+        best: The table of :func:`~jacobian_ensembles.comparing.defences.best_of_each`.
 
     Returns:
         One row per (dataset, ensemble, M, repetition, eps, source, target): the ``accuracy`` in [0, 1] of run

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.experiment.config import Config
-from jacobian_ensembles.experiment.layout import number_token
+from jacobian_ensembles.config.schema import Config
 from jacobian_ensembles.paper.catalogue import FIGURES
+from jacobian_ensembles.report.contents import RunRecord, model_key
 from jacobian_ensembles.report.page import render
-from jacobian_ensembles.report.record import RunRecord, model_key
+from jacobian_ensembles.runs.layout import number_token
 from jacobian_ensembles.stages.test_sets import load_test_set
 from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_text
-from jacobian_ensembles.storage.predictions import load_clean, load_worst_uap
+from jacobian_ensembles.storage.perturbations import load_clean, load_worst_uap
 from jacobian_ensembles.storage.tables import read_table
 
 Paths = Sequence[str | Path]

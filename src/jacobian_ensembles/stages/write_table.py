@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.storage.tables import read_table

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import Builder, build_net
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.models.registry import Builder, build_net
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.checks import check_learner, check_validation, guess
 from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.objectives.objective import Batch, Objective, as_model, differentiated
 from jacobian_ensembles.training.optimization import Optimizer, cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
+from jacobian_ensembles.training.refusals import check_learner, check_validation, guess
 
 log = logging.getLogger(__name__)
 _LOG_EVERY = 10.0  # seconds between progress lines inside an epoch

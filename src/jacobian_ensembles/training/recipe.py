@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jacobian_ensembles.settings import PositiveInt, Settings
+from jacobian_ensembles.config.settings import PositiveInt, Settings
 
 
 class Recipe(Settings):

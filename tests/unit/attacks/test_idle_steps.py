@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.checks import check_deltas, counting_steps
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
+from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.summary import IDLE, summarize
-from jacobian_ensembles.experiment.config import Attack
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.storage.predictions import load_uaps, save_uaps
+from jacobian_ensembles.storage.perturbations import load_uaps, save_uaps
 
 X, Y = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
 QUICK = Attack(iterations=4, batch_size=10)

@@ -9,7 +9,6 @@ from helpers_science import SCALINGS, give_biases, plain_of, textured
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.checks import counting_steps
 from jacobian_ensembles.attacks.losses import (
     LOSSES,
     capped_loss,
@@ -18,6 +17,7 @@ from jacobian_ensembles.attacks.losses import (
     members_loss,
     probability_loss,
 )
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.lenet import LeNet, compiled

@@ -9,10 +9,10 @@ from torch import nn
 import jacobian_ensembles as je
 from jacobian_ensembles.attacks.settings import SgdSettings
 from jacobian_ensembles.attacks.sgd_uap import project, sgd, steepest
-from jacobian_ensembles.experiment.cells import Cell
-from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.stages.craft_uaps import craft_uaps as craft_stage
-from jacobian_ensembles.storage.predictions import load_uaps
+from jacobian_ensembles.storage.perturbations import load_uaps
 
 LOSSES = ["cross_entropy", "probability", "margin", "members"]
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.checks import counting_steps
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.square import square, square_side
-from jacobian_ensembles.experiment.config import Attack
+from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.models.lenet import LeNet
 
 X = torch.rand(60, 2, 6, 5, generator=torch.Generator().manual_seed(0))

@@ -7,17 +7,17 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.checks import counting_steps
 from jacobian_ensembles.attacks.crafting import _ATTACKS
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.attacks.settings import SgdSettings, StagedSettings
 from jacobian_ensembles.attacks.sgd_uap import ascend
+from jacobian_ensembles.config.attack import Attack, variant_of
+from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.experiment.attack import Attack, variant_of
-from jacobian_ensembles.experiment.cells import Cell
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.stages.craft_uaps import craft_uaps as craft_stage
-from jacobian_ensembles.storage.predictions import load_uaps
+from jacobian_ensembles.storage.perturbations import load_uaps
 
 
 def linear(classes=4, size=9, seed=0):

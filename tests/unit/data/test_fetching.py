@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jacobian_ensembles.data import fetching as datasets
-from jacobian_ensembles.data.checks import DataError
+from jacobian_ensembles.data.arrays import DataError
 from jacobian_ensembles.data.fetching import fetch_dataset, read_folder
 from jacobian_ensembles.stages.download_dataset import download_dataset
 from jacobian_ensembles.storage.files import load_tensors

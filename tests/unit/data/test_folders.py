@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 from PIL import Image
 
-from jacobian_ensembles.data.checks import DataError, check_arrays
+from jacobian_ensembles.data.arrays import DataError, check_arrays
 from jacobian_ensembles.data.folders import read_image, read_image_folder
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5

@@ -7,8 +7,8 @@ from torch import nn
 
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import parameter_arrays
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.models.registry import parameter_arrays
 from jacobian_ensembles.stages.inputs import load_ensemble
 from jacobian_ensembles.storage.files import ArtifactError
 from jacobian_ensembles.storage.learners import save_learners

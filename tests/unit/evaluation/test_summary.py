@@ -13,7 +13,7 @@ from jacobian_ensembles.stages.aggregate_jacobian import aggregate_jacobian
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
 from jacobian_ensembles.storage.files import ArtifactError, load_tensors, save_tensors
-from jacobian_ensembles.storage.predictions import save_clean, save_uaps
+from jacobian_ensembles.storage.perturbations import save_clean, save_uaps
 from jacobian_ensembles.storage.tables import read_table
 
 CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.0, "repetition": 0}

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
+from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.experiment.config import Attack
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.recipe import Recipe

@@ -10,7 +10,7 @@ from PIL import Image
 from jacobian_ensembles.data.cards import class_names
 from jacobian_ensembles.report.gallery import accuracy_per_class, image_uri
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors
-from jacobian_ensembles.storage.predictions import load_worst_uap
+from jacobian_ensembles.storage.perturbations import load_worst_uap
 
 SPEC = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
 

@@ -13,13 +13,13 @@ from helpers_science import patch_dataset
 from PIL import Image
 
 import jacobian_ensembles
-from jacobian_ensembles.experiment.config import load_config
-from jacobian_ensembles.experiment.provenance import provenance
+from jacobian_ensembles.config.schema import load_config
 from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import parameter_arrays
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.models.registry import parameter_arrays
 from jacobian_ensembles.report.tradeoff import pareto_front
 from jacobian_ensembles.report.work import jobs_by_rule
+from jacobian_ensembles.runs.provenance import provenance
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 from jacobian_ensembles.stages.predict_examples import predict_examples
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
@@ -27,7 +27,7 @@ from jacobian_ensembles.stages.write_report import report_of_folder, write_repor
 from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors, write_json
 from jacobian_ensembles.storage.learners import save_learners
-from jacobian_ensembles.storage.predictions import save_clean, save_uaps
+from jacobian_ensembles.storage.perturbations import save_clean, save_uaps
 
 IMAGES, LABELS = patch_dataset(120, seed=0)
 MODELS = [("voting", 1, 0.0), ("voting", 1, 0.1), ("bagging", 2, 0.0), ("bagging", 2, 0.5)]
@@ -213,7 +213,7 @@ def test_the_gallery_says_what_the_model_says(page, inputs):
 
 
 def test_per_class_accuracy_counts_by_class(page, inputs):
-    from jacobian_ensembles.storage.predictions import load_clean
+    from jacobian_ensembles.storage.perturbations import load_clean
 
     predicted, labels, _ = load_clean(inputs["clean"][0])
     expected = round(100 * (predicted == labels)[labels == 0].mean(), 1)

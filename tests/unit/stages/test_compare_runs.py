@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from helpers_runs import finished_run
 
-from jacobian_ensembles.cli import main
-from jacobian_ensembles.shipping import ship_run
+from jacobian_ensembles.cli.main import main
+from jacobian_ensembles.runs.ship import ship_run
 from jacobian_ensembles.stages.compare_runs import FILES, compare_runs, load_compared, objective_label, training_seconds
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 

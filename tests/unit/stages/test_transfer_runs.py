@@ -6,14 +6,14 @@ import pytest
 import torch
 from helpers_runs import finished_run
 
-from jacobian_ensembles.cli import main
-from jacobian_ensembles.experiment.layout import Layout
+from jacobian_ensembles.cli.main import main
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.shipping import ship_run
+from jacobian_ensembles.runs.layout import Layout
+from jacobian_ensembles.runs.ship import ship_run
 from jacobian_ensembles.storage.files import read_json, save_tensors, write_json
 from jacobian_ensembles.storage.learners import save_learners
-from jacobian_ensembles.storage.predictions import load_worst_uap, save_worst_uap
+from jacobian_ensembles.storage.perturbations import load_worst_uap, save_worst_uap
 
 AT = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda_jr": "0.10", "repetition": 0}
 

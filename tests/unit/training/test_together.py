@@ -8,7 +8,7 @@ from helpers_science import jacobians, patch_dataset
 from torch import nn
 
 from jacobian_ensembles.ensembles.methods import bootstrap_indices
-from jacobian_ensembles.experiment.extensions import resolve
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.training.learner import train_learners
 from jacobian_ensembles.training.objectives.decorrelated import Decorrelated

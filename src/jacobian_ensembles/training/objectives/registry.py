@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jacobian_ensembles.settings import PositiveInt, Settings
+from jacobian_ensembles.config.settings import PositiveInt, Settings
 
 _HERE = "jacobian_ensembles.training.objectives"
 #: Where each built-in objective is found. One of your own is a subclass of

@@ -77,7 +77,7 @@ def test_one_that_joins_learners_must_say_how():
 
 
 def test_the_plan_knows_without_torch_what_the_classes_say():
-    from jacobian_ensembles.experiment.extensions import resolve
+    from jacobian_ensembles.extensions.references import resolve
 
     classes = {name: resolve(name, OBJECTIVES) for name in OBJECTIVES}
     assert {name for name, kind in classes.items() if kind.together} == TOGETHER
@@ -90,7 +90,7 @@ def test_the_plan_knows_without_torch_what_the_classes_say():
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_tends_to_the_cross_entropy(name):
-    from jacobian_ensembles.experiment.extensions import resolve
+    from jacobian_ensembles.extensions.references import resolve
 
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     x = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)).double()

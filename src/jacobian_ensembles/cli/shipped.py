@@ -1,0 +1,50 @@
+"""The commands that describe, check and pack shipped runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jacobian_ensembles.runs.provenance import source_tree
+
+AddCommand = Callable[[str, Any, str, list[argparse.ArgumentParser]], argparse.ArgumentParser]
+
+
+def _crate(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.crate import METADATA, write_crate
+
+    for run in args.runs:
+        write_crate(run)
+        print(Path(run) / METADATA)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.archive import check_archive
+
+    for path in args.paths:
+        print(f"{path}: {check_archive(path)} files, all as described")
+
+
+def _archive(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.archive import archive_run
+
+    output = args.output or f"{Path(args.run).resolve().name}.zip"
+    commit = archive_run(args.run, output, args.repository, args.commit)
+    print(f"{output}: {args.run} with the code of {commit}")
+
+
+def add_commands(add: AddCommand) -> None:
+    """Add these commands to a command line."""
+    archive = add("archive", _archive, "Pack a shipped run, its research object and the code at its commit.", [])
+    archive.add_argument("run", help="results/reference/<run>")
+    archive.add_argument("-o", "--output", help="ZIP file to write (default: <run>.zip)")
+    archive.add_argument("--commit", help="whose code to pack (default: the one commit that made the run)")
+    archive.add_argument(
+        "--repository", default=source_tree(), metavar="FOLDER", help="a clone of this project (default: this one's)"
+    )
+    check = add("check", _check, "Compare every file of shipped runs or archives with its checksum.", [])
+    check.add_argument("paths", nargs="+", help="results/reference/<run>, or what archive wrote, packed or not")
+    crate = add("crate", _crate, "Describe shipped runs anew, after an edit of their files.", [])
+    crate.add_argument("runs", nargs="+", help="results/reference/<run>")

@@ -1,0 +1,133 @@
+"""A comparison of runs for readers: the figure, the table, and what a reader must know first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from jacobian_ensembles.comparing.defences import ComparedRun, common_ground
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    RenderedTable,
+    in_order,
+    percent,
+    short_number,
+    to_markdown,
+)
+
+
+def notes(runs: Sequence[ComparedRun]) -> list[str]:
+    """What a reader must know before comparing: what the runs share, and what they do not."""
+    common = common_ground(runs)
+    eps = ", ".join(short_number(e) for e in common.eps)
+    lines = [f"Mean over ε = {eps}, each under the worst of {common.seeds} attack seed{'s'[: common.seeds > 1]}."]
+    if common.variants:
+        lines.append(f"Every attack: also the worst of {', '.join(common.variants)}.")
+    first = runs[0]
+    banners = dict.fromkeys(run.banner for run in runs)
+    for banner in filter(None, banners):
+        names = "All runs" if len(banners) == 1 else ", ".join(run.name for run in runs if run.banner == banner)
+        lines.append(f"{names}: {banner}.")
+    for run in runs:
+        keys = sorted(k for k in {*first.attack, *run.attack} if first.attack.get(k) != run.attack.get(k))
+        if keys:
+            lines.append(
+                f"{run.name} was attacked otherwise than {first.name} ({', '.join(keys)}): do not compare them."
+            )
+        if (images := int(run.metrics["images"].min())) != int(first.metrics["images"].min()):
+            lines.append(
+                f"{run.name} was tested on {images:,} images, {first.name} on {first.metrics['images'].min():,}."
+            )
+    return lines
+
+
+def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
+    """Clean accuracy against robustness, a panel per dataset and M, a curve over strengths per run and method.
+
+    Args:
+        runs: In the order of the legend.
+        table: Of :func:`~jacobian_ensembles.comparing.defences.compare`.
+
+    Returns:
+        The figure; bars are the intervals of both accuracies.
+    """
+    datasets, sizes = in_order(table["dataset"], DATASET_TITLES), sorted(table["members"].unique())
+    methods = sorted(table["ensemble"].unique())
+    colours = dict(zip([run.name for run in runs], sns.color_palette("colorblind", len(runs)), strict=True))
+    fig, axes = plt.subplots(
+        len(datasets), len(sizes), figsize=(3.6 * len(sizes) + 2.2, 3.0 * len(datasets) + 0.6),
+        sharey="row", squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for row, dataset in enumerate(datasets):
+        for col, members in enumerate(sizes):
+            ax = axes[row, col]
+            here = table[(table["dataset"] == dataset) & (table["members"] == members)]
+            for (run, method), line in here.sort_values("lambda").groupby(["run", "ensemble"], sort=False):
+                x, y = 100 * line["mean_uap_accuracy"], 100 * line["clean_accuracy"]
+                ax.errorbar(
+                    x, y,
+                    xerr=[x - 100 * line["mean_uap_low"], 100 * line["mean_uap_high"] - x],
+                    yerr=[y - 100 * line["clean_low"], 100 * line["clean_high"] - y],
+                    color=colours[run], marker="osD^v<>"[methods.index(method) % 7], markersize=4, elinewidth=0.7,
+                    linewidth=1.2, label=run if len(methods) == 1 else f"{run}, {method}",
+                )  # fmt: skip
+            ax.set_title(f"{DATASET_TITLES[dataset]}, M = {members}", fontsize="medium")
+            ax.set_xlabel("Accuracy under worst UAP, mean over ε (%)" if row == len(datasets) - 1 else "")
+            ax.set_ylabel("Clean accuracy (%)" if col == 0 else "")
+    entries: dict[str, Any] = {}
+    for ax in axes.flat:
+        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, fontsize="small")
+    return fig
+
+
+def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
+    """:func:`~jacobian_ensembles.comparing.defences.best_of_each` for readers.
+
+    Args:
+        runs: As compared.
+        best: Of :func:`~jacobian_ensembles.comparing.defences.best_of_each`.
+    """
+    shown = pd.DataFrame(
+        {
+            "Dataset": best["dataset"].map(DATASET_TITLES),
+            "Ensemble": best["ensemble"] + " M=" + best["members"].astype(str),
+            "Run": best["run"],
+            "Objective": best["objective"],
+            "Strength": best["lambda"].map(short_number),
+            "Clean": best["clean_accuracy"].map(percent),
+            "Avg. UAP": best["mean_uap_accuracy"].map(percent),
+            "Weighted": best["weighted_accuracy"].map(percent),
+            "Every attack": best["every_attack_accuracy"].map(percent),
+            f"Weighted minus {runs[0].name}": [_points(row) for row in best.to_dict("records")],
+            "Verdict": best["verdict"].replace("", "–"),
+            "Training": best["cost"].map(lambda c: "–" if pd.isna(c) else f"{c:.1f}×"),
+        }
+    )
+    note = ""
+    if "transfer_accuracy" in best:
+        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
+        carried = best["transfer_accuracy"].map(lambda a: "–" if pd.isna(a) else percent(a))
+        shown.insert([*shown.columns].index("Every attack") + 1, "Others' UAPs", carried)
+    if not common_ground(runs).variants:
+        shown = shown.drop(columns="Every attack")
+    text = (
+        "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
+        f"one learner over plain training's.{note}\n"
+    )
+    return RenderedTable(best, f"{text}{chr(10).join(notes(runs))}\n\n{to_markdown(shown)}")
+
+
+def _points(row: Mapping[Any, Any]) -> str:
+    """A difference in points, with its interval where there is one."""
+    if pd.isna(row["difference"]):
+        return "–"
+    text = f"{100 * row['difference']:+.1f}"
+    if pd.isna(row["difference_low"]):
+        return text
+    return f"{text} [{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"

@@ -1,0 +1,1 @@
+"""Configuration: the schema, the grid, reading, and what is wrong with one."""

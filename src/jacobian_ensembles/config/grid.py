@@ -1,0 +1,108 @@
+"""The experiment grid: which models are trained, and how often."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from jacobian_ensembles.config.cells import Cell, GridCell, ListedCell
+from jacobian_ensembles.config.settings import Lambda, PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.ensembles.methods import METHODS
+from jacobian_ensembles.extensions.references import check_reference, short_name
+
+DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS))]
+EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
+
+
+def _unique(values: Any) -> Any:
+    """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
+    if isinstance(values, list | tuple):
+        if not values:
+            raise ValueError("the list is empty; give at least one value")
+        repeated = sorted({f"{v:.12g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
+        if repeated:
+            raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+    return values
+
+
+_T = TypeVar("_T")
+# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
+Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+
+
+def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
+    names = [short_name(reference) for reference in references]
+    for reference, name in zip(references, names, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"got {reference!r} beside another '{name}'; results could not tell them apart")
+    return references
+
+
+def _spelled(cell: GridCell) -> str:
+    return f"{cell.dataset} {cell.ensemble} M={cell.members} lambda={cell.lambda_jr:.12g}"
+
+
+class Grid(Settings):
+    """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times.
+
+    Attributes:
+        datasets: Names or references.
+        ensembles: Ensemble methods, by name or reference.
+        members: M, learners per ensemble.
+        lambdas: Strengths of the regulariser.
+        eps: Radii of the perturbations.
+        repetitions: Trainings of every model; an entry of ``cells`` may give its own number.
+        first_repetition: The number of the first training; a part of a longer run starts later. A training's random
+            draws depend on its number, not on which part it is in.
+        cells: Only these models of the product.
+    """
+
+    datasets: Annotated[Values[DatasetRef], AfterValidator(_distinct)]
+    ensembles: Annotated[Values[EnsembleRef], AfterValidator(_distinct)]
+    members: Values[PositiveInt]
+    lambdas: Values[Lambda]
+    eps: Values[Unit]
+    repetitions: PositiveInt = 1
+    first_repetition: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
+    cells: Values[ListedCell] | None = None
+
+    @model_validator(mode="after")
+    def _cells_of_the_product(self) -> Grid:
+        both = set(map(short_name, self.datasets)) & set(map(short_name, self.ensembles))
+        if both:
+            raise ValueError(f"'{both.pop()}' names both a dataset and an ensemble method; rename one of your own")
+        allowed = set(self.product())
+        listed = [cell.model for cell in self.cells or ()]
+        for cell in listed:
+            if listed.count(cell) > 1:
+                raise ValueError(f"grid.cells: {_spelled(cell)} is there twice; give each model once")
+            if cell not in allowed:
+                raise ValueError(
+                    f"grid.cells: got {_spelled(cell)}, which is not in the product of datasets, ensembles, members "
+                    "and lambdas"
+                )
+        return self
+
+    def product(self) -> list[GridCell]:
+        """All cells of the product of the lists, in their order."""
+        datasets, ensembles = map(short_name, self.datasets), map(short_name, self.ensembles)
+        axes = (datasets, ensembles, self.members, self.lambdas)
+        return [
+            GridCell.model_construct(dataset=d, ensemble=e, members=m, lambda_jr=lam) for d, e, m, lam in product(*axes)
+        ]
+
+    def trainings(self) -> list[Cell]:
+        """Every training of every model: the models in the order of the product, each with its repetitions."""
+        models = dict.fromkeys(self.product(), self.repetitions)
+        if self.cells is not None:
+            listed = {cell.model: cell.repetitions or self.repetitions for cell in self.cells}
+            models = {model: listed[model] for model in models if model in listed}
+        return [
+            Cell.model_construct(**dict(model), repetition=repetition)
+            for model, repetitions in models.items()
+            for repetition in range(self.first_repetition, self.first_repetition + repetitions)
+        ]

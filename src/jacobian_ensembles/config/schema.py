@@ -1,0 +1,275 @@
+"""The configuration: one frozen, validated object from which every path, wildcard and setting comes.
+
+Unknown keys, duplicate values and combinations that cannot be trained are refused before any work starts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from jacobian_ensembles.config.attack import Attack, Variant, variant_of
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.config.grid import Grid
+from jacobian_ensembles.config.messages import describe
+from jacobian_ensembles.config.settings import PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.config.training import Training
+from jacobian_ensembles.config.values import expanded, numbers_in_text
+from jacobian_ensembles.ensembles.methods import METHODS, Method
+from jacobian_ensembles.extensions.references import check_reference, resolve, short_name
+from jacobian_ensembles.models.names import ARCHITECTURES
+
+VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message lists every problem found."""
+
+
+class Run(Settings):
+    """Where results go and how they are labelled."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
+    banner: str = ""
+    keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
+
+    @field_validator("name")
+    @classmethod
+    def _not_a_folder_of_its_own(cls, name: str) -> str:
+        if name in ("data", "reference", "rebuilt"):
+            raise ValueError(f"got '{name}', a folder of the datasets or of shipped results; choose another name")
+        return name
+
+
+class Data(Settings):
+    """Which images are used, and where they come from."""
+
+    local_dir: Annotated[str, AfterValidator(expanded)] | None = None
+    validation_images: Annotated[PositiveInt, Field(le=30_000)] = 5_000
+    train_images: PositiveInt | None = None
+    test_images: Annotated[PositiveInt, Field(le=10_000)] | None = None
+
+
+class Model(Settings):
+    """The network of every learner."""
+
+    architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
+    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
+    activation: Literal["tanh", "relu"] = "tanh"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    normalize: bool = False
+
+    @model_validator(mode="after")
+    def _options_of_the_architecture(self) -> Model:
+        lenet = self.architecture == "lenet"
+        if lenet and self.options:
+            raise ValueError(f"options: got {self.options}; they are for an architecture of your own, not for lenet")
+        if not lenet and self.dropout:
+            raise ValueError(f"dropout: got {self.dropout:g}, which is lenet's; give {self.architecture} its options")
+        return self
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What a learner's network depends on: ``architecture``, the ``options`` of its builder, ``normalize``."""
+        lenet = {"activation": self.activation, "dropout": self.dropout}
+        options = lenet if self.architecture == "lenet" else self.options
+        return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
+
+
+class Stress(Settings):
+    """What target ``stress`` does besides the attack and its variants."""
+
+    transfer_eps: tuple[Unit, ...] = ()
+    single_eps: tuple[Unit, ...] = ()
+    single_images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
+    single_iterations: PositiveInt = 40
+
+    @property
+    def asked(self) -> bool:
+        """Whether the settings ask for these tests, so that a run includes them even if its target is not named."""
+        return bool(self.transfer_eps or self.single_eps)
+
+
+class Trial(Settings):
+    """One recipe of the training trials: the run's settings, with some of them replaced."""
+
+    model: Model
+    training: Training
+
+
+class Metrics(Settings):
+    """How accuracies are summarised."""
+
+    clean_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+
+
+class Theory(Settings):
+    """How the theorem is compared with trained nets."""
+
+    images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
+
+
+class Figures(Settings):
+    """What the figures show."""
+
+    eps: Unit = 0.15
+
+
+class Compute(Settings):
+    """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu_slots: PositiveInt = 1
+
+
+class Config(Settings):
+    """The whole configuration; build it with :func:`load_config`."""
+
+    run: Run
+    seed: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
+    grid: Grid
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    attack: Attack = Attack()
+    metrics: Metrics = Metrics()
+    theory: Theory = Theory()
+    figures: Figures = Figures()
+    compute: Compute = Compute()
+    trials: dict[VariantName, Trial] = Field(default_factory=dict)
+    ablation: dict[VariantName, Variant] = Field(default_factory=dict)
+    compare: tuple[Annotated[str, AfterValidator(expanded)], ...] = ()
+    stress: Stress = Stress()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_variants(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """Trials and attack variants say only what differs from the run's own settings."""
+
+        def over(section: str, changes: Any) -> Any:
+            base = raw.get(section)
+            return {**base, **changes} if isinstance(base, Mapping) and isinstance(changes, Mapping) else changes
+
+        def complete(trial: Any) -> Any:
+            if not isinstance(trial, Mapping):
+                return trial
+            return {**trial, **{section: over(section, trial.get(section, {})) for section in Trial.model_fields}}
+
+        out = dict(raw)
+        for key, fill in (("trials", complete), ("ablation", lambda changes: variant_of(raw.get("attack"), changes))):
+            if isinstance(raw.get(key), Mapping):
+                out[key] = {name: fill(variant or {}) for name, variant in raw[key].items()}
+        return out
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        problems = []
+        epochs = self.training.snapshot_epochs
+        built_in = {name for name, method in METHODS.items() if method.cyclic}
+        misfits = sorted({c.members for c in self.cells if c.ensemble in built_in and epochs % c.members})
+        if misfits:
+            problems.append(
+                f"training.snapshot_epochs: got {epochs}, which does not divide into "
+                f"{' or '.join(map(str, misfits))} equal cycles; give a multiple of every entry of grid.members"
+            )
+        if self.figures.eps not in self.grid.eps:
+            allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
+            problems.append(f"figures.eps: got {self.figures.eps:.12g}; give one of grid.eps, {allowed}")
+        subsets = {f"ablation.{name}.eps": variant.eps or () for name, variant in self.ablation.items()}
+        subsets |= {"stress.transfer_eps": self.stress.transfer_eps, "stress.single_eps": self.stress.single_eps}
+        for where, values in subsets.items():
+            if odd := sorted(set(values) - set(self.grid.eps)):
+                allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
+                problems.append(f"{where}: got {odd[0]:.12g}; give some of grid.eps, {allowed}")
+        if problems:
+            raise ValueError("\n  ".join(problems))
+        return self
+
+    def reference(self, name: str) -> str:
+        """The reference to the dataset or ensemble method that paths call ``name``, or else the name itself."""
+        return next((r for r in (*self.grid.datasets, *self.grid.ensembles) if short_name(r) == name), name)
+
+    def in_one_job(self, ensemble: str) -> bool:
+        """Whether a method's M learners are snapshots of one run, or joined by the objective: these do not nest.
+
+        Raises:
+            ConfigError: If both: snapshots of one run cannot be trained side by side.
+        """
+        cyclic, coupled = self.is_cyclic(ensemble), self.training.coupled
+        if cyclic and coupled:
+            got = f"training.objective: got {self.training.objective}, which joins learners trained side by side"
+            raise ConfigError(f"{got}; those of {ensemble} are snapshots of one. Give grid.ensembles without it")
+        return cyclic or coupled
+
+    def is_cyclic(self, ensemble: str) -> bool:
+        """Whether the learners of an ensemble method are snapshots of one run, as the method itself says.
+
+        Args:
+            ensemble: The method's name in paths. A user's file is run to find out.
+
+        Raises:
+            ConfigError: If a cyclic run of the user's method cannot be split into the cycles that the grid asks for.
+        """
+        cyclic: bool = resolve(self.reference(ensemble), METHODS, Method).cyclic
+        epochs = self.training.snapshot_epochs
+        for cell in self.cells:
+            if cyclic and cell.ensemble == ensemble and epochs % cell.members:
+                raise ConfigError(
+                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {ensemble} cannot share; "
+                    "give a multiple of every entry of grid.members"
+                )
+        return cyclic
+
+    @property
+    def banner(self) -> str:
+        """What figures and tables say about a run that is not the paper's: its own banner, and any other objective."""
+        goal = self.training.objective
+        other = "" if goal == "jacobian" else f"learners minimise '{short_name(goal)}' at strength λ, not the paper's"
+        return "; ".join(filter(None, (self.run.banner, other)))
+
+    @property
+    def ensembles(self) -> list[str]:
+        """The names of the ensemble methods, as paths spell them."""
+        return [short_name(reference) for reference in self.grid.ensembles]
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names of the datasets, as paths spell them."""
+        return [short_name(reference) for reference in self.grid.datasets]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The trainings of this run: its models in the order of the grid, each with its repetitions."""
+        return self.grid.trainings()
+
+    @property
+    def repetitions(self) -> int:
+        """The most trainings that a model of this run has."""
+        return max(Counter(cell.identity[:-1] for cell in self.cells).values())
+
+
+def load_config(raw: Mapping[str, Any]) -> Config:
+    """Validate a configuration mapping, as read from YAML with its overlays merged in.
+
+    Args:
+        raw: The nested mapping.
+
+    Returns:
+        The frozen configuration.
+
+    Raises:
+        ConfigError: If it cannot be used; one line per problem: where it is, what was given, what is allowed.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"The configuration must be a mapping of sections. Got {type(raw).__name__}.")
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = "\n".join(f"  {describe(e, Config)}" for e in error.errors())
+        raise ConfigError(f"The configuration cannot be used:\n{problems}") from None

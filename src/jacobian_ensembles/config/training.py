@@ -1,0 +1,57 @@
+"""The section ``training`` of a configuration. No torch."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from jacobian_ensembles.config.messages import describe
+from jacobian_ensembles.config.settings import PositiveInt
+from jacobian_ensembles.config.values import numbers_in_text
+from jacobian_ensembles.extensions.references import check_reference, resolve
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES, OPTIONS, TOGETHER
+from jacobian_ensembles.training.recipe import Recipe
+
+
+class Training(Recipe):
+    """How learners are trained: the recipe, the length of a whole cyclic run, and the objective with its options."""
+
+    snapshot_epochs: PositiveInt = 18
+    objective: Annotated[str, AfterValidator(partial(check_reference, builtin=OBJECTIVES))] = "jacobian"
+    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _options_of_the_objective(self) -> Training:
+        if self.objective in OBJECTIVES and self.options:
+            if self.objective not in OPTIONS:
+                raise ValueError(f"options: got {self.options}; the objective {self.objective} has none")
+            kind = OPTIONS[self.objective]
+            try:
+                kind(**self.options)
+            except ValidationError as error:
+                raise ValueError("\n  ".join(f"options.{describe(e, kind)}" for e in error.errors())) from None
+        return self
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """What an objective depends on besides its strength: its name or reference, and its complete options."""
+        kind = OPTIONS.get(self.objective)
+        options = kind(**self.options).model_dump() if kind else self.options
+        return {"objective": self.objective, "options": options}
+
+    def recipe(self, cyclic: bool) -> Recipe:
+        """The recipe of one learner, or of a cyclic run."""
+        own = self.model_dump(include=set(Recipe.model_fields))
+        return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the objective joins the learners of an ensemble, as the objective itself says.
+
+        A user's file is run to find out.
+        """
+        if self.objective in OBJECTIVES:
+            return self.objective in TOGETHER
+        return bool(getattr(resolve(self.objective, OBJECTIVES), "together", False))

@@ -1,0 +1,1 @@
+"""Users' code: references, the files they import, where data come from, digests of code."""

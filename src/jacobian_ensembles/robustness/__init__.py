@@ -1,0 +1,1 @@
+"""Is the robustness real: flags, stress, transfer, images one by one."""

@@ -1,0 +1,154 @@
+"""Whether a model's robustness is real: every attack of this package on one model, and the flags they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from jacobian_ensembles.attacks.outcome import Steps, counting_steps
+from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.evaluation.accuracy import correct
+from jacobian_ensembles.evaluation.worst_case import worst_case
+from jacobian_ensembles.models.door import admit
+from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.robustness.evidence import (
+    attack_row,
+    clean_row,
+    largest_class,
+    single_rows,
+    stress_table,
+    transfer_row,
+)
+from jacobian_ensembles.robustness.flags import BLACK_BOX, NOISE, WHITE_BOX, flagged
+from jacobian_ensembles.robustness.single_image import accuracy_one_by_one
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One attack of the test; ``method`` names the built-in attack behind it."""
+
+    name: str
+    kind: str
+    method: str = "sgd"
+    steps: int | None = None
+    family: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _plans(seeds: int, iterations: int, queries: int, clip: bool) -> list[_Plan]:
+    plans = [_Plan("noise", NOISE, options={"iterations": 0, "init": "sign"})]
+    for steps in sorted({1, iterations // 10, iterations, 3 * iterations}):
+        name = f"{steps}-step{'s' if steps > 1 else ''}"
+        plans.append(_Plan(name, WHITE_BOX, steps=steps, family="steps", options={"iterations": steps}))
+    margin = {"iterations": iterations, "loss": "margin", "step_rule": "decay"}
+    plans.append(_Plan("margin-decay", WHITE_BOX, steps=iterations, options=margin))
+    cost = {"budget": seeds, "iterations": iterations}
+    plans.append(_Plan("staged", WHITE_BOX, "staged", seeds * iterations, options=cost))
+    plans.append(_Plan("square", BLACK_BOX, "square", steps=queries, options={"queries": queries}))
+    return [_Plan(**{**vars(p), "options": {**p.options, "clip": clip}}) for p in plans]
+
+
+def _craft(
+    plan: _Plan, model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
+) -> tuple[Tensor, Steps]:
+    """The perturbations (K, ...) of an attack, and its steps; zeros if it had no gradient at all."""
+    with counting_steps() as steps:
+        try:
+            deltas = resolve_name(ATTACKS[plan.method])(model, images, labels, eps, seeds, **plan.options)
+        except ValueError:
+            if not steps.idle == steps.total > 0:
+                raise
+            deltas = images.new_zeros((len(seeds), *images.shape[1:]))
+    return deltas, steps
+
+
+def stress(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    test: tuple[Tensor, Tensor] | None = None,
+    eps: Sequence[float] = (0.05, 0.1, 0.2, 0.5),
+    seeds: int = 3,
+    iterations: int = 100,
+    queries: int = 500,
+    others: Mapping[str, nn.Module] | None = None,
+    single_images: int = 200,
+    single_iterations: int = 40,
+    clip: bool = False,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Test whether a model's robustness is real: stronger, weaker and blind attacks on it, and the flags they raise.
+
+    At each eps: random signs of size eps; the attack of ``config.yaml`` with 1 step and with a tenth, all and three
+    times ``iterations``; the same with the sigmoid of the margin as its loss and a decaying step; ``staged``, which
+    spends the steps of all ``seeds`` on one perturbation; random search over squares, which sees scores only; the worst
+    perturbations of other models; and PGD and APGD of the adversarial-robustness-toolbox on images one by one, where it
+    is installed (``pip install 'jacobian-ensembles[stress]'``).
+
+    Args:
+        model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C).
+        images: (N, channels, height, width), in [0, 1], on the model's device: perturbations are crafted on them.
+        labels: (N,).
+        test: Images and labels that accuracies are measured on; None keeps every second one of ``images`` for that, and
+            crafts on the rest.
+        eps: Radii, in (0, 1]. At 0.5 or more, accuracy must fall to chance.
+        seeds: Attack seeds, per attack and eps.
+        iterations: Steps of the attack.
+        queries: Perturbations that the search over squares tries.
+        others: Other models for the same images, by name: their worst perturbations are tried on this one.
+        single_images: How many test images, from the first, to attack one by one; 0 for none.
+        single_iterations: Steps of these attacks.
+        clip: Clip perturbed images to [0, 1], for every attack.
+        confidence: Level of the intervals behind the records.
+
+    Returns:
+        A row per attack and eps with :data:`~jacobian_ensembles.robustness.evidence.COLUMNS` and ``flags``, whose rules
+        are those of :mod:`~jacobian_ensembles.robustness.flags`. Accuracies are in [0, 1]; NaN where the toolbox is
+        missing. :func:`~jacobian_ensembles.robustness.flags.flags_of` lists the flags of a table.
+
+    Raises:
+        ValueError: If images, labels and scores do not fit together, or a number is out of range.
+    """
+    if test is None:
+        test, (images, labels) = (images[1::2], labels[1::2]), (images[::2], labels[::2])
+    images, labels = admit(model, images, labels)
+    x, y = admit(model, *test)
+    if seeds < 1 or iterations < 10 or queries < 1:
+        raise ValueError(
+            f"seeds and queries must be at least 1, iterations at least 10. Got {seeds}, {queries} and {iterations}."
+        )
+
+    def bits(delta: Tensor) -> Tensor:
+        with evaluating(model):
+            return correct(model, x, y, delta.to(x), clip)
+
+    accuracy = float(bits(x.new_zeros((1, *x.shape[1:]))).double().mean())
+    rows = [clean_row(accuracy, len(y))]
+    plans = _plans(seeds, iterations, queries, clip)
+    for radius in eps:
+        for plan in plans:
+            numbers = range(1 if plan.method == "staged" else seeds)
+            deltas, steps = _craft(plan, model, images, labels, radius, numbers)
+            record = {**worst_case(bits(deltas).numpy(), confidence), "images": len(y)}
+            share = steps.idle / steps.total if steps.total else 0.0
+            rows.append(attack_row(plan.name, plan.kind, radius, record, plan.steps, plan.family, share))
+        found = {}
+        plain = next(plan for plan in plans if plan.steps == iterations and plan.family)
+        for name, other in (others or {}).items():
+            deltas, _ = _craft(plain, other, images, labels, radius, range(seeds))
+            with evaluating(other):
+                worst = int(correct(other, x, y, deltas.to(x), clip).sum(1).argmin())
+            found[name] = float(bits(deltas[worst : worst + 1]).double().mean())
+        if found:
+            rows.append(transfer_row(radius, found, len(y)))
+        if single_images:
+            few, of = x[:single_images], y[:single_images]
+            single = accuracy_one_by_one(model, few, of, radius, single_iterations, clip)
+            rows += single_rows(radius, single, single_iterations, len(of))
+    return flagged(stress_table(rows), largest_class(y.cpu().numpy()))

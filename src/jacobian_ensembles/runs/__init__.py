@@ -1,0 +1,1 @@
+"""What a run is on disk: paths, provenance, devices, shipping, joining, archives, shipped models."""

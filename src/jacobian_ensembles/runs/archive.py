@@ -1,0 +1,109 @@
+"""A shipped run in one file, with its research object and the code at its commit: what an archive like Zenodo keeps."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from jacobian_ensembles.runs.crate import check_crate, files_of, write_crate
+from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes
+
+_README = """\
+Run {run} of "Jacobian Ensembles: a workflow-managed reproduction".
+
+run/                      metrics, tables, figures, configuration and provenance: see code/results/README.md
+code/                     the workflow and its package at commit {commit}
+ro-crate-metadata.json    what is what, what made it, and every file's SHA-256, as a Workflow Run RO-Crate
+
+In code/, `make quick` installs and runs a small version, and
+
+    .venv/bin/jacobian-ensembles check ..                  compares every file with its checksum
+    .venv/bin/jacobian-ensembles join ../run -o ../{run}   draws the figures and tables anew from the metrics
+"""
+
+
+def _commit_of(shipped: Path) -> str:
+    """The one commit that made a shipped run.
+
+    Raises:
+        ArtifactError: If there were several, or uncommitted changes.
+    """
+    commits = read_json(shipped / "provenance.json").get("commit", [])
+    if len(commits) != 1 or len(commits[0]) != 40:
+        made = ", ".join(commits) or "no commit"
+        raise ArtifactError(f"{shipped}: made by {made}. Name the commit whose code to pack: --commit HEAD, say.")
+    return str(commits[0])
+
+
+def _git(repository: Path, *command: str) -> bytes:
+    done = subprocess.run(["git", "-C", str(repository), *command], capture_output=True, check=False)
+    if done.returncode:
+        raise ArtifactError(f"{repository}: git {command[0]} failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+def archive_run(shipped: str | Path, target: str | Path, repository: str | Path, commit: str | None = None) -> str:
+    """Pack a shipped run, the code at a commit (without other shipped runs), and a Workflow Run RO-Crate of both.
+
+    Args:
+        shipped: A folder that :func:`~jacobian_ensembles.runs.ship.ship_run` wrote.
+        target: The ZIP file to write; equal runs and commits give equal bytes.
+        repository: A clone of this project.
+        commit: The commit whose code to pack; None for the one that made the run.
+
+    Returns:
+        The full hash of the commit.
+
+    Raises:
+        ArtifactError: If the run was made by several commits and none is named, or the repository does not have it.
+    """
+    shipped, target, repository = Path(shipped), Path(target), Path(repository)
+    wanted = commit or _commit_of(shipped)
+    commit = _git(repository, "rev-parse", "--verify", f"{wanted}^{{commit}}").decode().strip()
+    code = _git(repository, "archive", "--format=tar", commit, "--", ".", ":(exclude)results/reference")
+    with tempfile.TemporaryDirectory() as folder:
+        crate = Path(folder)
+        with tarfile.open(fileobj=io.BytesIO(code)) as archive:
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python before 3.11.4 has not
+            archive.extractall(crate / "code")
+        hidden = shutil.ignore_patterns(".snakemake_timestamp", "ro-crate-metadata.json")
+        shutil.copytree(shipped, crate / "run", ignore=hidden)
+        (crate / "README.txt").write_text(_README.format(run=shipped.resolve().name, commit=commit), encoding="utf-8")
+        write_crate(crate, run="run", workflow="code/Snakefile", commit=commit)
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as packed:
+            for path in (crate / "ro-crate-metadata.json", *files_of(crate)):
+                entry = zipfile.ZipInfo(path.relative_to(crate).as_posix())  # dated 1980: real times change the bytes
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = (path.stat().st_mode & 0o777 | 0o100000) << 16
+                packed.writestr(entry, path.read_bytes())
+        write_bytes(target, content.getvalue())
+    return commit
+
+
+def check_archive(path: str | Path) -> int:
+    """Check a shipped run or an archive, packed or not, file by file.
+
+    Args:
+        path: A folder with ``ro-crate-metadata.json``, or a ZIP file that :func:`archive_run` wrote.
+
+    Returns:
+        How many files there are.
+
+    Raises:
+        ArtifactError: If a file is missing, altered or added.
+    """
+    if Path(path).is_dir():
+        return check_crate(path)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as packed:
+                packed.extractall(folder)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ArtifactError(f"{path}: no ZIP file that can be read ({error}).") from error
+        return check_crate(folder)

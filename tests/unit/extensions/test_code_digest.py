@@ -1,0 +1,191 @@
+import ast
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jacobian_ensembles.extensions import code_digest as source
+from jacobian_ensembles.extensions.code_digest import code_digest, modules_behind, script_digest
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that may be edited; ``edit`` replaces text in a module."""
+    folder = tmp_path / "jacobian_ensembles"
+    shutil.copytree(source._PACKAGE, folder)
+    monkeypatch.setattr(source, "_PACKAGE", folder)
+
+    def edit(module, old, new):
+        path = folder / f"{module.replace('.', '/')}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        source._read.cache_clear()
+
+    source._read.cache_clear()
+    yield edit
+    source._read.cache_clear()
+
+
+def test_a_change_counts_for_all_that_import_it_and_for_nothing_else(package):
+    before = {m: code_digest(m) for m in ("training.learner", "attacks.sgd_uap", "paper.figures", "storage.learners")}
+    package("models.jacobian", "F.normalize(", "1.0 * F.normalize(")
+    after = {m: code_digest(m) for m in before}
+    assert {m for m in before if before[m] != after[m]} == {"training.learner"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import numpy as np\n", "# a comment\nimport numpy as np\n\n\n"),
+        ("The Wilson score interval", "Wilson's score interval"),
+        ("max(0.0, centre - half)", "max(\n        0.0, centre - half\n    )"),
+    ],
+)
+def test_comments_docstrings_and_formatting_do_not_count(package, old, new):
+    before = code_digest("evaluation.statistics")
+    package("evaluation.statistics", old, new)
+    assert code_digest("evaluation.statistics") == before
+
+
+def test_settings_do_not_count_as_code(package):
+    before = code_digest("training.learner")
+    package("training.recipe", "epochs: PositiveInt = 8", "epochs: PositiveInt = 9")
+    assert code_digest("training.learner") == before
+
+
+def test_drawing_and_training_do_not_depend_on_each_other():
+    assert not {"paper.figures", "paper.table1", "evaluation.summary", "attacks.sgd_uap"} & set(
+        modules_behind("training.learner")
+    )
+    assert not {"training.learner", "models.building", "attacks.sgd_uap"} & set(modules_behind("paper.figures"))
+    assert {"models.jacobian", "models.building", "training.objectives.derivatives", "seeding"} <= set(
+        modules_behind("training.learner")
+    )
+
+
+def test_a_script_counts_by_what_it_imports(tmp_path, package):
+    script = tmp_path / "s.py"
+    script.write_text("import os\nwith x:\n    from jacobian_ensembles.evaluation.theorem import theorem_bounds\n")
+    before = script_digest(script)
+    script.write_text("# a comment\n" + script.read_text())
+    assert script_digest(script) == before
+    package("evaluation.theorem", "sigma**2 *", "sigma * sigma *")
+    assert script_digest(script) != before
+
+
+def test_a_script_counts_by_what_it_does_itself(tmp_path):
+    script = tmp_path / "s.py"
+    digests = []
+    for call in ("f(1)", "f(2)"):
+        script.write_text(f"from jacobian_ensembles.evaluation.theorem import f\n{call}\n")
+        digests.append(script_digest(script))
+    assert digests[0] != digests[1]
+
+
+def test_an_unknown_module_is_refused():
+    with pytest.raises(ValueError, match="no module 'trainning'"):
+        code_digest("trainning")
+
+
+def test_every_module_is_read():
+    modules = [p.relative_to(source._PACKAGE) for p in Path(source._PACKAGE).rglob("[a-z]*.py")]
+    assert len(modules) > 30
+    for module in modules:
+        assert len(code_digest(".".join(module.with_suffix("").parts))) == 16
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A package of four modules: top imports middle inside a function, middle imports base and config."""
+    folder = tmp_path / "jacobian_ensembles"
+    folder.mkdir()
+    monkeypatch.setattr(source, "_PACKAGE", folder)
+    texts = {
+        "base": 'def f(x=1):\n    """What."""\n    return x + 1\n',
+        "middle": "from jacobian_ensembles.base import f\nfrom jacobian_ensembles.config.schema import C\n",
+        "top": "def g():\n    from jacobian_ensembles.middle import f\n    return f\n",
+        "config/schema": "C = 1\n",
+    }
+    (folder / "config").mkdir()
+
+    def digest(module="top", **changes):
+        for name, text in {**texts, **changes}.items():
+            (folder / f"{name}.py").write_text(text)
+        source._read.cache_clear()
+        return code_digest(module)
+
+    yield digest
+    source._read.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "def f(x=1):\n    return x + 1\n",
+        "# new\ndef f(\n    x=1,\n):\n    return (x + 1)  # sum\n",
+        '"""A module."""\n\n\ndef f(x=1):\n    """Another."""\n    return x + 1\n',
+    ],
+)
+def test_only_what_code_does_counts_however_far_below(tiny, base):
+    assert tiny(base=base) == tiny()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "def f(x=2):\n    return x + 1\n",
+        "def f(x=1):\n    return x - 1\n",
+        "def f(x=1):\n    return x + 1.0\n",
+        "A = 0\n\n\ndef f(x=1):\n    return x + 1\n",
+        'def f(x=1):\n    y = """What."""\n    return x + 1\n',
+    ],
+)
+def test_any_change_of_code_counts_however_far_below(tiny, base):
+    assert tiny(base=base) != tiny()
+
+
+def test_configuration_is_not_followed(tiny):
+    assert tiny(**{"config/schema": "from jacobian_ensembles.nowhere import x\n"}) == tiny()
+
+
+def followed(path, tree):
+    """What is wrong with a file's imports of the package, for the digests that follow them."""
+    modules = {".".join(p.relative_to(source._PACKAGE).with_suffix("").parts) for p in source._PACKAGE.rglob("*.py")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            package, _, module = (node.module or "").partition(".")
+            # code_digest imports the map of public names to modules, by which it follows imports itself
+            if node.level or (node.module == "jacobian_ensembles" and path.name != "code_digest.py"):
+                yield f"{path}: import modules by their full names, not {ast.unparse(node)}"
+            elif package == "jacobian_ensembles" and module and module not in modules:
+                yield f"{path}: {ast.unparse(node)} names a package, not a module of it"
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("jacobian_ensembles")]
+            # these two read __version__, which is no science
+            if names and not (path.name in ("provenance.py", "page.py") and names == ["jacobian_ensembles"]):
+                yield f"{path}: {ast.unparse(node)} is not followed"
+
+
+def test_every_import_of_the_package_has_the_one_form_that_digests_follow():
+    root = Path(__file__).resolve().parents[3]
+    for path in [*(root / "src").rglob("*.py"), *(root / "workflow" / "scripts").glob("*.py")]:
+        assert not list(followed(path, ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from jacobian_ensembles.models import lenet",
+        "from .lenet import LeNet",
+        "import jacobian_ensembles.models.lenet",
+        "from jacobian_ensembles import evaluate",
+    ],
+)
+def test_an_import_of_another_form_would_be_noticed(line):
+    assert len(list(followed(Path("src/jacobian_ensembles/models/new.py"), ast.parse(line)))) == 1
+
+
+def test_packages_hold_nothing_that_a_digest_would_miss():
+    for path in source._PACKAGE.rglob("*/__init__.py"):
+        assert len(ast.parse(path.read_text()).body) == 1, f"{path}: only a docstring"
