@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from jacobian_ensembles.config.values import tidy
 from jacobian_ensembles.extensions.failures import one_line, where_it_broke
 from jacobian_ensembles.extensions.origin import dataset_origin, place_token
 from jacobian_ensembles.extensions.references import ExtensionError, resolve, short_name, source_file
-from jacobian_ensembles.runs.devices import NoFreeSlotError, claim_gpu, wants_gpu
+from jacobian_ensembles.runs.devices import NoFreeSlotError, claim_gpu, prepare_device, wants_gpu
 from jacobian_ensembles.runs.layout import Layout
 from jacobian_ensembles.storage.files import ArtifactError, read_header
 
@@ -69,7 +70,7 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
         import torch  # after the GPU is chosen
 
         torch.set_num_threads(threads)
-        yield "cuda" if gpu else "cpu"
+        yield prepare_device("cuda" if gpu else "cpu").type
 
 
 def _data(cfg: Config, dataset: str) -> Path:
@@ -193,9 +194,9 @@ def _evaluate(args: argparse.Namespace) -> None:
             _load(args, cfg).to(device), x.to(device), y.to(device), deltas, cfg.attack.clip, norm=cfg.attack.norm
         )
     table = found.to_pandas(cfg.metrics.confidence)
-    print(table.to_string(float_format="{:.4f}".format))
-    if args.csv:
+    if args.csv:  # first: whoever reads the terminal may have gone
         table.to_csv(args.csv)
+    print(table.to_string(float_format="{:.4f}".format))
 
 
 def _positive(text: str) -> int:
@@ -302,6 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_logging()
     try:
         args.function(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on; all files are written by now
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ConfigError, ExtensionError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import logging
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 class NoFreeSlotError(RuntimeError):
@@ -38,9 +44,26 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(len(lines))] if listing.returncode == 0 else []
 
 
+@cache
+def _built_without_cuda() -> bool:
+    """Whether the installed torch is a build for CPUs, which its version file tells without an import of torch."""
+    found = find_spec("torch")
+    try:
+        text = Path(found.origin).with_name("version.py").read_text() if found and found.origin else ""
+    except OSError:
+        return False
+    return bool(re.search(r"^cuda\b[^=\n]*= *None", text, re.M)) and bool(re.search(r"^hip\b[^=\n]*= *None", text, re.M))
+
+
 def wants_gpu(device: str) -> bool:
-    """Whether jobs should ask for a GPU: ``cuda`` yes, ``cpu`` no, ``auto`` when this machine has one."""
-    return device == "cuda" or (device == "auto" and bool(visible_gpus()))
+    """Whether jobs should ask for a GPU: ``cuda`` yes, ``cpu`` no, ``auto`` when machine and torch have one to use."""
+    if device != "auto":
+        return device == "cuda"
+    gpus = visible_gpus()
+    if gpus and _built_without_cuda():
+        log.warning("A GPU is there, but the installed torch is a build for CPUs only: computing on the CPU.")
+        return False
+    return bool(gpus)
 
 
 @contextmanager
@@ -123,7 +146,12 @@ def prepare_device(name: str) -> torch.device:
     _keep_freed_memory()
     if name == "cuda":
         if not torch.cuda.is_available():
-            raise RuntimeError("compute.device is 'cuda', but torch sees no CUDA device. Set it to 'cpu' or 'auto'.")
+            seen = ", ".join(visible_gpus()) or "none"
+            raise RuntimeError(
+                f"A GPU was asked for (GPUs that the machine lists: {seen}), but torch {torch.__version__}, built for "
+                f"CUDA {torch.version.cuda or 'none'}, can use none. Install a torch that fits the driver, or set "
+                "compute.device: cpu."
+            )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
@@ -13,14 +14,16 @@ from typing import Any
 
 import jacobian_ensembles
 
+log = logging.getLogger(__name__)
 _FILE = Path(__file__).resolve()
 
 
 def _git(*command: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # by a hook, say
+    # the clone may be somebody else's: git refuses it unless told that this very folder is meant
     done = subprocess.run(
-        ["git", "-C", str(_FILE.parent), *command],
-        capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True, env=environment,
+        ["git", "-c", f"safe.directory={source_tree()}", "-C", str(_FILE.parent), *command],
+        capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True, env=environment,
     )  # fmt: skip
     return done.stdout.strip()
 
@@ -33,7 +36,8 @@ def source_tree() -> Path:
 def commit() -> str | None:
     """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
 
-    None outside git, and inside another project's repository, whose commit says nothing about this code.
+    None outside git, and inside another project's repository, whose commit says nothing about this code. A git that
+    fails on this source tree's own repository is warned of, in git's words.
     """
     try:
         top, head = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
@@ -41,7 +45,9 @@ def commit() -> str | None:
             return None
         _git("ls-files", "--error-unmatch", str(_FILE))
         return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        if (source_tree() / ".git").exists():
+            log.warning("No commit is recorded: %s", (getattr(error, "stderr", None) or str(error)).strip())
         return None
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files; results are shared
+        # mkstemp makes private files; results are shared. A file system without permissions refuses, and that is fine.
+        with suppress(OSError):
+            os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -50,7 +53,7 @@ def _umask() -> int:
 
 
 def try_output(path: str | Path) -> None:
-    """Find out whether a file could be written, without touching it.
+    """Find out whether a file could be written, by doing all that :func:`write_bytes` does but to another name.
 
     Args:
         path: The file to write; missing folders are made.
@@ -64,8 +67,9 @@ def try_output(path: str | Path) -> None:
     if path.exists() and not path.is_file():
         raise FileExistsError("it is no ordinary file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
+    trial = path.with_name(f".{path.name}.trial")
+    write_bytes(trial, b"trial")
+    trial.unlink()
 
 
 def write_text(path: str | Path, content: str) -> None:

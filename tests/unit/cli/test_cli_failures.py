@@ -1,6 +1,8 @@
 """The command line with what users bring: one line, the place where it broke, and nothing lost at the end."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,13 @@ def test_a_python_file_without_a_function_is_asked_for_one(folder, capsys):
 def test_one_line_is_one_line():
     assert one_line(ValueError("a\nb")) == "ValueError: a"
     assert one_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize("reader", ["true", "head -c 1"])
+def test_a_table_is_written_before_a_terminal_that_nobody_reads(folder, reader):
+    program = f"{sys.executable} -c 'import sys; from jacobian_ensembles.cli.main import main; sys.exit(main())'"
+    command = f"{program} evaluate users.py:fine {' '.join(DATA)} --csv out.csv | {reader}; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert "BrokenPipe" not in done.stderr
+    assert done.stdout.splitlines()[-1].split()[-1] == "0"
+    assert "clean" in (folder / "out.csv").read_text()

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_cuda_without_a_device_is_refused_with_advice(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RuntimeError, match="Set it to 'cpu' or 'auto'"):
+    with pytest.raises(RuntimeError, match="can use none.*compute.device: cpu"):
         devices.prepare_device("cuda")
 
 
@@ -126,3 +127,25 @@ def test_jobs_are_other_processes_and_a_killed_one_frees_its_slot(tmp_path, monk
 def test_devices_after_an_invalid_one_are_not_visible(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,2")
     assert visible_gpus() == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("build", "uses"),
+    [
+        ("cuda: Optional[str] = None\nhip: Optional[str] = None\n", False),
+        ("cuda = None\nhip = None\n", False),
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", True),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", True),
+        ("", True),  # unknown: torch itself will say
+    ],
+)
+def test_auto_is_the_cpu_where_torch_was_built_for_cpus(monkeypatch, tmp_path, caplog, build, uses):
+    (tmp_path / "version.py").write_text(build)
+    spec = types.SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(devices, "find_spec", lambda name: spec)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    devices._built_without_cuda.cache_clear()
+    assert wants_gpu("auto") == uses
+    assert ("computing on the CPU" in caplog.text) != uses
+    assert wants_gpu("cuda")
+    devices._built_without_cuda.cache_clear()

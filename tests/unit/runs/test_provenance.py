@@ -86,3 +86,21 @@ def test_a_missing_package_and_a_missing_git_are_no_error(monkeypatch):
     record = provenance({}, "cpu", 1, 0)
     assert record["commit"] is None
     assert set(record["versions"].values()) == {None}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_clone_that_belongs_to_somebody_else_has_a_commit(tree):
+    git(tree, "init")
+    git(tree, "add", ".")
+    git(tree, "commit", "-m", "x")
+    for path in [tree, *tree.rglob("*")]:
+        os.chown(path, 4242, 4242)
+    with pytest.raises(subprocess.CalledProcessError):  # git refuses it without being told
+        git(tree, "status")
+    assert len(commit()) == 40
+
+
+def test_a_git_that_fails_is_warned_of_in_its_own_words(tree, caplog):
+    (tree / ".git").write_text("gitdir: nowhere")
+    assert commit() is None
+    assert "not a git repository" in caplog.text

@@ -186,3 +186,25 @@ def test_equal_bytes_of_another_type_are_refused(stored):
     stored.write_bytes(content.replace(b'"F32"', b'"I32"'))
     with pytest.raises(ArtifactError, match="checksum"):
         load_tensors(stored, "thing")
+
+
+def test_a_file_system_without_permissions_keeps_the_file(tmp_path, monkeypatch):
+    def refused(path, mode):
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(artifacts.os, "chmod", refused)
+    artifacts.try_output(tmp_path / "a.json")
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_trying_an_output_meets_what_the_write_would_meet(tmp_path, monkeypatch, step):
+    def refused(*args):
+        raise OSError(95, "not supported")
+
+    monkeypatch.setattr(artifacts.os, step, refused)
+    with pytest.raises(OSError, match="not supported"):
+        artifacts.try_output(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
