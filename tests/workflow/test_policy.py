@@ -83,6 +83,17 @@ def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
         assert {"_cores", "mem_mb", "runtime", "gpu"} <= set(rule.resources), name
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "attempt", "asked"),
+    [(55, 1, 2000), (55, 2, 4000), (516, 1, 3380), (516, 3, 10140), (4000, 1, 20800)],
+    # 3,075 MB were the most that jobs used with 516 MB of images, 870 with 55
+)
+def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, megabytes, attempt, asked):
+    images = SimpleNamespace(size_mb=megabytes)
+    for name in ("train_learner", "train_together", "train_trial", "craft_uaps", "craft_variant", "measure_transfer"):
+        assert rules[name].resources["mem_mb"].evaluate(None, input=images, attempt=attempt).value == asked
+
+
 def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
     asking = {name for name, rule in jobs(gpu_rules).items() if rule.resources["gpu"].value}
     assert asking == {"train_learner", "train_together", "train_trial", "evaluate_ensemble", "craft_uaps",

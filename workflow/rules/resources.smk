@@ -3,13 +3,23 @@ from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
 
 gpu_slot = int(wants_gpu(cfg.compute.device))
 
+
+def with_images(least):
+    """The memory of a job that holds a dataset: its images as stored, and as float32 with a copy or two. Measured on
+    files of 55, 129 and 516 MB; more at each further try.
+    """
+    return lambda wildcards, input, attempt: attempt * max(
+        least, round(800 + 5 * input.size_mb)
+    )
+
+
 # memory in MB and runtime in minutes, for one job on one core
 ASSEMBLE = {"mem_mb": 300, "runtime": 5, "gpu": 0}  # copies, or counts bits
 GATHER = {"mem_mb": 800, "runtime": 10, "gpu": 0}  # tables and figures
-EVALUATE = {"mem_mb": 1500, "runtime": 10, "gpu": gpu_slot}  # a few passes over images
-TRAIN = {"mem_mb": 2000, "runtime": 120, "gpu": gpu_slot}  # one learner
-# a training of many epochs, or a block of perturbations
-LONG = {"mem_mb": 2000, "runtime": 240, "gpu": gpu_slot}
+# a few passes over images; one learner; a training of many epochs, or a block of perturbations
+EVALUATE = {"mem_mb": with_images(1500), "runtime": 10, "gpu": gpu_slot}
+TRAIN = {"mem_mb": with_images(2000), "runtime": 120, "gpu": gpu_slot}
+LONG = {"mem_mb": with_images(2000), "runtime": 240, "gpu": gpu_slot}
 
 
 # counted per submission to a cluster, not over the whole cluster

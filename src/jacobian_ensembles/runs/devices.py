@@ -52,7 +52,9 @@ def _built_without_cuda() -> bool:
         text = Path(found.origin).with_name("version.py").read_text() if found and found.origin else ""
     except OSError:
         return False
-    return bool(re.search(r"^cuda\b[^=\n]*= *None", text, re.M)) and bool(re.search(r"^hip\b[^=\n]*= *None", text, re.M))
+    return bool(re.search(r"^cuda\b[^=\n]*= *None", text, re.M)) and bool(
+        re.search(r"^hip\b[^=\n]*= *None", text, re.M)
+    )
 
 
 def wants_gpu(device: str) -> bool:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS
-from jacobian_ensembles.data.splits import validation_indices
+from jacobian_ensembles.data.splits import limited_indices, validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import Builder, build_nets
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.seeding import derive_seed
 from jacobian_ensembles.storage.files import check_tensors, load_tensors
 from jacobian_ensembles.storage.learners import load_learners
 
@@ -116,7 +115,7 @@ def load_split(
 
     Raises:
         ArtifactError: If the file is damaged or is not a dataset.
-        ValueError: If there is no such split, or ``limit`` exceeds what the split has.
+        ValueError: If there is no such split, or ``limit`` exceeds what the split has or leaves out a class.
     """
     import torch
 
@@ -132,10 +131,7 @@ def load_split(
         if split == "train":
             index = np.setdiff1d(np.arange(len(labels)), index)
     if limit is not None:
-        if limit > len(index):
-            raise ValueError(f"{spec['dataset']}: {limit} {split} images asked for; it has {len(index)}.")
-        rng = np.random.default_rng(derive_seed("limit", spec["dataset"], split))
-        index = np.sort(rng.permutation(index)[:limit])
+        index = limited_indices(index, labels, limit, spec["dataset"], split)
     pixels = torch.from_numpy(images[index])
     pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
