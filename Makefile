@@ -57,11 +57,11 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# Touched last, so that an interrupted installation is taken up again. A torch of one's own is installed first, and its
+# Touched last, so that an interrupted installation is taken up again; an environment without pip is made anew. A torch of one's own is installed first, and its
 # versions then bind nothing.
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -Ev '$(OF_TORCH)',cat) $(CONSTRAINTS),:) > $(VENV)/constraints.txt
 	$(if $(TORCH),$(BIN)/python $(PIP) install $(TORCH))
 	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[workflow,cluster,dev]'

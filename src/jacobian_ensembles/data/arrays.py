@@ -66,6 +66,25 @@ def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     return {name: a.astype(np.uint8) for name, a in out.items()}
 
 
+def repeated_images(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Count images that occur more than once, byte for byte.
+
+    Args:
+        arrays: As :func:`check_arrays` returns them.
+
+    Returns:
+        ``test_in_train``, the test images that are training images, too; ``in_train`` and ``in_test``, the images of
+        each set that repeat an earlier one of it.
+    """
+    seen = {part: [image.tobytes() for image in arrays[f"{part}_images"]] for part in ("train", "test")}
+    training = set(seen["train"])
+    return {
+        "test_in_train": sum(image in training for image in seen["test"]),
+        "in_train": len(seen["train"]) - len(training),
+        "in_test": len(seen["test"]) - len(set(seen["test"])),
+    }
+
+
 def _channels_first(shape: tuple[int, ...]) -> bool:
     """Whether images (n, a, b, c) are more likely (n, channels, height, width)."""
     if len(shape) == 3 or shape[3] <= 4:

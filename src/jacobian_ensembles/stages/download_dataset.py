@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jacobian_ensembles.data.arrays import check_arrays
+from jacobian_ensembles.data.arrays import check_arrays, repeated_images
 from jacobian_ensembles.data.fetching import DATASETS
 from jacobian_ensembles.extensions.origin import dataset_origin
 from jacobian_ensembles.extensions.references import resolve, short_name
 from jacobian_ensembles.storage.files import save_tensors
+
+log = logging.getLogger(__name__)
 
 
 def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | None = None) -> None:
@@ -29,5 +33,18 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
     spec: dict[str, Any] = {"dataset": name}
     if dataset not in DATASETS:
         arrays = check_arrays(name, arrays)
+        spec["repeated"] = repeated_images(arrays)
+        _warn_of_repeated(name, spec["repeated"], len(arrays["test_labels"]))
         spec["origin"] = dataset_origin(dataset, None if local_dir is None else str(local_dir))
     save_tensors(path, arrays, kind="dataset", spec=spec)
+
+
+def _warn_of_repeated(name: str, repeated: Mapping[str, int], tested: int) -> None:
+    inside, train, test = repeated["test_in_train"], repeated["in_train"], repeated["in_test"]
+    if inside:
+        log.warning(
+            "%s: %d of %d test images are training images, byte for byte: accuracy on them says nothing of new ones.",
+            name, inside, tested,
+        )  # fmt: skip
+    if train or test:
+        log.info("%s: %d training and %d test images repeat another of their set.", name, train, test)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from jacobian_ensembles.data.splits import validation_indices
+from jacobian_ensembles.data.splits import limited_indices, validation_indices
 from jacobian_ensembles.stages.inputs import StoredImages, load_split
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors
 
@@ -47,7 +47,7 @@ def stored(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [1, 7, 10, 4_999, 5_000, 30_000])
-@pytest.mark.parametrize("counts", [UNBALANCED, [6000] * 10, [1, 59_000, 0, 0, 999, 0, 0, 0, 0, 0]])
+@pytest.mark.parametrize("counts", [UNBALANCED, [6000] * 10, [2, 59_000, 0, 0, 998, 0, 0, 0, 0, 0]])
 def test_validation_split_is_stratified_to_within_one_image_per_class(counts, size):
     labels = shuffled_labels(counts)
     chosen = validation_indices(labels, size, "mnist")
@@ -75,7 +75,7 @@ def test_validation_split_ignores_every_global_seed():
 def test_validation_split_is_the_same_in_another_process():
     labels = np.arange(1000) % 10
     program = (
-        "import numpy as np; from jacobian_ensembles.data.splits import validation_indices;"
+        "import numpy as np; from jacobian_ensembles.data.splits import limited_indices, validation_indices;"
         "print(*validation_indices(np.arange(1000) % 10, 30, 'mnist'))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -184,3 +184,36 @@ def test_a_users_dataset_may_have_any_size_but_one_only(tmp_path):
     save_tensors(path, {**tensors, "test_images": np.zeros((3, 5, 5, 3), np.uint8)}, "dataset", {"dataset": "own"})
     with pytest.raises(ArtifactError, match="test_images"):
         load_split(path, "test", 3)
+
+
+@pytest.mark.parametrize("size", [1, 91, 176, 178])
+def test_every_class_keeps_an_image_to_train_on(size, caplog):
+    labels = np.array([0] * 60 + [1] * 60 + [2] * 60 + [3] + [4, 4])
+    chosen = validation_indices(labels, size, "rare")
+    assert len(chosen) == size
+    assert set(np.delete(labels, chosen)) == {0, 1, 2, 3, 4}
+    assert "no validation image of class" in caplog.text
+    assert "3" in caplog.text
+
+
+def test_a_validation_split_that_would_take_a_classs_last_image_is_refused():
+    labels = np.array([0] * 6 + [1])
+    assert len(validation_indices(labels, 5, "rare")) == 5
+    with pytest.raises(ValueError, match=r"6 validation images asked for.*2 classes needs one.*at most 5"):
+        validation_indices(labels, 6, "rare")
+
+
+@pytest.mark.parametrize("limit", [4, 5, 10, 100, 203])
+def test_a_limit_leaves_no_class_out(limit):
+    labels = np.array([0] * 100 + [1] * 100 + [2, 3, 3])
+    index = np.arange(len(labels))
+    chosen = limited_indices(index, labels, limit, "rare", "train")
+    assert len(set(chosen)) == limit
+    assert list(chosen) == sorted(chosen)
+    assert set(labels[chosen]) == {0, 1, 2, 3}
+    assert np.array_equal(chosen, limited_indices(index, labels, limit, "rare", "train"))
+
+
+def test_a_limit_below_the_number_of_classes_is_refused():
+    with pytest.raises(ValueError, match=r"2 train images asked for; its 3 classes need one each"):
+        limited_indices(np.arange(6), np.array([0, 0, 1, 1, 2, 2]), 2, "rare", "train")

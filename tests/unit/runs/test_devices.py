@@ -96,7 +96,7 @@ def test_cuda_without_a_device_is_refused_with_advice(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RuntimeError, match="can use none.*compute.device: cpu"):
+    with pytest.raises(RuntimeError, match=r"can use none.*compute\.device: cpu"):
         devices.prepare_device("cuda")
 
 

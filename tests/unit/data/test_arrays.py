@@ -1,0 +1,48 @@
+import logging
+
+import numpy as np
+import pytest
+
+from jacobian_ensembles.data.arrays import repeated_images
+from jacobian_ensembles.stages.download_dataset import download_dataset
+from jacobian_ensembles.storage.files import read_header
+
+SOURCE = """
+import numpy as np
+
+
+def leaking(local_dir):
+    images = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    labels = np.arange(12) % 2
+    train = {"train_images": images, "train_labels": labels}
+    return train | {"test_images": images[8:] - SHIFT, "test_labels": labels[8:]}
+"""
+
+
+def arrays(train, test):
+    """Images of one pixel each."""
+    as_images = lambda values: np.array(values, np.uint8)[:, None, None]  # noqa: E731
+    return {"train_images": as_images(train), "test_images": as_images(test)}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "counts"),
+    [
+        ([1, 2, 3], [4, 5], (0, 0, 0)),
+        ([1, 2, 3], [3, 4, 3], (2, 0, 1)),
+        ([1, 1, 1, 2], [2, 1], (2, 2, 0)),
+    ],
+)
+def test_repeated_images_are_counted(train, test, counts):
+    found = repeated_images(arrays(train, test))
+    assert (found["test_in_train"], found["in_train"], found["in_test"]) == counts
+
+
+@pytest.mark.parametrize(("shift", "leaked"), [(0, 4), (2, 4), (100, 0)])
+def test_test_images_that_are_training_images_are_told_and_kept_as_a_fact(tmp_path, caplog, monkeypatch, shift, leaked):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.py").write_text(SOURCE.replace("SHIFT", str(shift)))
+    with caplog.at_level(logging.INFO):
+        download_dataset("data.py:leaking", tmp_path / "leaking.safetensors")
+    assert read_header(tmp_path / "leaking.safetensors")[1]["repeated"]["test_in_train"] == leaked
+    assert (f"{leaked} of 4 test images are training images" in caplog.text) == bool(leaked)
