@@ -9,7 +9,6 @@ from typing import Any
 import jinja2
 import pandas as pd
 import yaml
-from plotly.offline import get_plotlyjs
 
 import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
@@ -91,5 +90,4 @@ def render(record: RunRecord) -> str:
         sections=described,
         ranking=_script_json({s["id"]: s["models"] for s in described}),
         citations=citations(jacobian_ensembles.__version__, [c for c in facts.get("Commit", []) if c != NO_COMMIT]),
-        plotly=get_plotlyjs(),
     )

@@ -1,16 +1,26 @@
-"""The interactive plot of clean accuracy against robustness."""
+"""The plot of clean accuracy against robustness, as SVG inside the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
+import jinja2
 import pandas as pd
-import plotly.express as px
+from matplotlib.ticker import MaxNLocator
 
 from jacobian_ensembles.paper.labels import ENSEMBLES, in_order, model_name
 
-_SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up", "star", "hexagon")
+_WIDTH, _HEIGHT = 560, 380
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 44  # margins, for the axes' numbers and names
+#: Colours that colour-blind readers tell apart (Tol's "safe" scheme), for methods.
+_COLOURS = ("#88ccee", "#cc6677", "#ddcc77", "#117733", "#332288", "#aa4499", "#44aa99", "#999933")
+#: Outlines of about ten units, for sizes of ensembles.
+_SHAPES = (
+    "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M0 -6L6 0L0 6L-6 0z", "M-4.5 -4.5h9v9h-9z", "M0 -6L6 5H-6z",
+    "M-2 -6h4v4h4v4h-4v4h-4v-4h-4v-4h4z", "M0 6L6 -5H-6z",
+)  # fmt: skip
 
 
 def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
@@ -20,57 +30,57 @@ def pareto_front(points: pd.DataFrame) -> pd.DataFrame:
     return ranked[ranked["clean_accuracy"] > best_before]
 
 
-def _styles(values: Sequence[Any], styles: Sequence[str]) -> dict[str, str]:
+def _styles(values: Sequence[Any], styles: Sequence[str]) -> dict[Any, str]:
     """A style per value, the same in every plot of the page."""
-    return {str(value): styles[i % len(styles)] for i, value in enumerate(values)}
+    return {value: styles[i % len(styles)] for i, value in enumerate(values)}
 
 
-def _padded(values: pd.Series) -> list[float]:
-    """An axis's range around values; not left to Plotly, which finds none around a single point."""
-    margin = max(0.5, 0.08 * (values.max() - values.min()))
-    return [values.min() - margin, values.max() + margin]
+class _Axis:
+    """Percentages on a line of pixels, with round numbers at its ticks."""
+
+    def __init__(self, values: pd.Series, start: float, end: float):
+        margin = max(0.5, 0.06 * (values.max() - values.min()))
+        self.low, self.high, self.start, self.end = values.min() - margin, values.max() + margin, start, end
+        ticks = MaxNLocator(6).tick_values(self.low, self.high)
+        self.ticks = [(f"{tick:g}", self(tick)) for tick in ticks if self.low <= tick <= self.high]
+
+    def __call__(self, value: float) -> float:
+        """The pixel of a percentage."""
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
 
 
 def tradeoff(summary: pd.DataFrame, dataset: str) -> str:
-    """The interactive plot of one dataset, as an HTML fragment that expects Plotly on the page."""
+    """The plot of one dataset.
+
+    Args:
+        summary: A row per model, with clean and mean UAP accuracy in [0, 1].
+        dataset: Its name.
+
+    Returns:
+        An ``svg`` element. Each model is a ``.point`` that names itself, at its coordinates on the page; the ``.ring``
+        is for the script that marks the best one.
+    """
     models = summary[summary["dataset"] == dataset]
-    shown = pd.DataFrame(
+    x = _Axis(100 * models["mean_uap_accuracy"], _LEFT, _WIDTH - _RIGHT)
+    y = _Axis(100 * models["clean_accuracy"], _HEIGHT - _BOTTOM, _TOP)
+    colours = _styles(in_order(summary["ensemble"], ENSEMBLES), _COLOURS)
+    shapes = _styles(sorted(summary["members"].unique()), _SHAPES)
+    points = [
         {
-            "Accuracy under worst UAP, mean over ε (%)": 100 * models["mean_uap_accuracy"],
-            "Clean accuracy (%)": 100 * models["clean_accuracy"],
-            "Ensemble": models["ensemble"],
-            "M": models["members"].astype(str),
-            "λ": models["lambda"],
-            "Model": [model_name(row) for row in models.to_dict("records")],
+            "name": f"{model_name(row)}: clean {clean:.1f} %, under UAP {uap:.1f} %",
+            "x": x(uap),
+            "y": y(clean),
+            "colour": colours[row["ensemble"]],
+            "shape": shapes[row["members"]],
         }
-    )
-    x, y = shown.columns[:2]
-    fig = px.scatter(
-        shown, x=x, y=y, color="Ensemble", symbol="M", hover_name="Model", template="plotly_white",
-        hover_data={x: ":.1f", y: ":.1f", "Ensemble": False, "M": False, "λ": False},
-        color_discrete_map=_styles(in_order(summary["ensemble"], ENSEMBLES), px.colors.qualitative.Safe),
-        symbol_map=_styles(sorted(summary["members"].unique()), _SYMBOLS),
+        for row in models.to_dict("records")
+        for clean, uap in [(100 * row["clean_accuracy"], 100 * row["mean_uap_accuracy"])]
+    ]
+    steps = [(x(100 * m.mean_uap_accuracy), y(100 * m.clean_accuracy)) for m in pareto_front(models).itertuples()]
+    front = f"M{steps[0][0]} {steps[0][1]}" + "".join(f"V{down}H{left}" for left, down in steps[1:]) if steps else ""
+    template = files("jacobian_ensembles.report").joinpath("tradeoff.svg.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string(template).render(
+        id=dataset, width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_WIDTH - _RIGHT, top=_TOP,
+        bottom=_HEIGHT - _BOTTOM, x=x, y=y, points=points, front=front, colours=colours, shapes=shapes,
     )  # fmt: skip
-    fig.update_traces(marker={"size": 9, "line": {"width": 0.5, "color": "white"}})
-    front = pareto_front(models)
-    fig.add_scatter(
-        x=100 * front["mean_uap_accuracy"], y=100 * front["clean_accuracy"], mode="lines", name="Pareto front",
-        line={"dash": "dot", "color": "gray", "shape": "vh"}, hoverinfo="skip",
-    )  # fmt: skip
-    fig.add_scatter(
-        x=[], y=[], mode="markers", name="best at this weight", hoverinfo="skip",
-        marker={"size": 18, "symbol": "circle-open", "color": "crimson", "line": {"width": 3}},
-    )  # fmt: skip
-    fig.update_layout(
-        font_family="system-ui, sans-serif", height=440, margin={"l": 55, "r": 10, "t": 10, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",  # the page's own, light or dark
-        legend={"orientation": "h", "y": -0.22, "title": None},
-        xaxis_range=_padded(shown[x]), yaxis_range=_padded(shown[y]),
-    )  # fmt: skip
-    fragment: str = fig.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"tradeoff-{dataset}",
-        config={"responsive": True, "displayModeBar": False},
-    )
-    return fragment

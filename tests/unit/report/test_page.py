@@ -4,6 +4,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from jacobian_ensembles.config.schema import load_config
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import parameter_arrays
 from jacobian_ensembles.models.lenet import LeNet
-from jacobian_ensembles.report.tradeoff import pareto_front
+from jacobian_ensembles.report.tradeoff import pareto_front, tradeoff
 from jacobian_ensembles.report.work import jobs_by_rule
 from jacobian_ensembles.runs.provenance import provenance
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
@@ -222,6 +223,23 @@ def test_per_class_accuracy_counts_by_class(page, inputs):
     assert float(row[1]) == pytest.approx(expected)
 
 
+def test_a_point_lies_where_its_numbers_are_and_names_its_model():
+    rows = [("own", 0.9, 0.2), ("<&>", 0.8, 0.6)]
+    summary = pd.DataFrame(
+        {"dataset": "d", "ensemble": name, "members": 1, "lambda": 0.0, "clean_accuracy": c, "mean_uap_accuracy": u}
+        for name, c, u in rows
+    )
+    svg = ElementTree.fromstring(f"<figure>{tradeoff(summary, 'd')}</figure>")
+    first, second = svg.find("svg").findall("path[@class='point']")
+    at = [tuple(map(float, p.get("transform")[10:-1].split())) for p in (first, second)]
+    # 6 % of the range is free at either end: 20 and 60 lie 2.4 of 44.8 from the ends of x, 80 and 90 0.6 of 11.2 of y
+    assert at == [
+        (pytest.approx(48 + 502 * 2.4 / 44.8, abs=0.01), pytest.approx(10 + 326 * 0.6 / 11.2, abs=0.01)),
+        (pytest.approx(550 - 502 * 2.4 / 44.8, abs=0.01), pytest.approx(336 - 326 * 0.6 / 11.2, abs=0.01)),
+    ]
+    assert second.find("title").text.startswith("<&>")
+
+
 def test_the_pareto_front_leaves_out_what_is_beaten():
     points = pd.DataFrame({"mean_uap_accuracy": [1, 2, 3, 3, 0.5], "clean_accuracy": [9, 8, 5, 4, 9]})
     assert pareto_front(points).index.tolist() == [2, 1, 0]
@@ -315,14 +333,13 @@ def test_in_a_browser(browser, inputs, tmp_path, size):
     assert run("[...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).length") == 0
     assert run("document.images.length") > 40
     assert run("document.documentElement.scrollWidth") <= SIZES[size]
-    assert run("document.querySelectorAll('.plotly .scatterlayer .point').length") >= 7
+    summary = pd.read_csv(inputs["summary"]).query("dataset == 'mnist'")
+    assert run("document.querySelectorAll('#tradeoff-mnist > .point').length") == len(summary)
 
     def rows():
         return run(
             "[...document.querySelectorAll('#ranking-mnist tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
         )
-
-    summary = pd.read_csv(inputs["summary"]).query("dataset == 'mnist'")
 
     def expected(weight):
         scores = 100 * (weight * summary["clean_accuracy"] + (1 - weight) * summary["mean_uap_accuracy"])
@@ -335,8 +352,11 @@ def test_in_a_browser(browser, inputs, tmp_path, size):
     assert browser.find_element("id", "weight-value").text == "1.00"
     assert [float(row[4]) for row in rows()] == expected(1)
     assert [row[1] for row in rows()] != before
-    best = run("document.getElementById('tradeoff-mnist').data.at(-1).y")
-    assert best == [round(100 * summary["clean_accuracy"].max(), 4)]
+    ring = run("document.querySelector('#tradeoff-mnist > .ring').getAttribute('cy')")
+    heights = run(
+        "[...document.querySelectorAll('#tradeoff-mnist > .point')].map(p => p.transform.baseVal[0].matrix.f)"
+    )
+    assert float(ring) == pytest.approx(min(heights))  # the top of the plot
     assert browser.find_element("id", "best-mnist").text == f"{rows()[0][1]}, {rows()[0][4]} %"
     figures = run("[...document.querySelectorAll('.drawn img')].map(i => [i.clientWidth, i.clientHeight].join())")
     assert len(figures) == 2
