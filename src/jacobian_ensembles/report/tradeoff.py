@@ -39,8 +39,9 @@ class _Axis:
     """Percentages on a line of pixels, with round numbers at its ticks."""
 
     def __init__(self, values: pd.Series, start: float, end: float):
-        margin = max(0.5, 0.06 * (values.max() - values.min()))
-        self.low, self.high, self.start, self.end = values.min() - margin, values.max() + margin, start, end
+        low, high = float(values.min()), float(values.max())
+        margin = max(0.5, 0.06 * (high - low))
+        self.low, self.high, self.start, self.end = low - margin, high + margin, start, end
         ticks = MaxNLocator(6).tick_values(self.low, self.high)
         self.ticks = [(f"{tick:g}", self(tick)) for tick in ticks if self.low <= tick <= self.high]
 
@@ -76,11 +77,12 @@ def tradeoff(summary: pd.DataFrame, dataset: str) -> str:
         for row in models.to_dict("records")
         for clean, uap in [(100 * row["clean_accuracy"], 100 * row["mean_uap_accuracy"])]
     ]
-    steps = [(x(100 * m.mean_uap_accuracy), y(100 * m.clean_accuracy)) for m in pareto_front(models).itertuples()]
-    front = f"M{steps[0][0]} {steps[0][1]}" + "".join(f"V{down}H{left}" for left, down in steps[1:]) if steps else ""
+    front = 100 * pareto_front(models)[["mean_uap_accuracy", "clean_accuracy"]].to_numpy()
+    steps = [(x(uap), y(clean)) for uap, clean in front]
+    line = f"M{steps[0][0]} {steps[0][1]}" + "".join(f"V{down}H{left}" for left, down in steps[1:]) if steps else ""
     template = files("jacobian_ensembles.report").joinpath("tradeoff.svg.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return environment.from_string(template).render(
         id=dataset, width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_WIDTH - _RIGHT, top=_TOP,
-        bottom=_HEIGHT - _BOTTOM, x=x, y=y, points=points, front=front, colours=colours, shapes=shapes,
+        bottom=_HEIGHT - _BOTTOM, x=x, y=y, points=points, front=line, colours=colours, shapes=shapes,
     )  # fmt: skip
