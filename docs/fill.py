@@ -2,38 +2,49 @@
 
     python docs/fill.py
 
-A page has ``<!-- table PATH -->`` or ``<!-- code PATH -->`` before such a piece and ``<!-- end -->`` after it; PATH is
-a file of the repository. ``<!-- table PATH columns 0 2 rows 1 3 -->`` takes some columns and
-rows of a Markdown table, ``<!-- table PATH part 2 -->`` the second table of a file with several.
-``<!-- runs NAME,NAME -->`` sets shipped runs side by side: clean accuracy and mean accuracy under perturbation of every
-model, in %, and the paper's; ``<!-- grid NAME,NAME -->`` has the same numbers with a column per lambda.
-``<!-- origins NAME,NAME -->`` says what made the runs, ``<!-- theory NAME,NAME -->`` sets their Jacobians' moments
-beside Theorem 3.1, ``<!-- models NAME -->`` lists the ensembles that a run keeps.
-``<!-- compare NAME,NAME -->`` has the best strength of each run, and the difference to the first,
-``<!-- gain NAME,NAME -->`` what ensembles add to each,
-``<!-- take NAME,NAME -->`` the three most robust at each eps, of those that cost little clean accuracy.
-``<!-- attacks NAME -->`` has the effects of the claims under every attack of a run's ablation.
-``<!-- decorrelation NAME,NAME -->`` sets ensembles of learners trained together beside those of the first run.
-``<!-- bibtex CITATION.cff -->`` has what that file names, as BibTeX. A test fails where a page is not up to date.
+A page has ``<!-- KIND WHAT -->`` before such a piece and ``<!-- end -->`` after it. Under every table a line names the
+files and the commits that it is from. A test fails where a page is not up to date. PATH is a file of the repository:
+
+``table PATH``           a Markdown table; ``part 2``: the file's second; ``columns 0 2 rows 1 3``: some of it
+``code PATH``            a file of code
+``bibtex CITATION.cff``  this software and what the file names; ``rows 0 1``: the first two of them
+``speed PATH``           a record of benchmarks/speed.py; ``gpu PATH``: of benchmarks/gpu.py; ``rows 0 1``: some of it
+
+NAME is a shipped run, and NAMES are several, with commas between them:
+
+``claims NAME``          a line for each of the paper's claims: the verdict, and the effect that decides it
+``attacks NAME``         the effects of the claims that another attack changes by a point
+``gains NAME``           what ensembles add under attack, to which single network, at which eps
+``grid NAME``            accuracies of every model, with a column per lambda; ``runs NAMES``: with a column per run
+``origins NAMES``        what made the runs
+``models NAME``          the ensembles that a run keeps
+``defences NAMES``       each run's best strength beside the first's; runs named ``NAME-equal_time-...`` add a column
+``gain NAMES``           what ensembles add to each
+``take NAMES``           the three most robust at each eps, of those that cost little clean accuracy
+``decorrelation NAMES``  ensembles of learners trained together beside those of the first run
 """
 
 import json
 import math
 import re
+from collections.abc import Callable, Iterable
+from os.path import commonprefix
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import ttest_ind_from_stats
 
 import jacobian_ensembles as je
-from jacobian_ensembles.comparing.decorrelation import beside_learners_alone, jacobians_and_accuracy
-from jacobian_ensembles.comparing.defence_display import best_table
-from jacobian_ensembles.comparing.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
+from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.claims import effects_by_attack
+from jacobian_ensembles.paper.claims import check_claims, effects_by_attack, parts_needed
+from jacobian_ensembles.paper.decorrelation import beside_learners_alone, jacobians_and_accuracy
+from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
+from jacobian_ensembles.paper.effects import Effect, trainings_of
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
-from jacobian_ensembles.paper.theory import beside_the_theorem
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.runs.ship import short_commit
 from jacobian_ensembles.stages.compare_runs import load_compared
@@ -42,9 +53,7 @@ _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plai
 _PLACES = ("most robust", "second", "third")
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
-    r"(<!-- (table|code|runs|grid|origins|theory|models|bibtex|compare|gain|take|decorrelation|attacks) (\S+)"
-    r"(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n)"
-    r".*?(<!-- end -->)",
+    r"(<!-- ((?!end\b)[a-z]+) (\S+)(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -55,28 +64,54 @@ def filled(text: str) -> str:
     def piece(match: re.Match[str]) -> str:
         opening, kind, path, part, columns, rows, closing = match.groups()
         if kind in _OF_RUNS:
-            shown = _OF_RUNS[kind](path.split(","))
+            table, files = _OF_RUNS[kind]
+            names = path.split(",")
+            shown = f"{table(names)}\n\n{_source([f'{_folder(names)}/{file}' for file in files], names)}"
         elif kind == "bibtex":
-            shown = f"```bibtex\n{_bibtex((ROOT / path).read_text(encoding='utf-8'))}\n```"
+            shown = f"```bibtex\n{_bibtex((ROOT / path).read_text(encoding='utf-8'), rows)}\n```"
         elif kind == "code":
             language = {".py": "python"}.get(Path(path).suffix, "yaml")
             shown = f"```{language}\n{(ROOT / path).read_text(encoding='utf-8')}```"
+        elif kind in _OF_RECORDS:
+            record = json.loads((ROOT / path).read_text(encoding="utf-8"))
+            measured = list(record["rows"].items())
+            chosen = dict(measured[int(i)] for i in rows.split()) if rows else record["rows"]
+            shown = f"{_OF_RECORDS[kind](chosen)}\n\n*From `{path}`, commit `{record['machine']['commit']}`.*"
+        elif kind != "table":
+            raise ValueError(f"docs/fill.py knows no {kind!r}. Use one of: {', '.join(KINDS)}.")
         else:
-            shown = _table((ROOT / path).read_text(encoding="utf-8"), columns, rows, int(part or 1))
+            table = _table((ROOT / path).read_text(encoding="utf-8"), columns, rows, int(part or 1))
+            shown = f"{table}\n\n{_source([path], [Path(path).parent.parent.name])}"
         return f"{opening}\n{shown}\n\n{closing}"
 
     return PIECE.sub(piece, text)
 
 
-def _summary(run: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "summary.csv")
+def _folder(runs: list[str]) -> str:
+    """The shipped folder of one run; of several, what all of them are called, with a star."""
+    return f"results/reference/{commonprefix(runs)}{'*' * (len(runs) > 1)}"  # noqa: RUF071 - of names, not of paths
+
+
+def _source(files: Iterable[str], runs: Iterable[str]) -> str:
+    """The line under a table: where its numbers are, and at which commits they were made."""
+    commits = sorted({commit for run in runs for commit in _made(run)["commit"]})
+    named = ", ".join(f"`{short_commit(commit, 7)}`" for commit in commits)
+    return f"*From {', '.join(f'`{file}`' for file in files)}, commit{'s' * (len(commits) > 1)} {named}.*"
+
+
+def _made(run: str) -> dict:
+    return json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text(encoding="utf-8"))
+
+
+def _metrics(run: str, table: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / f"{table}.csv")
 
 
 def _origins(runs: list[str]) -> str:
     rows = []
     for run in runs:
-        made = json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text(encoding="utf-8"))
-        summary = _summary(run)
+        made = _made(run)
+        summary = _metrics(run, "summary")
         row = {
             "run": f"`{run}`",
             "models": len(summary),
@@ -100,7 +135,7 @@ def _accuracies(summary: pd.DataFrame) -> list[str]:
 def _side_by_side(runs: list[str]) -> str:
     columns = []
     for run in runs:
-        summary = _summary(run).set_index(MODEL_KEYS)
+        summary = _metrics(run, "summary").set_index(MODEL_KEYS)
         columns.append(pd.Series(_accuracies(summary), summary.index, name=run))
     table = pd.concat(columns, axis=1).sort_index(level="dataset", ascending=False, sort_remaining=False)
     paper = paper_models().set_index(MODEL_KEYS).reindex(table.index)
@@ -111,7 +146,7 @@ def _side_by_side(runs: list[str]) -> str:
 
 
 def _grid(runs: list[str]) -> str:
-    summary = pd.concat([_summary(run) for run in runs])
+    summary = pd.concat([_metrics(run, "summary") for run in runs])
     lines = ["dataset", "ensemble", "members"]
     table = summary.assign(shown=_accuracies(summary))
     table = table.pivot_table(index=lines, columns="lambda", values="shown", aggfunc="first", fill_value="–")
@@ -121,30 +156,98 @@ def _grid(runs: list[str]) -> str:
     return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *table.columns]]).rstrip()
 
 
-def _theory(runs: list[str]) -> str:
+def _claims(runs: list[str]) -> str:
+    (run,) = runs
+    trainings = trainings_of(_metrics(run, "metrics"), _metrics(run, "jacobian"), 0.5)
     rows = []
-    for run in runs:
-        table = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv")
-        kurtosis = table.groupby(MODEL_KEYS)["excess_kurtosis"].mean()
-        models = beside_the_theorem(table).sort_values("dataset", ascending=False, kind="stable")
-        for r in models.to_dict("records"):
-            row = {"run": f"`{run}`", "model": f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}"}
-            for moment, symbol in (("mean", "E"), ("variance", "Var")):
-                row[f"{symbol}: measured"] = f"{r[f'{moment}_ratio']:.3f}"
-                row[f"{symbol}: theorem"] = f"{r[f'theorem_{moment}_ratio']:.3f}"
-                row[f"{symbol}: correlated"] = f"{r[f'correlated_{moment}_ratio']:.3f}"
-            row["(E: measured)²"] = f"{r['mean_ratio'] ** 2:.3f}"
-            row["Var / upper bound"] = f"{r['ensemble_variance_over_bound']:,.0f}"
-            row["correlation"] = f"{r['cosine']:.2f}"
-            row["by norm"] = "–" if math.isnan(r["cosine_by_norm"]) else f"{r['cosine_by_norm']:.2f}"
-            rows.append({**row, "excess kurtosis": f"{kurtosis[tuple(r[key] for key in MODEL_KEYS)]:,.0f}"})
+    for claim in check_claims(trainings, 0.95):
+        effect = _deciding(claim.effects, claim.rule.most)
+        digits = 2 if abs(effect.needed) < 1 else 1
+        numbers = f"{effect.mean:+.{digits}f} [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]"
+        rows.append(
+            {
+                "": claim.rule.claim,
+                "claim": claim.rule.statement,
+                "verdict": claim.row.verdict,
+                "decided by": f"{effect.part}: {numbers}{' %' if claim.rule.unit == '%' else ''}",
+                "needed": f"{effect.needed:+g}",
+                "in the paper": claim.rule.place,
+            }
+        )
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
-def _compare(runs: list[str]) -> str:
+def _deciding(effects: list[Effect], most: bool) -> Effect:
+    """Of the parts that a claim needs, the one with the least to spare: of all its parts, or of more than half."""
+    best_first = sorted(effects, key=lambda e: (e.mean - e.needed) / abs(e.needed), reverse=True)
+    return best_first[parts_needed(len(effects), most) - 1]
+
+
+def _defences(runs: list[str]) -> str:
+    """Equal epochs beside equal time; a star where a difference survives Holm's correction over the whole table."""
+    first, *others = runs
+    at_once, timed = (_best([first, *(r for r in others if ("-equal_time-" in r) == again)]) for again in (False, True))
+    found = pd.concat({False: at_once, True: timed[timed["run"] != first]}, names=["again"])
+    base = at_once[at_once["run"] == first].set_index(["dataset", "members"])["weighted_sd"]
+    deviation = [base[key] for key in zip(found["dataset"], found["members"], strict=True)]
+    ours = (found[column].to_numpy() for column in ("difference", "weighted_sd", "repetitions"))
+    tests = ttest_ind_from_stats(*ours, 0, deviation, found["repetitions"].to_numpy(), equal_var=False)
+    found["kept"] = np.array(holm(list(tests.pvalue))) < 0.05
+    found["name"] = [run.removeprefix("defences-").removeprefix("equal_time-") for run in found["run"]]
+    rows = []
+    for (dataset, members, name), both in found.groupby(["dataset", "members", "name"], sort=False):
+        r = both.iloc[0]
+        row = {
+            "dataset": DATASET_TITLES[str(dataset)],
+            "M": members,
+            "trained with": name,
+            "strength": f"{r['lambda']:g}",
+        }
+        shown = {"clean": "clean", "mean_uap": "under attack", "every_attack": "every attack", "weighted": "weighted"}
+        row |= {title: f"{100 * r[f'{column}_accuracy']:.1f}" for column, title in shown.items()}
+        row["time"] = f"{r['cost']:.1f}×"
+        differences = {again: _difference(d) for (again, _), d in both.iterrows()}
+        rows.append(row | {"equal epochs": differences.get(False, "–"), "equal time": differences.get(True, "–")})
+    table = pd.DataFrame(rows).sort_values(["dataset", "M"], ascending=[False, True], kind="stable")
+    return to_markdown(table.reset_index(drop=True)).rstrip()
+
+
+def _gains(runs: list[str]) -> str:
+    """Mean accuracy under attack of M > 1 less that of a single network, and how that depends on eps and lambda."""
+    (run,) = runs
+    keys = ["dataset", "ensemble", "lambda", "repetition"]
+    wide = _metrics(run, "metrics").pivot_table("worst_accuracy", [*keys, "eps"], "members")
+    gain = wide.drop(columns=1).mean(axis=1) - wide[1]
+    singles = {
+        f"one network, {e} epochs": wide[1].xs(m, level="ensemble") for m, e in (("voting", 8), ("snapshot", 18))
+    }
+    rows = []
+    for dataset, method in sorted({key[:2] for key in gain.index}, key=lambda key: (key[0] != "mnist", key[1])):
+        own = gain[dataset, method]
+        ensembles = wide.drop(columns=1).mean(axis=1).xs(method, level="ensemble")
+        against = {title: (ensembles - single)[dataset] for title, single in singles.items()}
+        row = {"dataset": DATASET_TITLES[dataset], "ensembles": method}
+        for title, values in {"its own M = 1": own, **against}.items():
+            each = 100 * values.groupby("repetition").mean()
+            row[f"over {title}"] = f"{each.mean():+.1f} ({each.min():+.1f} to {each.max():+.1f})"
+        by_eps = own.groupby([own.index.get_level_values("lambda") > 0, "eps"]).mean()
+        rows.append(
+            row | {f"ε={eps:.2f}": f"{100 * value:+.1f}" for eps, value in (by_eps[True] - by_eps[False]).items()}
+        )
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
+def _best(runs: list[str]) -> pd.DataFrame:
     compared = [load_compared(ROOT / "results" / "reference" / run) for run in runs]
-    best = best_of_each(compared, compare(compared, 0.5, 0.95), 0.5, 0.95)
-    return best_table(compared, best).markdown.rstrip()
+    return best_of_each(compared, compare(compared, 0.5, 0.95), 0.5, 0.95)
+
+
+def _difference(row: pd.Series) -> str:
+    if math.isnan(row["difference"]):
+        return "–"
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    verdict = "" if row["verdict"] == "no difference found" else f", {row['verdict']}{'*' * bool(row['kept'])}"
+    return f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]{verdict}"
 
 
 def _gain(runs: list[str]) -> str:
@@ -154,7 +257,7 @@ def _gain(runs: list[str]) -> str:
         {
             "dataset": DATASET_TITLES[r["dataset"]],
             "run": f"`{r['run']}`",
-            f"M = {r['members']} minus M = 1": f"{100 * r['difference']:+.1f} "
+            f"M = {r['members']} less M = 1": f"{100 * r['difference']:+.1f} "
             f"[{100 * r['difference_low']:+.1f}, {100 * r['difference_high']:+.1f}]",
             "every attack": f"{100 * r['every_attack_difference']:+.1f}",
             "verdict": r["verdict"],
@@ -202,30 +305,27 @@ def _decorrelation(runs: list[str]) -> str:
 
 def _attacks(runs: list[str]) -> str:
     (run,) = runs
-    folder = ROOT / "results" / "reference" / run / "metrics"
-    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("metrics", "jacobian", "ablation")}
+    tables = {name: _metrics(run, name) for name in ("metrics", "jacobian", "ablation")}
     found = effects_by_attack(tables, 0.5, 0.95)
     rows = []
     for claims in zip(*found.values(), strict=True):
         for effects in zip(*(claim.effects for claim in claims), strict=True):
             means = [effect.mean for effect in effects]
-            if len(set(means)) > 1 and not any(map(math.isnan, means)):
+            if max(means) - min(means) >= 1:
                 row = {"claim": claims[0].row.claim, "effect": effects[0].part, "needed": f"{effects[0].needed:+g}"}
                 rows.append(row | {name: f"{mean:+.1f}" for name, mean in zip(found, means, strict=True)})
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
 def _measured(run: str) -> pd.DataFrame:
-    return jacobians_and_accuracy(
-        pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "jacobian.csv"), _summary(run)
-    )
+    return jacobians_and_accuracy(_metrics(run, "jacobian"), _metrics(run, "summary"))
 
 
 def _models(runs: list[str]) -> str:
     rows = []
     for name in (name for name in je.shipped_models() if name.split("/")[0] in runs):
         run, dataset, ensemble, members, strength, *_ = name.split("/")
-        metrics = pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / "metrics.csv")
+        metrics = _metrics(run, "metrics")
         cell = {"dataset": dataset, "ensemble": ensemble, "members": int(members[1:]), "lambda": float(strength[6:])}
         own = metrics[(metrics[[*cell]] == pd.Series(cell)).all(axis=1)].sort_values("eps")
         under = {f"ε={eps:.2f}": f"{100 * je.load_correct(name, eps).mean():.2f}" for eps in own["eps"]}
@@ -235,18 +335,52 @@ def _models(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
-_OF_RUNS = {
-    "runs": _side_by_side,
-    "grid": _grid,
-    "origins": _origins,
-    "theory": _theory,
-    "models": _models,
-    "compare": _compare,
-    "gain": _gain,
-    "take": _take,
-    "decorrelation": _decorrelation,
-    "attacks": _attacks,
+def _speed(rows: dict) -> str:
+    return _measurements(
+        {
+            "operation": name,
+            "plain, ms": f"{1000 * r['plain_s']:.1f}",
+            "ours, ms": f"{1000 * r['ours_s']:.1f}",
+            "ratio (range)": f"**{r['ratio']:.2f}** ({r['ratio_low']:.2f}–{r['ratio_high']:.2f})",
+        }
+        for name, r in rows.items()
+    )
+
+
+def _gpu(rows: dict) -> str:
+    return _measurements(
+        {
+            "operation": name,
+            "one core, ms": f"{1000 * r['core_s']:.0f}",
+            "GPU, ms": f"{1000 * r['gpu_s']:.0f}",
+            "core / GPU (range)": f"**{r['core']:.1f}** ({r['core_low']:.1f}–{r['core_high']:.1f})",
+            "plain PyTorch / ours": f"{r['plain']:.1f}" if "plain" in r else "–",
+        }
+        for name, r in rows.items()
+    )
+
+
+def _measurements(rows: Iterable[dict[str, str]]) -> str:
+    return to_markdown(pd.DataFrame(rows)).rstrip()
+
+
+_SUMMARY = ["metrics/summary.csv"]
+#: What makes a table from runs, and the files that it reads.
+_OF_RUNS: dict[str, tuple[Callable[[list[str]], str], list[str]]] = {
+    "claims": (_claims, ["metrics/metrics.csv", "metrics/jacobian.csv"]),
+    "attacks": (_attacks, ["metrics/ablation.csv"]),
+    "gains": (_gains, ["metrics/metrics.csv"]),
+    "grid": (_grid, _SUMMARY),
+    "runs": (_side_by_side, _SUMMARY),
+    "origins": (_origins, ["provenance.json"]),
+    "models": (_models, ["models/", "bits/"]),
+    "defences": (_defences, ["attack_seeds.csv", "metrics/metrics.csv"]),
+    "gain": (_gain, ["attack_seeds.csv", "metrics/metrics.csv"]),
+    "take": (_take, ["attack_seeds.csv", "metrics/metrics.csv"]),
+    "decorrelation": (_decorrelation, ["metrics/jacobian.csv", "metrics/summary.csv"]),
 }
+_OF_RECORDS = {"speed": _speed, "gpu": _gpu}
+KINDS = ("table", "code", "bibtex", *_OF_RECORDS, *_OF_RUNS)
 
 
 def _table(content: str, columns: str | None, chosen: str | None, part: int = 1) -> str:
@@ -260,11 +394,12 @@ def _table(content: str, columns: str | None, chosen: str | None, part: int = 1)
     return "\n".join(rows)
 
 
-def _bibtex(citation: str) -> str:
-    """This software, and every reference of a CITATION.cff."""
+def _bibtex(citation: str, chosen: str | None = None) -> str:
+    """This software, and the references of a CITATION.cff."""
     cff = yaml.safe_load(citation)
     own = {key: cff[key] for key in ("type", "title", "authors", "version")} | {"year": str(cff["date-released"])[:4]}
-    return "\n\n".join(map(bibtex, [own, *cff["references"]]))
+    entries = [own, *cff["references"]]
+    return "\n\n".join(bibtex(entries[int(i)]) for i in (chosen.split() if chosen else range(len(entries))))
 
 
 def pages() -> list[Path]:
