@@ -37,11 +37,11 @@ import yaml
 from scipy.stats import ttest_ind_from_stats
 
 import jacobian_ensembles as je
+from jacobian_ensembles.comparing.decorrelation import beside_learners_alone, jacobians_and_accuracy
+from jacobian_ensembles.comparing.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.claims import check_claims, effects_by_attack, parts_needed
-from jacobian_ensembles.paper.decorrelation import beside_learners_alone, jacobians_and_accuracy
-from jacobian_ensembles.paper.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.paper.effects import Effect, trainings_of
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models
