@@ -171,7 +171,7 @@ def _claims(runs: list[str]) -> str:
                 "verdict": claim.row.verdict,
                 "decided by": f"{effect.part}: {numbers}{' %' if claim.rule.unit == '%' else ''}",
                 "needed": f"{effect.needed:+g}",
-                "in the paper": claim.rule.place,
+                "in the paper": re.split("[,;]", claim.rule.place)[0],
             }
         )
     return to_markdown(pd.DataFrame(rows)).rstrip()
