@@ -83,7 +83,8 @@ $(TOOLS)/.installed:
 
 docs: $(READY)
 	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir build/site
+	$(BIN)/python docs/prepare.py
+	$(BIN)/zensical build --clean --strict --config-file .zensical.toml
 	@echo "Documentation: build/site/index.html"
 
 # the picture of the workflow, after a change of its rules; needs graphviz

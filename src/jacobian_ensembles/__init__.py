@@ -4,7 +4,21 @@ Axis letters used in every docstring: B batch, M members, C classes, D inputs (p
 P projections. Inputs are float32 in [0, 1], of shape (B, 1, 28, 28) for the paper's LeNet; eps and lambda live in
 that space.
 
-The names below are the public interface; each is imported on first use, and torch with it.
+The public interface; each name is imported on first use, and torch with it:
+
+train_ensemble     train learners with Jacobian regularisation, or another defence, and combine them
+craft_uaps         craft one universal perturbation per attack seed
+evaluate           accuracy of any classifier, clean and under perturbations
+Evaluation         what evaluate returns
+success_rates      how often a perturbation with a target reaches it
+stress             is a model's robustness real? many attacks on it, and the flags they raise
+jacobian_norm      the norm of a model's Jacobian at each image
+load_split         training, validation or test images of a stored dataset
+shipped_models     the names of all ensembles that come with the package
+load_ensemble      one of these, or one of a run, as a torch module
+load_perturbation  a shipped ensemble's worst perturbation
+load_correct       which test images a shipped ensemble classifies correctly
+stored_file        the file of a stored ensemble
 """
 
 from importlib import import_module
