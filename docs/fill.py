@@ -203,7 +203,7 @@ def _defences(runs: list[str]) -> str:
             "trained with": name,
             "strength": f"{r['lambda']:g}",
         }
-        shown = {"clean": "clean", "mean_uap": "under attack", "every_attack": "every attack", "weighted": "weighted"}
+        shown = {"clean": "clean", "mean_uap": "under attack", "every_attack": "every attack"}
         row |= {title: f"{100 * r[f'{column}_accuracy']:.1f}" for column, title in shown.items()}
         row["time"] = f"{r['cost']:.1f}×"
         differences = {again: _difference(d) for (again, _), d in both.iterrows()}
