@@ -116,4 +116,4 @@ article: $(READY)
 	$(BIN)/python docs/article.py
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache build dist
+	rm -rf .venv .cache .pytest_cache .ruff_cache .mypy_cache build dist

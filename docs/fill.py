@@ -205,7 +205,8 @@ def _defences(runs: list[str]) -> str:
         }
         shown = {"clean": "clean", "mean_uap": "under attack", "every_attack": "every attack"}
         row |= {title: f"{100 * r[f'{column}_accuracy']:.1f}" for column, title in shown.items()}
-        row["time"] = f"{r['cost']:.1f}×"
+        only_timed = both.index[0][0]
+        row["time"] = "–" if only_timed else f"{r['cost']:.1f}×"
         differences = {again: _difference(d) for (again, _), d in both.iterrows()}
         rows.append(row | {"equal epochs": differences.get(False, "–"), "equal time": differences.get(True, "–")})
     table = pd.DataFrame(rows).sort_values(["dataset", "M"], ascending=[False, True], kind="stable")
