@@ -23,7 +23,7 @@ from jacobian_ensembles.storage.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "results" / "reference"
-TOLERANCE = 6  # points within which a number of Table 1 counts as close, as in docs/reproduction.md
+TOLERANCE = 6  # points within which a number of Table 1 counts as close
 _SYMBOLS = {
     "λ": r"$\lambda$", "ε": r"$\varepsilon$", "σ": r"$\sigma$", "δ": r"$\delta$", "μ": r"$\mu$", "\u03c1": r"$\rho$",
     "‖": r"$\Vert$", "²": r"$^2$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$", "·": r"$\cdot$", "±": r"$\pm$",
