@@ -94,7 +94,7 @@ def images(snakemake: Any) -> Any:
     """The dataset among a job's inputs, with the images that its parameters choose; imports torch."""
     from jacobian_ensembles.stages.inputs import StoredImages
 
-    return StoredImages(snakemake.input.dataset, **snakemake.params.data)
+    return StoredImages(snakemake.input.dataset, **snakemake.params.data, dataset=snakemake.wildcards.dataset)
 
 
 def ensemble(snakemake: Any) -> Any:

@@ -93,7 +93,7 @@ def _images(cfg: Config, dataset: str) -> StoredImages:
     """The stored dataset, obtained first if it is missing, and which of its images the configuration uses."""
     from jacobian_ensembles.stages.inputs import StoredImages
 
-    return StoredImages(_data(cfg, dataset), **cfg.data.model_dump(exclude={"local_dir"}))
+    return StoredImages(_data(cfg, dataset), **cfg.data.model_dump(exclude={"local_dir"}), dataset=short_name(dataset))
 
 
 def _train(args: argparse.Namespace) -> None:

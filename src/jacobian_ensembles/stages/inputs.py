@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS
 from jacobian_ensembles.data.splits import limited_indices, validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
@@ -17,7 +16,7 @@ from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import Builder, build_nets
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.storage.files import check_tensors, load_tensors
+from jacobian_ensembles.stages.test_sets import read_dataset
 from jacobian_ensembles.storage.learners import load_learners
 
 if TYPE_CHECKING:
@@ -33,22 +32,24 @@ class StoredImages:
         validation_images: Size of the validation split.
         train_images: Train (and craft) on only this many training images; None for all.
         test_images: Use only this many test images; None for all.
+        dataset: The dataset that it must be; None for any.
     """
 
     path: str | Path
     validation_images: int
     train_images: int | None = None
     test_images: int | None = None
+    dataset: str | None = None
 
     def split(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, channels, height, width) and labels (B,) of a split: see :func:`load_split`."""
         limit = {"train": self.train_images, "test": self.test_images}.get(name)
-        return load_split(self.path, name, self.validation_images, limit)
+        return load_split(self.path, name, self.validation_images, limit, self.dataset)
 
     @property
     def classes(self) -> int:
         """C, the number of classes: one more than the largest training label."""
-        tensors, _ = _load_dataset(self.path)
+        tensors, _ = _load_dataset(self.path, self.dataset)
         return int(tensors["train_labels"].max()) + 1
 
 
@@ -100,7 +101,7 @@ def load_ensemble(
 
 
 def load_split(
-    path: str | Path, split: str, validation_images: int, limit: int | None = None
+    path: str | Path, split: str, validation_images: int, limit: int | None = None, dataset: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Load one split of a stored dataset.
 
@@ -109,19 +110,20 @@ def load_split(
         split: ``train`` (the training set without its validation images), ``validation`` or ``test``.
         validation_images: Size of the validation split.
         limit: Use only this many images, a fixed random choice; None for all.
+        dataset: The dataset that the file must hold; None for any.
 
     Returns:
         Images (B, channels, height, width), float32 in [0, 1], and labels (B,), int64.
 
     Raises:
-        ArtifactError: If the file is damaged or is not a dataset.
+        ArtifactError: If the file is damaged, is no dataset, another, or not the published one of its name.
         ValueError: If there is no such split, or ``limit`` exceeds what the split has or leaves out a class.
     """
     import torch
 
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
-    tensors, spec = _load_dataset(path)
+    tensors, spec = _load_dataset(path, dataset)
     part = "test" if split == "test" else "train"
     images, labels = tensors[f"{part}_images"], tensors[f"{part}_labels"]
     if split == "test":
@@ -138,25 +140,17 @@ def load_split(
     return pixels, torch.from_numpy(labels[index]).to(torch.int64)
 
 
-def _load_dataset(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _load_dataset(path: str | Path, dataset: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A stored dataset, checked; a job does not read and check it again for its next split."""
     try:
         told = Path(path).stat()
     except OSError:
-        return _read_dataset(str(path), 0, 0)  # which says what is wrong
-    return _read_dataset(str(path), told.st_mtime_ns, told.st_size)
+        return read_dataset(path)  # which says what is wrong
+    return _read_dataset(str(path), dataset, told.st_mtime_ns, told.st_size)
 
 
 @functools.lru_cache(maxsize=1)
-def _read_dataset(path: str, written: int, size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    tensors, spec = load_tensors(path, kind="dataset")
-    check_tensors(path, tensors, DATASET_TENSORS if spec.get("dataset") in CARDS else _own_tensors(tensors))
-    return tensors, spec
-
-
-def _own_tensors(tensors: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], str]]:
-    """What the arrays of a user's dataset must be, given the shape of its training images."""
-    shape = tensors["train_images"].shape[1:] if "train_images" in tensors else ()
-    counts = {part: len(tensors.get(f"{part}_labels", ())) for part in ("train", "test")}
-    images = {f"{part}_images": ((n, *shape), "uint8") for part, n in counts.items()}
-    return images | {f"{part}_labels": ((n,), "uint8") for part, n in counts.items()}
+def _read_dataset(
+    path: str, dataset: str | None, written: int, size: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return read_dataset(path, dataset)

@@ -1,9 +1,13 @@
+import dataclasses
+import hashlib
 import logging
 
 import numpy as np
 import pytest
 
-from jacobian_ensembles.data.arrays import repeated_images
+from jacobian_ensembles.data import arrays as module
+from jacobian_ensembles.data.arrays import published_as, repeated_images
+from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.stages.download_dataset import download_dataset
 from jacobian_ensembles.storage.files import read_header
 
@@ -46,3 +50,15 @@ def test_test_images_that_are_training_images_are_told_and_kept_as_a_fact(tmp_pa
         download_dataset("data.py:leaking", tmp_path / "leaking.safetensors")
     assert read_header(tmp_path / "leaking.safetensors")[1]["repeated"]["test_in_train"] == leaked
     assert (f"{leaked} of 4 test images are training images" in caplog.text) == bool(leaked)
+
+
+def test_published_files_are_recognised_by_their_idx_bytes(monkeypatch):
+    images, labels = np.arange(12, dtype=np.uint8).reshape(3, 2, 2), np.array([1, 0, 1], np.uint8)
+    header = lambda *sizes: bytes([0, 0, 8, len(sizes)]) + b"".join(n.to_bytes(4, "big") for n in sizes)  # noqa: E731
+    sums = {
+        "train_images": hashlib.sha256(header(3, 2, 2) + images.tobytes()).hexdigest(),
+        "train_labels": hashlib.sha256(header(3) + labels.tobytes()).hexdigest(),
+    }
+    monkeypatch.setattr(module, "CARDS", {"tiny": dataclasses.replace(CARDS["mnist"], sha256=sums)})
+    assert published_as({"train_images": images, "train_labels": labels}) == "tiny"
+    assert published_as({"train_images": images, "train_labels": 1 - labels}) is None

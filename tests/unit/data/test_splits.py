@@ -42,7 +42,7 @@ def stored(tmp_path_factory):
         "test_images": numbered(10_000, 102),
         "test_labels": shuffled_labels([1000] * 10, seed=4),
     }
-    save_tensors(path, arrays, kind="dataset", spec={"dataset": "mnist"})
+    save_tensors(path, arrays, kind="dataset", spec={"dataset": "numbered"})
     return path, arrays
 
 
@@ -125,7 +125,7 @@ def test_limit_takes_a_fixed_random_subset_of_the_split(stored, split):
     path, arrays = stored
     first, labels = load_split(path, split, 1_000, limit=40)
     again, _ = load_split(path, split, 1_000, limit=40)
-    held_out = set(validation_indices(arrays["train_labels"], 1_000, "mnist").tolist())
+    held_out = set(validation_indices(arrays["train_labels"], 1_000, "numbered").tolist())
     allowed = {"train": set(range(60_000)) - held_out, "validation": held_out, "test": set(range(10_000))}[split]
     picked = numbers(first)
     assert len(set(picked.tolist())) == len(labels) == 40
@@ -217,3 +217,17 @@ def test_a_limit_leaves_no_class_out(limit):
 def test_a_limit_below_the_number_of_classes_is_refused():
     with pytest.raises(ValueError, match=r"2 train images asked for; its 3 classes need one each"):
         limited_indices(np.arange(6), np.array([0, 0, 1, 1, 2, 2]), 2, "rare", "train")
+
+
+def test_a_built_in_dataset_is_its_published_content(stored, tmp_path):
+    _, arrays = stored
+    save_tensors(tmp_path / "mnist.safetensors", arrays, kind="dataset", spec={"dataset": "mnist"})
+    with pytest.raises(ArtifactError, match=r"mnist\.safetensors: it is called mnist, but holds other images"):
+        load_split(tmp_path / "mnist.safetensors", "test", 0)
+
+
+def test_a_file_of_another_dataset_is_refused_by_a_job(stored):
+    path, _ = stored
+    assert len(StoredImages(path, 5000, dataset="numbered").split("test")[1]) == 10_000
+    with pytest.raises(ArtifactError, match="it holds numbered, where mnist is needed"):
+        StoredImages(path, 5000, dataset="mnist").split("test")
