@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,14 @@ class DataError(RuntimeError):
     """A dataset could not be obtained, or is not the dataset it claims to be."""
 
 
-def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def check_arrays(dataset: str, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Check a user's dataset.
 
     Args:
         dataset: Its name, for the messages.
         arrays: ``train_images`` and ``test_images``, uint8, (n, height, width) or (n, height, width, channels), of one
-            size; ``train_labels`` and ``test_labels``, (n,) integers in [0, C), each class among the training labels.
+            size; ``train_labels`` and ``test_labels``, (n,) integers in [0, C), each class among the training labels;
+            and, if the classes have names, ``class_names``, C different texts: see :func:`check_class_names`.
 
     Returns:
         The arrays, with labels as uint8.
@@ -29,6 +31,8 @@ def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     Raises:
         DataError: If they are not such arrays; the message names every difference.
     """
+    if isinstance(arrays, Mapping):
+        arrays = {name: value for name, value in arrays.items() if name != "class_names"}
     if not isinstance(arrays, Mapping) or set(arrays) != set(DATASET_TENSORS):
         got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else type(arrays).__name__
         raise DataError(f"{dataset}: its function must return a mapping of {', '.join(DATASET_TENSORS)}. Got {got}.")
@@ -66,6 +70,27 @@ def check_arrays(dataset: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np
     if problems:
         raise DataError(f"{dataset}: {'; '.join(problems)}.")
     return {name: a.astype(np.uint8) for name, a in out.items()}
+
+
+def check_class_names(dataset: str, names: Any, classes: int) -> list[str]:
+    """Check what a user's classes are called.
+
+    Args:
+        dataset: The dataset's name, for the message.
+        names: What the user gave.
+        classes: C.
+
+    Returns:
+        The names.
+
+    Raises:
+        DataError: If they are not C different texts of one line.
+    """
+    found = list(names) if isinstance(names, Sequence) and not isinstance(names, str | bytes) else []
+    fine = all(isinstance(name, str) and name.strip() and len(name.splitlines()) == 1 for name in found)
+    if not fine or not len(found) == len(set(found)) == classes:
+        raise DataError(f"{dataset}: class_names must be {classes} different texts, one per class. Got {names!r}.")
+    return found
 
 
 def published_as(arrays: Mapping[str, np.ndarray]) -> str | None:

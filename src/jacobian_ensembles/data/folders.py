@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,21 +21,23 @@ log = logging.getLogger(__name__)
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in folders, besides hidden files
 _PLAIN = ("1", "L", "RGB", "P", "CMYK", "YCbCr", "HSV")
+_NUMBER = re.compile(r"[0-9]{1,9}").fullmatch
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, np.ndarray]:
+def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
     """Read a dataset from image files: ``<folder>/train/<class>/*`` and ``<folder>/test/<class>/*``.
 
     Hidden files and folders are skipped, links followed. Pixels of every format become bytes: 16 bits are scaled to 8,
     transparency is laid over white, and a photograph is turned as its EXIF orientation says.
 
     Args:
-        folder: The folder. Its classes are those of ``train``, numbered in alphabetical order.
+        folder: The folder. Its classes are those of ``train``, numbered in alphabetical order, or by number if all are
+            numbers.
         mode: ``RGB`` for three channels, ``L`` for one (grey).
 
     Returns:
-        Arrays as :func:`~jacobian_ensembles.data.arrays.check_arrays` wants them.
+        Arrays and class names as :func:`~jacobian_ensembles.data.arrays.check_arrays` wants them.
 
     Raises:
         DataError: If a file or folder is missing, unreadable or out of place, or an image differs in size from the
@@ -63,11 +66,12 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, np.nda
     ]
     if problems:
         raise DataError(f"{_say(folder)}: {'; '.join(problems)}. Give both the same classes, spelled alike.")
-    out: dict[str, np.ndarray] = {}
+    names = sorted(classes["train"], key=int) if all(map(_NUMBER, classes["train"])) else sorted(classes["train"])
+    out: dict[str, Any] = {"class_names": list(map(_say, names))}
     first: tuple[Path, np.ndarray] | None = None
     for part in ("train", "test"):
         images, labels = [], []
-        for label, name in enumerate(sorted(classes["train"])):
+        for label, name in enumerate(names):
             for path in _files(classes[part][name]):
                 pixels = read_image(path, mode)
                 first = first or (path, pixels)

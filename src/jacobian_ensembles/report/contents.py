@@ -24,12 +24,14 @@ class TestSet:
     Attributes:
         images: (N, channels, height, width), float32 in [0, 1].
         labels: (N,) true classes.
-        classes: C.
+        names: What the C classes are called.
+        leaked: How many of the images are training images, too.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    classes: int
+    names: tuple[str, ...]
+    leaked: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.data.cards import class_names
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.labels import DATASET_TITLES, GROUP_TITLES, in_order, model_name, short_number
 from jacobian_ensembles.paper.published import paper_table1
@@ -53,12 +52,14 @@ def section(record: RunRecord, dataset: str) -> dict[str, Any]:
     """What the page says about one dataset."""
     ranked = record.summary[record.summary["dataset"] == dataset]
     models = shown_in_detail(record.summary, dataset)
-    names = class_names(dataset, record.test_sets[dataset].classes)
+    names = list(record.test_sets[dataset].names)
     paper = paper_table1().rename(columns={"lambda_jr": "lambda", "learners": "members"})
     ours = dict.fromkeys(("clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"), 100.0)
     return {
         "id": dataset,
         "title": DATASET_TITLES[dataset],
+        "leaked": record.test_sets[dataset].leaked,
+        "tested": len(record.test_sets[dataset].labels),
         "ours": _table1(select_table1(ranked), ours),
         "paper": _table1(paper[paper["dataset"] == dataset], dict.fromkeys(("clean", "avg_uap", "weighted"), 1.0)),
         "tradeoff": tradeoff(record.summary, dataset),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jacobian_ensembles.data.arrays import check_arrays, repeated_images
+from jacobian_ensembles.data.arrays import check_arrays, check_class_names, repeated_images
 from jacobian_ensembles.data.fetching import DATASETS
 from jacobian_ensembles.extensions.origin import dataset_origin
 from jacobian_ensembles.extensions.references import resolve, short_name
@@ -32,7 +32,10 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
     arrays = resolve(dataset, DATASETS)(local_dir)
     spec: dict[str, Any] = {"dataset": name}
     if dataset not in DATASETS:
+        names = arrays.get("class_names") if isinstance(arrays, Mapping) else None
         arrays = check_arrays(name, arrays)
+        if names is not None:
+            spec["class_names"] = check_class_names(name, names, int(arrays["train_labels"].max()) + 1)
         spec["repeated"] = repeated_images(arrays)
         _warn_of_repeated(name, spec["repeated"], len(arrays["test_labels"]))
         spec["origin"] = dataset_origin(dataset, None if local_dir is None else str(local_dir))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jacobian_ensembles.data import arrays as module
-from jacobian_ensembles.data.arrays import published_as, repeated_images
+from jacobian_ensembles.data.arrays import DataError, check_class_names, published_as, repeated_images
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.stages.download_dataset import download_dataset
+from jacobian_ensembles.stages.test_sets import load_test_set
 from jacobian_ensembles.storage.files import read_header
 
 SOURCE = """
@@ -62,3 +63,21 @@ def test_published_files_are_recognised_by_their_idx_bytes(monkeypatch):
     monkeypatch.setattr(module, "CARDS", {"tiny": dataclasses.replace(CARDS["mnist"], sha256=sums)})
     assert published_as({"train_images": images, "train_labels": labels}) == "tiny"
     assert published_as({"train_images": images, "train_labels": 1 - labels}) is None
+
+
+@pytest.mark.parametrize(
+    "names", ["ab", ["a"], ["a", "a"], ["a", ""], ["a", 1], ["a", "b\nc"], {"a": 0, "b": 1}, [["a"], ["b"]]]
+)
+def test_class_names_are_different_texts_one_per_class(names):
+    assert check_class_names("d", ["a", "b"], 2) == ["a", "b"]
+    with pytest.raises(DataError, match=r"d: class_names must be 2 different texts, one per class\. Got"):
+        check_class_names("d", names, 2)
+
+
+def test_class_names_come_from_the_dataset_to_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = SOURCE.replace("SHIFT", "0").replace("return train", 'return train | {"class_names": ["cat", "dog"]}')
+    (tmp_path / "data.py").write_text(named)
+    download_dataset("data.py:leaking", tmp_path / "leaking.safetensors")
+    shown = load_test_set(tmp_path / "leaking.safetensors")
+    assert (shown.names, shown.leaked) == (("cat", "dog"), 4)

@@ -324,3 +324,11 @@ def test_channels_last_are_taken(shape):
 def test_arrays_that_are_no_dataset_are_refused(changes, message):
     with pytest.raises(DataError, match=message):
         check_arrays("mine", dataset((4, 4), **changes))
+
+
+@pytest.mark.parametrize(
+    ("classes", "order"),
+    [(("10", "9", "0"), ["0", "9", "10"]), (("b", "10", "9"), ["10", "9", "b"]), (("007", "12"), ["007", "12"])],
+)
+def test_classes_are_named_by_their_folders_and_numbers_are_in_order(tmp_path, classes, order):
+    assert read_image_folder(paint(tmp_path, classes))["class_names"] == order
