@@ -6,7 +6,7 @@ from helpers_science import give_biases, textured
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.models.architecture import Architecture
@@ -46,7 +46,7 @@ def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(device):
     model = ensemble().to(device)
     x = textured(400, dtype=torch.float32).to(device)
     labels = model(x).argmax(1)  # right about every image until it is attacked
-    settings = SgdSettings(iterations=20, batch_size=50)
+    settings = SgdUap(iterations=20, batch_size=50)
     together = craft_uaps(model, x, labels, 0.2, settings, range(5))
     alone = craft_uaps(model, x, labels, 0.2, settings, range(5), side_by_side=1)
     a, b = (correct(model, x, labels, deltas, clip=False).float().mean(1) for deltas in (together, alone))

@@ -72,10 +72,10 @@ def test_every_built_in_name_leads_to_something_to_call(registry):
 def test_a_reference_is_followed_to_its_object():
     assert isinstance(resolve(MEDIAN, methods.METHODS, Method), Method)
     assert resolve("voting", methods.METHODS, Method) is methods.METHODS["voting"]
-    assert resolve("jacobian_ensembles.attacks.sgd_uap:sgd", {}) is sgd_uap.sgd
+    assert resolve("jacobian_ensembles.attacks.sgd_uap:SgdUap", {}) is sgd_uap.SgdUap
     assert (short_name(CNN), short_name("voting")) == ("small_cnn", "voting")
     assert source_file("voting") is None
-    assert source_file("jacobian_ensembles.attacks.sgd_uap:sgd") == Path(sgd_uap.__file__)
+    assert source_file("jacobian_ensembles.attacks.sgd_uap:SgdUap") == Path(sgd_uap.__file__)
 
 
 @pytest.mark.parametrize(
