@@ -12,7 +12,9 @@ from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.runs.devices import prepare_device
-from jacobian_ensembles.training.learner import accuracy, train_learners
+from jacobian_ensembles.training.learner import Task, accuracy
+from jacobian_ensembles.training.members import train_learner
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.recipe import Recipe
 
 
@@ -63,6 +65,7 @@ def test_training_is_reproducible_and_learns(device):
     data = images.to(device), labels.to(device)
     settings = Recipe(epochs=8, batch_size=20)
     tanh = Architecture(options={"activation": "tanh"})
-    runs = [train_learners(data, data, tanh, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)]
+    task = Task(data, data, tanh, settings, 0.05, Jacobian)
+    runs = [train_learner(task, ("gpu",)).nets[0] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
     assert accuracy(runs[0].to(device), *data) > 0.9

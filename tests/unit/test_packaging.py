@@ -145,7 +145,8 @@ def test_the_science_never_touches_snakemake():
     [
         (
             "config.schema runs.layout seeding extensions.code_digest runs.devices storage.files "
-            "attacks.staged attacks.square",
+            "attacks.staged attacks.square training.objectives.universal training.objectives.decorrelated "
+            "training.objectives.adversarial training.objectives.noise training.objectives.input_gradient",
             ("torch", "pandas", "matplotlib"),
         ),
         (

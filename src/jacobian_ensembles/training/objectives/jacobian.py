@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Jacobian(Objective):
@@ -25,6 +27,8 @@ class Jacobian(Objective):
 
 def regularized(net: nn.Module, batch: Batch, lambda_jr: float) -> tuple[Tensor, list[Tensor]]:
     """Loss and gradients with the Jacobian penalty of strength ``lambda_jr`` >= 0, from newly drawn projections."""
+    from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
+
     x, directions = batch.images, None
     if lambda_jr:
         directions = draw_directions(batch.projections, len(x), batch.classes, batch.rng, x.device)
