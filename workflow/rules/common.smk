@@ -9,9 +9,11 @@ from jacobian_ensembles.runs.layout import (
 )
 from jacobian_ensembles.extensions.code_digest import extension_digest
 from jacobian_ensembles.extensions.origin import folder_digest
+from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.paper import catalogue
 
 paths = Layout(cfg.run.results, cfg.run.name)
+run_attacks = RunAttacks(cfg)
 
 
 wildcard_constraints:
