@@ -71,7 +71,6 @@ def of_every_model(template):
 
 def results_by(attack, own, template):
     """The template of the results of the run's own attack, or of a variant."""
-    own_one = run_attacks.is_own(attack)
     same = run_attacks.is_own(attack)
     return own if same else template.replace("{variant}", attack)
 
