@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from jacobian_ensembles.config.settings import Settings
-from jacobian_ensembles.training.objectives.jacobian import regularized
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.objectives.objective import Batch, Model, Objective
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Decorrelated(Objective):
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
-        return regularized(net, batch, self.strength * self.options.jacobian)
+        return Jacobian(self.strength * self.options.jacobian).gradients(net, batch)
 
     def coupling(self, models: Sequence[Model], images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.coupling`."""
