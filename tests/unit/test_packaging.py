@@ -144,7 +144,9 @@ def test_the_science_never_touches_snakemake():
     ("modules", "absent"),
     [
         (
-            "config.schema runs.layout seeding extensions.code_digest runs.devices storage.files",
+            "config.schema runs.layout seeding extensions.code_digest runs.devices storage.files "
+            "attacks.staged attacks.square training.objectives.universal training.objectives.decorrelated "
+            "training.objectives.adversarial training.objectives.noise training.objectives.input_gradient",
             ("torch", "pandas", "matplotlib"),
         ),
         (
@@ -154,7 +156,7 @@ def test_the_science_never_touches_snakemake():
         ("stages.select_worst_uap stages.assemble_ensemble", ("torch", "pandas", "scipy", "pydantic")),
         ("evaluation.summary storage.tables paper.table1 paper.claims", ("torch", "matplotlib", "pydantic")),
         ("paper.figures", ("torch", "pydantic")),
-        ("training.learner attacks.sgd_uap", ("pandas", "matplotlib", "torchvision")),
+        ("training.learner attacks.ascent", ("pandas", "matplotlib", "torchvision")),
     ],
 )
 def test_modules_import_no_more_than_they_need(modules, absent):

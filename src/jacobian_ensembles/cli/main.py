@@ -99,23 +99,19 @@ def _images(cfg: Config, dataset: str) -> StoredImages:
 def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
     name = short_name(args.ensemble)
-    in_one_job = cfg.in_one_job(name)
+    cfg.in_one_job(name)  # refuses what cannot be trained
     check_output(args.output)
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
         from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
         from jacobian_ensembles.stages.train_learner import train_learner
 
-        images, learners = _images(cfg, args.dataset), []
-        for i in range(1 if in_one_job else args.members):
-            log.info(f"{args.members} learners in one" if in_one_job else f"learner {i + 1} of {args.members}")
-            learners.append(f"{folder}/{i}.safetensors")
-            train_learner(
-                images, learners[-1], dataset=short_name(args.dataset), ensemble=args.ensemble,
-                lambda_jr=args.lambda_jr, repetition=args.repetition, model=cfg.model.network,
-                recipe=cfg.training.recipe(cfg.is_cyclic(name)), goal=cfg.training.goal, seed=cfg.seed, device=device,
-                **({"members": args.members} if in_one_job else {"member": i}),
-            )  # fmt: skip
-        assemble_ensemble(learners, args.members, args.output)
+        learners = f"{folder}/learners.safetensors"
+        train_learner(
+            _images(cfg, args.dataset), learners, dataset=short_name(args.dataset), ensemble=args.ensemble,
+            lambda_jr=args.lambda_jr, repetition=args.repetition, members=args.members, model=cfg.model.network,
+            recipe=cfg.training.recipe(cfg.is_cyclic(name)), goal=cfg.training.goal, seed=cfg.seed, device=device,
+        )  # fmt: skip
+        assemble_ensemble([learners], args.members, args.output)
     print(f"{args.output}: {args.ensemble}, {args.members} learners, lambda {args.lambda_jr:g}, {args.dataset}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,7 @@ from jacobian_ensembles.stages.plot_figure import save_figure
 from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_text
 from jacobian_ensembles.storage.tables import read_table, write_table
-from jacobian_ensembles.training.objectives.registry import OPTIONS
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 #: The files that a comparison writes, and what each holds.
 FILES = {
@@ -59,7 +60,7 @@ def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str
 def objective_label(goal: Mapping[str, Any]) -> str:
     """What learners minimised, with options that differ from the defaults, such as ``universal (jacobian 0.05)``."""
     name, options = goal["objective"], goal["options"]
-    default = OPTIONS[name]().model_dump() if name in OPTIONS else {}
+    default = resolve_name(OBJECTIVES[name]).Options().model_dump() if name in OBJECTIVES else {}
     own = {key: value for key, value in sorted(options.items()) if value is not None and default.get(key) != value}
     told = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in own.items()]
     short = str(name).rpartition(":")[2]

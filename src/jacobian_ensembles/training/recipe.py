@@ -1,4 +1,4 @@
-"""How a learner is trained: the arguments of :func:`~jacobian_ensembles.training.learner.train_learners`. No torch."""
+"""How a learner is trained: part of a :class:`~jacobian_ensembles.training.learner.Task`. No torch."""
 
 from __future__ import annotations
 
