@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "ensembles": "models",
     "evaluation": "data models",
     "training": "data models ensembles extensions config",
-    "attacks": "models ensembles evaluation extensions",
+    "attacks": "data models ensembles evaluation extensions",
     "paper": "evaluation",
     "robustness": "models attacks evaluation paper",
     "comparing": "evaluation paper",

@@ -5,13 +5,14 @@ Every attack is called here, built in or a user's, by the library, the workflow,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.config.settings import Settings
+from jacobian_ensembles.data.scalars import check_eps, check_seeds
 from jacobian_ensembles.extensions.references import ExtensionError, resolve
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class UniversalAttack(Settings):
         images: Tensor,
         labels: Tensor,
         eps: float,
-        seeds: Sequence[int] = (0,),
+        seeds: int | Iterable[int] = (0,),
         first: int = 0,
         side_by_side: int | None = None,
     ) -> Tensor:
@@ -86,7 +87,7 @@ class UniversalAttack(Settings):
             images: (N, ...), in [0, 1], on the model's device.
             labels: (N,), the true classes.
             eps: Radius, in (0, 1].
-            seeds: K generator seeds, one per perturbation.
+            seeds: K generator seeds, one per perturbation, or K for 0, ..., K - 1.
             first: The number of the first seed among all of the model's; matters only with targets.
             side_by_side: Perturbations crafted at once, see :func:`~jacobian_ensembles.attacks.ascent.in_parts`.
 
@@ -99,13 +100,11 @@ class UniversalAttack(Settings):
         """
         from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
         from jacobian_ensembles.models.door import admit
+        from jacobian_ensembles.models.evaluation_mode import own_modes
 
-        images, labels = admit(model, images, labels)
-        if not 0 < eps <= 1:
-            raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
-        if not len(seeds):
-            raise ValueError("seeds must hold at least one attack seed. Got none.")
-        with counting_steps() as steps:
+        eps, seeds = check_eps(eps), check_seeds(seeds)
+        with own_modes(), counting_steps() as steps:
+            images, labels = admit(model, images, labels)
             deltas = self.craft(model, images, labels, eps, seeds, first=first, side_by_side=side_by_side)
         check_deltas(deltas, (len(seeds), *images.shape[1:]), eps, self.title, getattr(self, "norm", "linf"))
         steps.check(self.title)

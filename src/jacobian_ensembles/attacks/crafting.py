@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ def craft_uaps(
     labels: Tensor,
     eps: float,
     attack: str | UniversalAttack | Callable[..., Any] = "sgd",
-    seeds: Sequence[int] = (0,),
+    seeds: int | Iterable[int] = (0,),
     side_by_side: int | None = None,
     first: int = 0,
     **options: Any,
@@ -38,7 +38,7 @@ def craft_uaps(
         attack: ``sgd``, ``staged``, ``square``, or a reference, class or function of your own, whose options
             (steps, batch, loss, norm, clip, ...) are given by keyword; or an attack with its options, such as
             ``SgdUap(iterations=50)``.
-        seeds: K generator seeds, one per perturbation.
+        seeds: K generator seeds, one per perturbation, or K for 0, ..., K - 1.
         side_by_side: Perturbations crafted at once. None for all on a GPU, to fill it, and one on a CPU, where more
             would be slower. Halved whenever memory runs out.
         first: The number of the first seed; matters only with targets.

@@ -16,7 +16,7 @@ from jacobian_ensembles.attacks.staged import Staged
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.evaluation.worst_case import worst_case
 from jacobian_ensembles.models.door import admit
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 from jacobian_ensembles.robustness.evidence import (
     attack_row,
     clean_row,
@@ -64,6 +64,7 @@ def _craft(
     return deltas, steps
 
 
+@own_modes()
 def stress(
     model: nn.Module,
     images: Tensor,

@@ -16,6 +16,7 @@ from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import resolve, short_name
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import Builder
+from jacobian_ensembles.models.evaluation_mode import own_modes
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.training.learner import Task
 from jacobian_ensembles.training.members import train_members
@@ -24,6 +25,7 @@ from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.recipe import Recipe
 
 
+@own_modes()
 def train_ensemble(
     images: Tensor,
     labels: Tensor,

@@ -23,7 +23,7 @@ from jacobian_ensembles.training.objectives.derivatives import as_model, differe
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
 from jacobian_ensembles.training.optimization import Optimizer, cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
-from jacobian_ensembles.training.refusals import check_learner, check_validation, guess
+from jacobian_ensembles.training.refusals import check_learner, check_storable, check_validation, guess
 
 log = logging.getLogger(__name__)
 Identity = tuple[str | int | float, ...]
@@ -72,6 +72,9 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return float(right / len(labels))
 
 
+_FEW = 100  # validation images, of which even a fair learner may get too few right
+
+
 def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
     """The validation accuracy of a net, if the net is usable."""
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
@@ -81,9 +84,15 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
     score = accuracy(net.eval(), images, labels)
     bound = guess(labels)
     if score <= bound:
+        advice = "The learner collapsed; lower training.learning_rate or lambda, or train longer."
+        if len(labels) < _FEW:
+            advice = (
+                f"With {len(labels)} validation images that may be bad luck: give more (validation=..., or "
+                "data.validation_images), or train longer."
+            )
         raise DivergedError(
             f"{where}: validation accuracy is {score:.1%}, no better than guessing one class ({bound:.1%} with "
-            "three standard errors). The learner collapsed; lower training.learning_rate or lambda, or train longer."
+            f"three standard errors). {advice}"
         )
     return score
 
@@ -198,6 +207,7 @@ def fresh_learner(task: Task, identity: Identity) -> Learner:
     net = build_net(task.architecture, task.builder, generator("init", *identity)).to(images.device)
     if not isinstance(net, LeNet):
         check_learner(net, images, task.architecture.classes)
+        check_storable(net, task.architecture, task.builder)
     return Learner(
         net,
         images,
