@@ -43,7 +43,8 @@ from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.claims import check_claims, effects_by_attack, parts_needed
 from jacobian_ensembles.paper.effects import Effect, trainings_of
-from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
+from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name
+from jacobian_ensembles.paper.labels import markdown_table as to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.runs.ship import short_commit

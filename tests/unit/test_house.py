@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "jacobian_ensembles"
 #: Names and settings, without torch: any room may import them, and they import only each other.
 NAMES = {
     "seeding", "config.values", "config.settings", "data.cards", "models.names", "ensembles.methods",
-    "attacks.registry", "training.recipe", "training.objectives.registry",
+    "paper.markup", "attacks.registry", "training.recipe", "training.objectives.registry",
 }  # fmt: skip
 #: Each room, and the rooms it may import beside itself and NAMES.
 MAY_IMPORT = {

@@ -22,6 +22,7 @@ from jacobian_ensembles.config.values import expanded, numbers_in_text
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import check_reference, resolve, short_name
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.paper.markup import csv
 
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
@@ -35,7 +36,7 @@ class Run(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
-    banner: str = ""
+    banner: Annotated[str, AfterValidator(lambda text: csv(" ".join(text.split())))] = ""
     keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
 
     @field_validator("name")

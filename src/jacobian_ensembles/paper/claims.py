@@ -22,7 +22,7 @@ from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.paper.claim_rules import RULES, Rule
 from jacobian_ensembles.paper.effects import Effect, trainings_of
-from jacobian_ensembles.paper.labels import RenderedTable, run_note, to_markdown
+from jacobian_ensembles.paper.labels import RenderedTable, markdown_note, to_markdown
 
 HOLDS, FAILS, REVERSED, OPEN = "holds", "does not hold", "reversed", "cannot tell"
 
@@ -209,7 +209,7 @@ def claims(
         p=["–" if math.isnan(row.p) else f"{row.p:.2g}" for row in rows],
     ).drop(columns="missing")
     text = (
-        f"The paper's claims against this run. {run_note(tables['summary'], run, banner)} Effects are means with "
+        f"The paper's claims against this run. {markdown_note(tables['summary'], run, banner)} Effects are means with "
         f"{confidence:.0%} intervals over trainings, on the same test images; where there is one training, the spread "
         "over settings stands in for that over trainings, if there is more than one setting. p values are corrected "
         f"for {len(rows)} claims (Holm).\n\n"

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.paper.claims import FAILS, HOLDS, OPEN, REVERSED, Checked, check_claims
 from jacobian_ensembles.paper.effects import Effect, trainings_of
+from jacobian_ensembles.paper.markup import mathtext
+from jacobian_ensembles.paper.style import PAGE, drawing
 
-mpl.use("Agg")
-_PALETTE = sns.color_palette("colorblind")
-_COLOURS = {HOLDS: _PALETTE[0], FAILS: _PALETTE[3], REVERSED: _PALETTE[4], OPEN: (0.45, 0.45, 0.45)}
+_COLOURS = {HOLDS: "#0173b2", FAILS: "#d55e00", REVERSED: "#cc78bc", OPEN: "0.45"}
 
 
-def _draw(ax: Axes, effects: Sequence[Effect], colour: tuple[float, float, float], unit: str) -> None:
+def _draw(ax: Axes, effects: Sequence[Effect], colour: str, unit: str) -> None:
     """One claim: a row per effect, from top to bottom; an arrow for one above 12 times the largest size needed."""
     shown = [effect for effect in effects if not math.isnan(effect.mean)]
     edge = 12 * max((abs(effect.needed) for effect in shown), default=1.0)
@@ -42,7 +40,7 @@ def _draw(ax: Axes, effects: Sequence[Effect], colour: tuple[float, float, float
         # hollow without an interval: a single value
         ax.plot(effect.mean, y, "o", color=colour, markersize=4.5, markerfacecolor=colour if known else "white")
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_yticks(range(len(shown)), [effect.part for effect in shown], fontsize=7)
+    ax.set_yticks(range(len(shown)), [mathtext(effect.part) for effect in shown], fontsize=7)
     ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     ax.tick_params(axis="x", labelsize=7)
     ax.set_xlabel(unit, fontsize=7, labelpad=1)
@@ -51,6 +49,7 @@ def _draw(ax: Axes, effects: Sequence[Effect], colour: tuple[float, float, float
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center", fontsize=7, color="0.45")
 
 
+@drawing()
 def plot_claims(checked: Sequence[Checked], columns: int = 2) -> Figure:
     """Draw every claim's effects.
 
@@ -64,17 +63,17 @@ def plot_claims(checked: Sequence[Checked], columns: int = 2) -> Figure:
     """
     rows = [checked[i : i + columns] for i in range(0, len(checked), columns)]
     heights = [max(1, *(len(claim.effects) for claim in row)) + 3.4 for row in rows]
-    fig, axes = plt.subplots(
-        len(rows), columns, figsize=(4.6 * columns, 0.19 * sum(heights) + 0.3), squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": heights},
-    )  # fmt: skip
+    fig = Figure(figsize=(PAGE, 0.15 * sum(heights) + 0.3), layout="constrained")
+    axes = fig.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax in axes.flat[len(checked) :]:
         ax.set_visible(False)
     for ax, claim in zip(axes.flat, checked, strict=False):
         colour = _COLOURS[claim.row.verdict]
         _draw(ax, claim.effects, colour, claim.rule.unit)
-        title = f"{claim.row.claim}: {claim.row.verdict}. {claim.row.statement}"
-        ax.set_title(textwrap.fill(title, 72), loc="left", fontsize=7.5, color=colour, x=-0.35)
+        statement = re.sub(" ([<>≤=]) ", "\u00a0\\1\u00a0", claim.row.statement)  # no line ends inside a formula
+        title = mathtext(textwrap.fill(f"{claim.row.claim}: {claim.row.verdict}. {statement}", 45))
+        title = title.replace("‖J_F‖²", r"$\Vert J_F\Vert^2$")
+        ax.set_title(title, loc="left", fontsize=7, color=colour, x=-0.5)
     return fig
 
 

@@ -1,6 +1,4 @@
-import pytest
 from helpers_claims import grid
-from matplotlib import pyplot as plt
 
 from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper.catalogue import find
@@ -8,12 +6,6 @@ from jacobian_ensembles.paper.claims import check_claims
 from jacobian_ensembles.paper.claims_figure import plot_claims
 from jacobian_ensembles.paper.effects import trainings_of
 from jacobian_ensembles.stages.plot_figure import plot_figure
-
-
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    yield
-    plt.close("all")
 
 
 def checked(**kwargs):
