@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from itertools import product
 from typing import Annotated, Any, TypeVar
@@ -18,20 +19,24 @@ DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARD
 EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
 
 
-def _unique(values: Any) -> Any:
-    """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
-    if isinstance(values, list | tuple):
-        if not values:
-            raise ValueError("the list is empty; give at least one value")
-        repeated = sorted({f"{v:.12g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
-        if repeated:
-            raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+def _some(values: Any) -> Any:
+    if isinstance(values, list | tuple) and not values:
+        raise ValueError("the list is empty; give at least one value")
     return values
 
 
 _T = TypeVar("_T")
-# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+
+
+def _unique(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Refuse a repeating list, once its values are numbers: 0.1 and "1e-1" differ as text but would be one cell."""
+    repeated = [f"{v:.12g}" if isinstance(v, float) else str(v) for v, n in Counter(values).items() if n > 1]
+    if repeated:
+        raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+    return values
+
+
+Values = Annotated[tuple[_T, ...], BeforeValidator(_some), AfterValidator(_unique)]
 
 
 def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
@@ -68,7 +73,7 @@ class Grid(Settings):
     eps: Values[Unit]
     repetitions: PositiveInt = 1
     first_repetition: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
-    cells: Values[ListedCell] | None = None
+    cells: Annotated[tuple[ListedCell, ...], BeforeValidator(_some)] | None = None
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:
@@ -76,9 +81,9 @@ class Grid(Settings):
         if both:
             raise ValueError(f"'{both.pop()}' names both a dataset and an ensemble method; rename one of your own")
         allowed = set(self.product())
-        listed = [cell.model for cell in self.cells or ()]
-        for cell in listed:
-            if listed.count(cell) > 1:
+        listed = Counter(cell.model for cell in self.cells or ())
+        for cell, times in listed.items():
+            if times > 1:
                 raise ValueError(f"grid.cells: {_spelled(cell)} is there twice; give each model once")
             if cell not in allowed:
                 raise ValueError(

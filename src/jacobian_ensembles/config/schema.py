@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -211,20 +211,25 @@ class Config(Settings):
         """Whether the learners of an ensemble method are snapshots of one run, as the method itself says.
 
         Args:
-            ensemble: The method's name in paths. A user's file is run to find out.
+            ensemble: The method's name in paths, one of :attr:`ensembles`.
 
         Raises:
             ConfigError: If a cyclic run of the user's method cannot be split into the cycles that the grid asks for.
         """
-        cyclic: bool = resolve(self.reference(ensemble), METHODS, Method).cyclic
+        return self.cyclic[ensemble]
+
+    @cached_property
+    def cyclic(self) -> dict[str, bool]:
+        """What :meth:`is_cyclic` says of each ensemble method of the grid. A user's file is run to find out."""
+        found = {name: bool(resolve(self.reference(name), METHODS, Method).cyclic) for name in self.ensembles}
         epochs = self.training.snapshot_epochs
         for cell in self.cells:
-            if cyclic and cell.ensemble == ensemble and epochs % cell.members:
+            if found[cell.ensemble] and epochs % cell.members:
                 raise ConfigError(
-                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {ensemble} cannot share; "
-                    "give a multiple of every entry of grid.members"
+                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {cell.ensemble} cannot "
+                    "share; give a multiple of every entry of grid.members"
                 )
-        return cyclic
+        return found
 
     @property
     def banner(self) -> str:
@@ -243,7 +248,7 @@ class Config(Settings):
         """The names of the datasets, as paths spell them."""
         return [short_name(reference) for reference in self.grid.datasets]
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """The trainings of this run: its models in the order of the grid, each with its repetitions."""
         return self.grid.trainings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pkgutil import resolve_name
 from typing import Annotated, Any
 
@@ -52,7 +52,7 @@ class Training(Recipe):
         own = self.model_dump(include=set(Recipe.model_fields))
         return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
 
-    @property
+    @cached_property
     def coupled(self) -> bool:
         """Whether the objective joins the learners of an ensemble, as the objective itself says.
 
