@@ -3,8 +3,11 @@
 import ast
 import inspect
 import logging
+import os
+import random
 import re
 import runpy
+import subprocess
 import sys
 import threading
 import time
@@ -159,15 +162,42 @@ def test_a_job_uses_the_configuration_that_its_run_was_started_with(monkeypatch)
         assert flow.config["seed"] == 7
 
 
-@pytest.mark.parametrize(("left", "got"), [(None, "holds nothing"), ("eJw", "holds 3 characters that cannot be read")])
-def test_a_job_that_lost_its_configuration_says_so_and_what_to_do(monkeypatch, left, got):
-    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", left or "")
-    if left is None:
-        monkeypatch.delenv("JACOBIAN_ENSEMBLES_RUN")
-    message = rf"JACOBIAN_ENSEMBLES_RUN {got}.*--export=ALL"
+def test_a_job_that_lost_its_configuration_says_so_and_what_to_do(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    refused("JACOBIAN_ENSEMBLES_RUN holds nothing.*--export=ALL")
+    monkeypatch.delenv("JACOBIAN_ENSEMBLES_RUN")
+    refused("JACOBIAN_ENSEMBLES_RUN holds nothing.*--export=ALL")
+
+
+def test_a_job_refuses_a_configuration_that_is_not_its_runs(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")  # put back afterwards
+    with workflow({"seed": 7}):
+        left = ROOT / os.environ["JACOBIAN_ENSEMBLES_RUN"]
+    content = left.read_bytes()
+    try:
+        for wrong in (b"", content[:-1], content.replace(b'"seed": 7', b'"seed": 8')):
+            left.write_bytes(wrong)
+            refused(f"{left.name} was changed or cut off. Start Snakemake again")
+    finally:
+        left.unlink()
+    refused(f"{left.name} cannot be read .No such file.*Start Snakemake again")
+
+
+def refused(message):
     with pytest.raises(WorkflowError, match=message) as error, workflow(mode=ExecMode.REMOTE):
         pass
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_run_of_any_size_is_handed_over(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    with workflow({"run": {"banner": random.Random(0).randbytes(200_000).hex()}}) as flow:
+        config = flow.config
+    # what a process may be given in one variable is 128 KiB
+    subprocess.run(["true"], check=True)
+    with workflow(mode=ExecMode.REMOTE) as flow:
+        assert flow.config == config
+    (ROOT / os.environ["JACOBIAN_ENSEMBLES_RUN"]).unlink()
 
 
 def test_the_configuration_is_complete_wherever_a_job_reads_it():

@@ -6,7 +6,7 @@ Unknown keys, duplicate values and combinations that cannot be trained are refus
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
@@ -27,14 +27,36 @@ VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message lists every problem found."""
+    """The configuration cannot be used; the message lists every problem found.
+
+    Attributes:
+        problems: A line each, beginning with the key it is about; empty if the message is of another kind.
+    """
+
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[str], *remarks: str) -> ConfigError:
+        """The error that lists problems, and remarks below them."""
+        lines = ["The configuration cannot be used:", *(f"  {problem}" for problem in problems), *remarks]
+        error = cls("\n".join(lines))
+        error.problems = tuple(problems)
+        return error
+
+
+def _folder(path: str) -> str:
+    if path == "." or path != path.strip() or not path.isprintable():
+        raise ValueError(
+            f"got {path!r}; give a folder, not the working folder itself, without spaces around its name or line breaks"
+        )
+    return path
 
 
 class Run(Settings):
     """Where results go and how they are labelled."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
+    results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded), AfterValidator(_folder)] = "results"
     banner: str = ""
     keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
 
@@ -188,7 +210,7 @@ class Config(Settings):
                 allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
                 problems.append(f"{where}: got {odd[0]:.12g}; give some of grid.eps, {allowed}")
         if problems:
-            raise ValueError("\n  ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     def reference(self, name: str) -> str:
@@ -276,5 +298,4 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(raw))
     except ValidationError as error:
-        problems = "\n".join(f"  {describe(e, Config)}" for e in error.errors())
-        raise ConfigError(f"The configuration cannot be used:\n{problems}") from None
+        raise ConfigError.of([line for e in error.errors() for line in describe(e, Config).split("\n")]) from None

@@ -37,7 +37,7 @@ class Training(Recipe):
                 kind.Options(**self.options)
             except ValidationError as error:
                 problems = [f"options.{describe(e, kind.Options)}" for e in error.errors()]
-                raise ValueError("\n  ".join(problems)) from None
+                raise ValueError("\n".join(problems)) from None
         return self
 
     @property
