@@ -16,14 +16,14 @@ from jacobian_ensembles.config.attack import Attack, Variant, variant_of
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.config.grid import Grid
 from jacobian_ensembles.config.messages import describe
-from jacobian_ensembles.config.settings import PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.config.settings import Number, PositiveInt, Settings, Unit, the_papers, whole
 from jacobian_ensembles.config.training import Training
 from jacobian_ensembles.config.values import expanded, numbers_in_text
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import check_reference, resolve, short_name
 from jacobian_ensembles.models.names import ARCHITECTURES
 
-VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
 
 
 class ConfigError(ValueError):
@@ -53,9 +53,16 @@ def _folder(path: str) -> str:
 
 
 class Run(Settings):
-    """Where results go and how they are labelled."""
+    """Where results go and how they are labelled.
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    Attributes:
+        name: Results go to <results>/<name>/; runs of different names never touch each other.
+        results: Folder of all results, relative to where snakemake runs.
+        banner: Printed in red on every figure and in every table; empty for a full run.
+        keep: What target ship keeps beside tables and figures: bits (one per test image), perturbations, models.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100), the_papers("paper")]
     results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded), AfterValidator(_folder)] = "results"
     banner: str = ""
     keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
@@ -69,7 +76,14 @@ class Run(Settings):
 
 
 class Data(Settings):
-    """Which images are used, and where they come from."""
+    """Which images are used, and where they come from.
+
+    Attributes:
+        local_dir: Folder with the IDX files (or with a sub-folder per dataset); null downloads them.
+        validation_images: Stratified, fixed, cut from the training set; every choice is made on them.
+        train_images: Train on only this many images; null for all that the validation split leaves.
+        test_images: Test on only this many images; null for all 10,000.
+    """
 
     local_dir: Annotated[str, AfterValidator(expanded)] | None = None
     validation_images: Annotated[PositiveInt, Field(le=30_000)] = 5_000
@@ -78,12 +92,20 @@ class Data(Settings):
 
 
 class Model(Settings):
-    """The network of every learner."""
+    """The network of every learner.
+
+    Attributes:
+        architecture: lenet, or path/to/file.py:object for one of your own.
+        options: Keyword arguments of your own architecture.
+        activation: Of a lenet: tanh (Hoffman et al. 2019) or relu.
+        dropout: Of a lenet: after each of the first two linear layers, in [0, 1).
+        normalize: Subtract the mean and divide by the deviation of the pixels, inside the model.
+    """
 
     architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
     activation: Literal["tanh", "relu"] = "tanh"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
 
     @model_validator(mode="after")
@@ -104,7 +126,14 @@ class Model(Settings):
 
 
 class Stress(Settings):
-    """What target ``stress`` does besides the attack and its variants."""
+    """What target ``stress`` does besides the attack and its variants.
+
+    Attributes:
+        transfer_eps: Those of grid.eps at which every model's strongest perturbation is tried on every other model.
+        single_eps: Those at which images are attacked one by one (with the extra 'stress', if it is installed).
+        single_images: How many test images are attacked so.
+        single_iterations: Steps of these attacks.
+    """
 
     transfer_eps: tuple[Unit, ...] = ()
     single_eps: tuple[Unit, ...] = ()
@@ -118,40 +147,81 @@ class Stress(Settings):
 
 
 class Trial(Settings):
-    """One recipe of the training trials: the run's settings, with some of them replaced."""
+    """One recipe of the training trials: the run's settings, with some of them replaced.
+
+    Attributes:
+        model: What differs from the run's own network.
+        training: What differs from the run's own training.
+    """
 
     model: Model
     training: Training
 
 
 class Metrics(Settings):
-    """How accuracies are summarised."""
+    """How accuracies are summarised.
 
-    clean_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    Attributes:
+        clean_weight: Weight of clean accuracy in weighted accuracy, in [0, 1]; mean UAP accuracy has the rest.
+        confidence: Level of the Wilson intervals, in (0, 1).
+    """
+
+    clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    confidence: Annotated[Number, Field(gt=0, lt=1)] = 0.95
 
 
 class Theory(Settings):
-    """How the theorem is compared with trained nets."""
+    """How the theorem is compared with trained nets.
+
+    Attributes:
+        images: Test images on which exact Jacobians are measured (targets theory, claims).
+    """
 
     images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
 
 
 class Figures(Settings):
-    """What the figures show."""
+    """What the figures show.
+
+    Attributes:
+        eps: The eps of Figure 2; one of grid.eps.
+    """
 
     eps: Unit = 0.15
 
 
 class Compute(Settings):
-    """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run."""
+    """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run.
+
+    Attributes:
+        device: auto (a GPU if this machine has one), cpu, or cuda (on a cluster: say which).
+        gpu_slots: How many jobs may share one GPU.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpu_slots: PositiveInt = 1
 
 
 class Config(Settings):
-    """The whole configuration; build it with :func:`load_config`."""
+    """The whole configuration; build it with :func:`load_config`.
+
+    Attributes:
+        run: Where results go and how they are labelled.
+        seed: Base seed of every random draw (initial weights, orders, bootstraps, attacks).
+        grid: The models of the run: the product of these lists.
+        data: Which images are used, and where they come from.
+        model: The network of every learner.
+        training: How learners are trained.
+        attack: Universal perturbations.
+        metrics: How accuracies are summarised.
+        theory: How the theorem is compared with trained nets.
+        figures: What the figures show.
+        compute: Where jobs run; changing it re-runs nothing.
+        trials: Training recipes to compare on the validation split (target: recipe), see presets/recipe.yaml.
+        ablation: Attack variants to compare, at all or some eps (target: ablation), see presets/attacks.yaml.
+        compare: Folders of finished or shipped runs to compare this one with (target: compare), docs/defences.md.
+        stress: Tests of robustness besides the attack's variants (target: stress), see presets/stress.yaml.
+    """
 
     run: Run
     seed: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0

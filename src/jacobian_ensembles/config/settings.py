@@ -47,7 +47,13 @@ def number(value: Any) -> Any:
     return value
 
 
-PositiveInt = Annotated[int, Field(ge=1), BeforeValidator(whole)]
+def the_papers(value: Any) -> Any:
+    """What config.yaml, the paper's grid, says of a key that has no default."""
+    return Field(json_schema_extra={"default": value})
+
+
+PositiveInt = Annotated[int, BeforeValidator(whole), Field(ge=1)]
+Number = Annotated[float, BeforeValidator(number)]
 # tidy: 0.30000000000000004, as a NumPy range gives it, is 0.3
-Unit = Annotated[float, Field(gt=0, le=1), BeforeValidator(number), AfterValidator(tidy)]
-Lambda = Annotated[float, Field(ge=0), BeforeValidator(number), AfterValidator(tidy)]
+Unit = Annotated[Number, Field(gt=0, le=1), AfterValidator(tidy)]
+Lambda = Annotated[Number, Field(ge=0), AfterValidator(tidy)]

@@ -17,7 +17,14 @@ from jacobian_ensembles.training.recipe import Recipe
 
 
 class Training(Recipe):
-    """How learners are trained: the recipe, the length of a whole cyclic run, and the objective with its options."""
+    """How learners are trained: the recipe, the length of a whole cyclic run, and the objective with its options.
+
+    Attributes:
+        epochs: Of each bagging or voting learner.
+        snapshot_epochs: Of a whole snapshot run, split into M equal cycles: a multiple of every M.
+        objective: jacobian, input_gradient, noise, universal, adversarial, decorrelated, or file.py:object.
+        options: Keyword arguments of the objective: docs/defences.md.
+    """
 
     snapshot_epochs: PositiveInt = 18
     objective: Annotated[str, AfterValidator(partial(check_reference, builtin=OBJECTIVES))] = "jacobian"
