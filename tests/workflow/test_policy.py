@@ -40,14 +40,14 @@ SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.na
 
 
 @contextmanager
-def workflow(config=None, resources=None, mode=ExecMode.DEFAULT):
+def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=()):
     with SnakemakeApi(OutputSettings(quiet=set())) as api:
         parsed = api.workflow(
             resource_settings=ResourceSettings(cores=1, resources=resources or {}),
-            config_settings=ConfigSettings(config=config or {}),
+            config_settings=ConfigSettings(config=config or {}, configfiles=files),
             workflow_settings=WorkflowSettings(exec_mode=mode),
             snakefile=ROOT / "Snakefile",
-            workdir=ROOT,
+            workdir=folder,
         )
         yield parsed._workflow  # the API has no public list of rules
 
@@ -187,6 +187,31 @@ def refused(message):
     with pytest.raises(WorkflowError, match=message) as error, workflow(mode=ExecMode.REMOTE):
         pass
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["model: resnet50\nlr: 0.1\n", "- a list\n", '{"name": "app", "version": 1}'])
+def test_a_configuration_of_another_tool_is_named_with_the_way_out(tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(WorkflowError) as error, workflow(folder=tmp_path):
+        pass
+    assert f"{tmp_path}/config.yaml" in str(error.value)
+    assert "rename it, or name another folder with --directory" in str(error.value)
+
+
+def test_files_of_either_format_and_the_command_line_lie_over_the_grid(monkeypatch, tmp_path):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    (tmp_path / "overlay.json").write_text('{\t"run": {\t"results": "./größe/",\n\t\t"name": "x"\t},\n"seed": 4}')
+    (tmp_path / "later.yaml").write_text("run: {name: y}\ndata: {local_dir: here}\nattack: {loss_cap: 3}\n")
+    said = {"run": {"name": "z"}, "data": {"local_dir": "null", "train_images": "~"}, "attack": {"loss_cap": ""}}
+    files = [tmp_path / "overlay.json", tmp_path / "later.yaml"]
+    with workflow(said, folder=tmp_path, files=files) as flow:
+        config = flow.config
+    assert (config["run"]["name"], config["run"]["results"], config["seed"]) == ("z", "größe", 4)
+    assert (config["data"]["local_dir"], config["data"]["train_images"], config["attack"]["loss_cap"]) == (None,) * 3
+    message = r"seed: got 'x'.*\(in --config\)\n  attack.lose: unknown key.*\(in .*/third.yaml\)"
+    (tmp_path / "third.yaml").write_text("attack: {lose: margin}\n")
+    with pytest.raises(WorkflowError, match=message), workflow({"seed": "x"}, files=[tmp_path / "third.yaml"]):
+        pass
 
 
 def test_a_run_of_any_size_is_handed_over(monkeypatch):

@@ -47,7 +47,8 @@ def meanings(section: type[BaseModel]) -> dict[str, str]:
     for kind in section.__mro__:
         if not issubclass(kind, BaseModel):
             continue
-        _, _, attributes = (inspect.getdoc(kind) if "__doc__" in vars(kind) else None or "").partition("Attributes:\n")
+        own_doc = inspect.getdoc(kind) if vars(kind).get("__doc__") else None
+        attributes = (own_doc or "").partition("Attributes:\n")[2]
         for entry in re.split(r"\n(?=    \w)", "\n" + attributes.partition("\n\n")[0])[1:]:
             name, _, text = entry.strip().partition(": ")
             found.setdefault(name, _plain(" ".join(text.split())))
