@@ -20,6 +20,7 @@ import yaml
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
 from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.enums import RerunTrigger
@@ -91,8 +92,10 @@ def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
     [(55, 1, 2000), (55, 2, 4000), (516, 1, 3380), (516, 3, 10140), (4000, 1, 20800)],
     # 3,075 MB were the most that jobs used with 516 MB of images, 870 with 55
 )
-def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, megabytes, attempt, asked):
-    images = SimpleNamespace(size_mb=megabytes)
+def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, tmp_path, megabytes, attempt, asked):
+    images = [IOFile(str(tmp_path / "images"))]
+    Path(images[0]).touch()
+    os.truncate(images[0], megabytes * 1024**2)
     for name in ("train_learner", "train_together", "train_trial", "craft_uaps", "craft_variant", "measure_transfer"):
         assert rules[name].resources["mem_mb"].evaluate(None, input=images, attempt=attempt).value == asked
 
