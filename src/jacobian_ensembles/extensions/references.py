@@ -93,7 +93,7 @@ def check_reference(reference: str, builtin: Iterable[str]) -> str:
             return reference
         if name in builtin or not (name.isidentifier() and re.fullmatch(r"[^\W\d]\w*", name)):
             raise ExtensionError(
-                f"the part after the colon must be a Python name of letters and digits other than {known}"
+                f"the part after the colon must be a Python name other than {known}, of letters, digits and _"
             )
         try:
             defined = _defined(parse(path))
