@@ -30,6 +30,7 @@ def code(script, *names):
     return {script: digests[script]} | {name: d for name, d in own.items() if d}
 
 
+@cache
 def is_own(name):
     """Whether a dataset or ensemble method is the user's."""
     return cfg.reference(name) != name
@@ -38,6 +39,7 @@ def is_own(name):
 own_methods = {name: cfg.reference(name) for name in cfg.ensembles if is_own(name)}
 
 
+@cache
 def file_of(dataset):
     """Where a dataset is stored: a built-in one for all runs, a user's for this one."""
     template = paths.own_dataset if is_own(dataset) else paths.dataset

@@ -103,12 +103,14 @@ def models_of_dataset(template):
 
 def worst_uaps_of_dataset(wildcards):
     """The worst perturbations of the models of a dataset by every attack that sees gradients: model by model."""
-    return [
+    templates = [
         results_by(attack, paths.worst_uap, paths.variant_worst_uap)
-        .replace("{eps}", wildcards.eps)
-        .format(**at)
-        for at in first_trainings(wildcards.dataset)
         for attack in run_attacks.white_boxes(float(wildcards.eps))
+    ]
+    return [
+        template.replace("{eps}", wildcards.eps).format(**at)
+        for at in first_trainings(wildcards.dataset)
+        for template in templates
     ]
 
 

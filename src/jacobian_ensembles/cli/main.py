@@ -46,8 +46,8 @@ Train, attack and evaluate single models outside the workflow, with the same cod
 """
 _EPILOG = """\
 Settings come from --config files, later ones over earlier ones (config.yaml of this folder where none is named and it
-exists), then from --set. Exit codes: 0 done; 1 the work failed, and the last line says why; 2 the command or the
-configuration cannot be used, and nothing was started.
+exists; --config none does without it), then from --set. Exit codes: 0 done; 1 the work failed, and the last line says
+why; 2 the command or the configuration cannot be used, and nothing was started.
 """
 _MODEL = (
     "a file that train or the workflow wrote, the name of a shipped model (table1/mnist/snapshot/M3/lambda0.50), or "
@@ -215,7 +215,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     settings = argparse.ArgumentParser(add_help=False)
     settings.add_argument(
-        "--config", action="append", default=[], metavar="FILE", help="YAML; may be given several times"
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML or JSON, or none; may be given several times",
     )
     settings.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as training.epochs=2")
     compute = argparse.ArgumentParser(add_help=False)

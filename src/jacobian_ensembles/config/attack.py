@@ -23,7 +23,22 @@ _OF_ALL = {"seeds", "seeds_per_job", "split", "clip", "norm"}
 
 
 class Attack(SgdOptions):
-    """How universal perturbations are crafted: the attack with its options, how many, and on which images."""
+    """How universal perturbations are crafted: the attack with its options, how many, and on which images.
+
+    Attributes:
+        method: sgd (gradient steps), staged (many starts), square (scores only), or path/to/file.py:object.
+        options: staged: starts, rounds, targeted, step, shrink, loss; square: queries, batch_size, share; yours.
+        seeds: Attack seeds per (model, eps), the worst is reported; staged spends their steps on one result.
+        seeds_per_job: Seeds crafted by one job; with 50, going from 50 to 60 seeds crafts the ten new ones.
+        split: Images that perturbations are crafted on: train, validation or test.
+        iterations: Steps of a seed; 0 leaves the start as it is: with init: sign, random noise.
+        momentum: Share of the earlier gradients in a step, in [0, 1]; 0 for none.
+        loss: cross_entropy, probability, margin (both bounded), or members (each learner's cross-entropy).
+        loss_cap: Cap of each image's cross-entropy, in nats; null for none; unused with bounded losses and targets.
+        target: none, or each (attack seed k makes images pass for class k mod C).
+        norm: What eps bounds: linf (every pixel's change), or l2 (the root of the mean squared change).
+        clip: Clip x + delta to [0, 1]; the paper's definition bounds delta only.
+    """
 
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
@@ -95,7 +110,11 @@ class Attack(SgdOptions):
 
 
 class Variant(Attack):
-    """A variant of the attack, at all of the run's eps or at some."""
+    """A variant of the attack, at all of the run's eps or at some.
+
+    Attributes:
+        eps: Those of grid.eps at which it is tried; null for all.
+    """
 
     eps: Values[Unit] | None = None
 

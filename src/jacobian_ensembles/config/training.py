@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pkgutil import resolve_name
 from typing import Annotated, Any
 
@@ -17,7 +17,14 @@ from jacobian_ensembles.training.recipe import Recipe
 
 
 class Training(Recipe):
-    """How learners are trained: the recipe, the length of a whole cyclic run, and the objective with its options."""
+    """How learners are trained: the recipe, the length of a whole cyclic run, and the objective with its options.
+
+    Attributes:
+        epochs: Of each bagging or voting learner.
+        snapshot_epochs: Of a whole snapshot run, split into M equal cycles: a multiple of every M.
+        objective: jacobian, input_gradient, noise, universal, adversarial, decorrelated, or file.py:object.
+        options: Keyword arguments of the objective: docs/defences.md.
+    """
 
     snapshot_epochs: PositiveInt = 18
     objective: Annotated[str, AfterValidator(partial(check_reference, builtin=OBJECTIVES))] = "jacobian"
@@ -37,7 +44,7 @@ class Training(Recipe):
                 kind.Options(**self.options)
             except ValidationError as error:
                 problems = [f"options.{describe(e, kind.Options)}" for e in error.errors()]
-                raise ValueError("\n  ".join(problems)) from None
+                raise ValueError("\n".join(problems)) from None
         return self
 
     @property
@@ -52,7 +59,7 @@ class Training(Recipe):
         own = self.model_dump(include=set(Recipe.model_fields))
         return Recipe(**own | ({"epochs": self.snapshot_epochs, "schedule": "cosine"} if cyclic else {}))
 
-    @property
+    @cached_property
     def coupled(self) -> bool:
         """Whether the objective joins the learners of an ensemble, as the objective itself says.
 

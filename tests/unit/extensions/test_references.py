@@ -1,5 +1,7 @@
 """What users bring: references, and the worked examples of docs/examples through the package's own functions."""
 
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from jacobian_ensembles.extensions.code_digest import code_digest, extension_dig
 from jacobian_ensembles.extensions.references import ExtensionError, check_reference, resolve, short_name, source_file
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.runs.layout import WILDCARDS
 from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
 from jacobian_ensembles.stages.craft_uaps import craft_uaps
 from jacobian_ensembles.stages.download_dataset import download_dataset
@@ -446,3 +449,22 @@ def test_an_ensemble_in_memory_is_trained_by_any_objective():
     assert len({tensor.sum().item() for tensor in first}) == 3
     with pytest.raises(ValueError, match="snapshots of one training"):
         train_ensemble(images, labels, "snapshot", 2, 0.1, objective="decorrelated")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_with_umlauts_is_one_name_however_it_is_spelled(tmp_path, form):
+    (tmp_path / "own.py").write_text("def Übermäßig(folder): ...\n", encoding="utf-8")
+    reference = unicodedata.normalize(form, f"{tmp_path}/own.py:Übermäßig")
+    assert check_reference(reference, ()) == reference
+    assert resolve(reference, {}).__name__ == "Übermäßig"
+    grid = {"datasets": [reference], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
+    cfg = load_config({"run": {"name": "test"}, "grid": grid})
+    assert cfg.datasets == ["Übermäßig"]
+    assert cfg.reference("Übermäßig") == reference
+    assert re.fullmatch(WILDCARDS["dataset"], cfg.datasets[0])
+
+
+def test_a_name_that_paths_cannot_spell_is_refused(tmp_path):
+    (tmp_path / "own.py").write_text("def क्ष(folder): ...\n", encoding="utf-8")  # a sign that is no letter in it
+    with pytest.raises(ExtensionError, match=r"must be a Python name .* of letters, digits and _"):
+        check_reference(f"{tmp_path}/own.py:क्ष", ())

@@ -124,8 +124,9 @@ def small():
 
 def use_everything(model, x, y):
     deltas = je.craft_uaps(model, x, y, eps=0.1, seeds=2, iterations=3)
+    recipe = Recipe(epochs=40, learning_rate=0.05, batch_size=20)
     net = je.train_ensemble(
-        x, y, members=1, architecture=lambda shape, classes: small(), recipe=Recipe(epochs=20, learning_rate=0.02)
+        x, y, members=1, architecture=lambda shape, classes: small(), recipe=recipe, validation=(x, y)
     )
     return [
         deltas,
