@@ -17,6 +17,7 @@ report: "workflow/report/workflow.rst"
 # before the rules: the configuration and what depends on it
 include: "workflow/rules/handover.smk"
 include: "workflow/rules/configuration.smk"
+include: "workflow/rules/hold.smk"
 include: "workflow/rules/display.smk"
 include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/resources.smk"
