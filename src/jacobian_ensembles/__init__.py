@@ -11,6 +11,8 @@ craft_uaps         craft one universal perturbation per attack seed
 evaluate           accuracy of any classifier, clean and under perturbations
 Evaluation         what evaluate returns
 success_rates      how often a perturbation with a target reaches it
+certify            the accuracy that no perturbation up to a size can go below
+Certificate        what certify returns
 stress             is a model's robustness real? many attacks on it, and the flags they raise
 jacobian_norm      the norm of a model's Jacobian at each image
 load_split         training, validation or test images of a stored dataset
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from jacobian_ensembles.evaluation.jacobian_norms import jacobian_norm as jacobian_norm
     from jacobian_ensembles.evaluation.record import Evaluation as Evaluation
     from jacobian_ensembles.evaluation.record import evaluate as evaluate
+    from jacobian_ensembles.robustness.certificates import Certificate as Certificate
+    from jacobian_ensembles.robustness.certificates import certify as certify
     from jacobian_ensembles.robustness.stress import stress as stress
     from jacobian_ensembles.runs.zoo import load_correct as load_correct
     from jacobian_ensembles.runs.zoo import load_ensemble as load_ensemble
@@ -51,7 +55,9 @@ __version__ = "0.2.0"
 
 #: The public interface: the module each name lives in.
 PUBLIC = {
+    "Certificate": "robustness.certificates",
     "Evaluation": "evaluation.record",
+    "certify": "robustness.certificates",
     "craft_uaps": "attacks.crafting",
     "evaluate": "evaluation.record",
     "jacobian_norm": "evaluation.jacobian_norms",

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "training": "data models ensembles extensions config",
     "attacks": "data models ensembles evaluation extensions",
     "paper": "evaluation",
-    "robustness": "models attacks evaluation paper",
+    "robustness": "models ensembles attacks evaluation paper",
     "comparing": "evaluation paper",
     "report": "evaluation paper robustness",
     "storage": "evaluation",

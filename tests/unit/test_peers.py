@@ -8,6 +8,7 @@ from torch import nn
 import jacobian_ensembles as je
 from jacobian_ensembles.attacks.ascent import project
 from jacobian_ensembles.attacks.sgd_uap import SgdUap
+from jacobian_ensembles.models.intervals import layers_of, margin_bounds
 from jacobian_ensembles.training.recipe import Recipe
 
 pytestmark = pytest.mark.peers
@@ -146,3 +147,22 @@ def test_a_model_of_torchensemble_is_attacked_and_evaluated():
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*TEST), batch_size=100)
     assert theirs.evaluate(loader) == pytest.approx(100 * found.clean_accuracy, abs=1e-3)
     assert len(found.to_pandas()) == 2
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_bound_propagation_finds_the_same_intervals(activation):
+    """Its layers are linear ones, tanh and ReLU; its last one, folded by hand for one label, gives margins."""
+    theirs = pytest.importorskip("bound_propagation")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(784, 30), activation(), nn.Linear(30, 20), activation(), nn.Linear(20, 10)).double()
+    x, eps, label = TEST[0][:50].flatten(1).double(), 0.02, 3
+    ours = margin_bounds(layers_of(net), x - eps, x + eps, torch.full((50,), label))
+    folded = nn.Linear(20, 10).double()
+    with torch.no_grad():
+        folded.weight.copy_(net[-1].weight[label] - net[-1].weight)
+        folded.bias.copy_(net[-1].bias[label] - net[-1].bias)
+    bounded = theirs.BoundModelFactory().build(nn.Sequential(*net[:-1], folded))
+    found = bounded.ibp(theirs.HyperRectangle.from_eps(x, eps))
+    torch.testing.assert_close(ours.low, found.lower, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours.high, found.upper, rtol=1e-12, atol=1e-12)
+    assert (ours.low < -0.01).any()

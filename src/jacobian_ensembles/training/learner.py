@@ -121,13 +121,13 @@ class Learner:
         """Per epoch: the last, partial batch is dropped; the order changes every epoch."""
         return len(self.labels) // self.batch_size
 
-    def epoch(self) -> Iterator[Batch]:
-        """The batches of one pass over the images."""
+    def epoch(self, done: int, whole: int) -> Iterator[Batch]:
+        """The batches of one pass over the images, after ``done`` such passes; progress is complete after ``whole``."""
         self.net.train()
         permutation = torch.randperm(len(self.labels), generator=self.order).to(self.labels.device)
-        for index in permutation[: self.steps * self.batch_size].split(self.batch_size):
-            x, y = self.images.index_select(0, index), self.labels[index]
-            yield Batch(x, y, self.classes, self.settings.projections, self.rng, self.dropout)
+        for i, index in enumerate(permutation[: self.steps * self.batch_size].split(self.batch_size)):
+            x, y, progress = self.images.index_select(0, index), self.labels[index], (done + i / self.steps) / whole
+            yield Batch(x, y, self.classes, self.settings.projections, self.rng, self.dropout, min(1.0, progress))
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,9 @@ def descend(
     sizes = {learner.steps for learner in learners}
     if len(sizes) > 1:
         raise ValueError(f"learners trained together need equally many batches. Got {sorted(sizes)} in an epoch.")
+    if goal is not None:
+        for learner in learners:
+            goal.prepare(learner.net)
     settings = task.recipe
     epochs, steps, batch = settings.epochs, sizes.pop(), learners[0].batch_size
     result = TrainedLearners([], [])
@@ -254,7 +257,7 @@ def descend(
     step = 0
     for epoch in range(1, epochs + 1):
         total = learners[0].images.new_zeros(())
-        for batches in zip(*(learner.epoch() for learner in learners), strict=True):
+        for batches in zip(*(learner.epoch(epoch - 1, epochs // cycles) for learner in learners), strict=True):
             rate = settings.learning_rate
             if settings.schedule == "cosine":
                 rate = cyclic_cosine(step, epochs * steps, cycles, rate)

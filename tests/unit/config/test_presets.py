@@ -97,4 +97,5 @@ def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_sho
 
 
 def test_every_built_in_objective_is_among_the_defences():
-    assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian", "decorrelated_loss"}
+    # what ibp gives is bounds, of ReLU networks above all: it is not one of the defences of the paper's tanh LeNet
+    assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian", "decorrelated_loss"} - {"ibp"}

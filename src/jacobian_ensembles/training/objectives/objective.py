@@ -26,6 +26,7 @@ class Batch:
         projections: P, of the recipe: random projections per image, where a Jacobian's norm is estimated.
         rng: CPU generator of the objective's draws, the learner's own.
         dropout: Generator of a LeNet's dropout masks; None for no dropout.
+        progress: The share of training that is done, in [0, 1]; of snapshots, of their first cycle.
     """
 
     images: Tensor
@@ -34,6 +35,7 @@ class Batch:
     projections: int
     rng: torch.Generator
     dropout: torch.Generator | None = None
+    progress: float = 1.0
 
 
 class Objective:
@@ -66,6 +68,9 @@ class Objective:
     def __init__(self, strength: float, **options: Any) -> None:
         self.strength = strength
         self.options = self.Options(**options)
+
+    def prepare(self, net: nn.Module) -> None:
+        """Change a fresh learner's weights, in place, before it is trained; here nothing."""
 
     def loss(self, model: Model, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """The loss of one learner on a batch; here its cross-entropy.

@@ -12,4 +12,5 @@ OBJECTIVES = {
     "universal": f"{_HERE}.universal:Universal",
     "adversarial": f"{_HERE}.adversarial:Adversarial",
     "decorrelated": f"{_HERE}.decorrelated:Decorrelated",
+    "ibp": f"{_HERE}.ibp:Ibp",
 }

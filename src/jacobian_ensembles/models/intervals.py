@@ -1,0 +1,176 @@
+"""Interval bounds: the least and the most that every unit of a network can be, over a box of inputs.
+
+They hold for the network *as it is computed*, in float32 or float64. A sum of n products and a bias, added in any order
+in arithmetic of unit roundoff u, is off by at most gamma = (n + 1) u / (1 - (n + 1) u) times the sum of the absolute
+values (Higham: Accuracy and Stability of Numerical Algorithms, 2002, Section 3.1). So every layer's radius is widened
+by that, with the largest absolute values that the box allows. The bounds themselves are computed in float64, whose own
+rounding is covered in the same way. Not covered: overflow, and products that are themselves inexact or rearranged
+(TF32, Winograd's and Fourier convolutions).
+
+References:
+    Gowal et al.: On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models,
+    arXiv:1810.12715, Eqs. (5) to (8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jacobian_ensembles.models.building import Normalized
+from jacobian_ensembles.models.lenet import LeNet
+
+_DOUBLE = 2.0**-53  # unit roundoff of the bounds' own arithmetic
+_TINY = 2.0**-125  # more than any product loses by underflow, even where subnormal numbers are flushed to zero
+#: How far a computed tanh may lie from the true one, in units of u: torch's is off by 0.6, the compiled one by 4.8.
+_TANH = 12
+_SAME = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode
+_POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_LAYERS = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Tanh, nn.MaxPool2d, nn.Flatten, *_POOLS, *_SAME)
+
+
+class _Scaling(nn.Module):
+    """The layer that normalises: (x - mean) / std."""
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+
+class Margins(NamedTuple):
+    """Bounds on how far the label's logit lies above each other one.
+
+    Attributes:
+        low: (B, C), at most; 0 at the label itself.
+        high: (B, C), at least; 0 at the label itself.
+        size: (B,), no logit is larger in absolute value.
+    """
+
+    low: Tensor
+    high: Tensor
+    size: Tensor
+
+
+def layers_of(net: nn.Module) -> list[nn.Module]:
+    """A network as the layers that it applies one after another, in evaluation mode.
+
+    Args:
+        net: A :class:`~jacobian_ensembles.models.lenet.LeNet`, a ``torch.nn.Sequential`` of the layers below, nested or
+            not, or either with its normalisation around it.
+
+    Returns:
+        The layers, which share the network's parameters.
+
+    Raises:
+        ValueError: Naming the first module that is none of these.
+    """
+    if isinstance(net, LeNet):
+        act, pool = nn.Tanh() if net.activation == "tanh" else nn.ReLU(), nn.MaxPool2d(2)
+        features = [net.conv1, act, pool, net.conv2, act, pool, nn.Flatten()]
+        return [_Scaling(net.mean, net.std), *features, net.fc1, act, net.fc2, act, net.fc3]
+    if isinstance(net, Normalized):
+        return [_Scaling(net.mean, net.std), *layers_of(net.net)]
+    forward = type(net).forward  # a subclass may compute something else
+    if forward is nn.Sequential.forward:
+        return [layer for child in net.children() for layer in layers_of(child)]
+    known = any(forward is kind.forward for kind in _LAYERS)
+    got = type(net).__name__
+    if isinstance(net, nn.Conv2d) and net.padding_mode != "zeros":
+        known, got = False, f"{got} with padding_mode {net.padding_mode!r}"
+    if isinstance(net, nn.MaxPool2d) and net.return_indices:
+        known, got = False, f"{got} with return_indices"
+    if not known:
+        names = ", ".join(kind.__name__ for kind in _LAYERS)
+        raise ValueError(f"bounds are known for a LeNet and for a Sequential of {names}. Got {got}.")
+    return [net]
+
+
+def _slack(terms: int, unit: float) -> float:
+    """What a sum of ``terms`` products and a bias is off by, per absolute value: in the network, and in its bounds."""
+    gamma = (terms + 2) * unit
+    return gamma / (1 - gamma) + 5 * (terms + 4) * _DOUBLE if unit else 0.0
+
+
+def _through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """The bounds after a layer."""
+    if isinstance(layer, nn.ReLU):
+        return low.relu(), high.relu()
+    if isinstance(layer, nn.Tanh):
+        return low.tanh() - _TANH * unit, high.tanh() + _TANH * unit
+    if isinstance(layer, nn.MaxPool2d | nn.Flatten):
+        return layer(low), layer(high)
+    if isinstance(layer, _SAME):
+        return low, high
+    centre, radius = (low + high) / 2, (high - low) / 2
+    if isinstance(layer, _Scaling):
+        terms = 6
+    elif isinstance(layer, _POOLS):
+        terms = low.shape[-1] * low.shape[-2]  # a window has no more
+    else:
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        terms = layer.weight[0].numel()
+    slack, extra = _slack(terms, unit), terms * _TINY if unit else 0.0
+    if unit:
+        radius = radius + slack * torch.maximum(low.abs(), high.abs())
+    if isinstance(layer, _Scaling):
+        centre, radius = (centre - layer.mean) / layer.std, (radius + slack * abs(layer.mean)) / layer.std
+    elif isinstance(layer, _POOLS):
+        centre, radius = layer(centre), layer(radius)
+    else:
+        weight, bias = layer.weight, layer.bias
+        off = None if bias is None or not unit else slack * bias.abs()
+        if isinstance(layer, nn.Linear):
+            centre, radius = F.linear(centre, weight, bias), F.linear(radius, weight.abs(), off)
+        else:
+            conv = partial(
+                F.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups
+            )
+            centre, radius = conv(centre, weight, bias), conv(radius, weight.abs(), off)
+    return centre - radius - extra, centre + radius + extra
+
+
+def margin_bounds(layers: Sequence[nn.Module], low: Tensor, high: Tensor, labels: Tensor, unit: float = 0.0) -> Margins:
+    """Bounds on the margins over a box of inputs; the last linear layer is folded into them.
+
+    Folding bounds (w_y - w_j)^T h at once, where the difference of two logits' bounds would count what they share
+    twice.
+
+    Args:
+        layers: See :func:`layers_of`; of the precision of ``low``.
+        low: (B, ...), the least that each pixel can be.
+        high: (B, ...), the most.
+        labels: (B,), in [0, C).
+        unit: Unit roundoff of the network's arithmetic, whose errors the bounds then cover; 0 for none, as in training.
+
+    Returns:
+        The bounds, differentiable with respect to whatever the layers depend on.
+
+    Raises:
+        ValueError: If the layers do not end in one row of logits per image.
+    """
+    last = layers[-1]
+    for layer in layers[:-1] if isinstance(last, nn.Linear) else layers:
+        low, high = _through(layer, low, high, unit)
+    if low.ndim != 2:
+        raise ValueError(f"the layers must end in logits (B, C). Got {tuple(low.shape)}: end them with nn.Flatten().")
+    weight, bias = torch.eye(low.shape[1]).to(low), None
+    if isinstance(last, nn.Linear):
+        weight, bias = last.weight, last.bias
+    centre, radius, largest = (low + high) / 2, (high - low) / 2, torch.maximum(low.abs(), high.abs())
+    slack = _slack(weight.shape[1], unit)
+    rows = weight[labels].unsqueeze(1) - weight  # (B, C, features)
+    middle = (rows @ centre.unsqueeze(2)).squeeze(2)
+    if bias is not None:
+        middle = middle + bias[labels].unsqueeze(1) - bias
+    sizes = F.linear(largest, weight.abs(), None if bias is None else bias.abs())
+    width = (rows.abs() @ radius.unsqueeze(2)).squeeze(2)
+    if unit:
+        both = sizes.gather(1, labels.unsqueeze(1)) + sizes
+        others = 1 - F.one_hot(labels, len(weight)).to(low)
+        width = (width + slack * both + 2 * weight.shape[1] * _TINY) * others
+    return Margins(middle - width, middle + width, (1 + slack) * sizes.amax(1))
