@@ -115,7 +115,7 @@ use rule redraw_table as redraw_latex_table with:
 
 rule ship:
     input:
-        rules.ship_run.output.checksums,
+        rules.ship_run.output,
 
 
 rule reference_figures:
