@@ -3,7 +3,11 @@
 
 rule describe_run:
     input:
-        provenance=records_of_the_run(),
+        # when a dataset that all runs share was fetched, or fetched again, tells nothing of this run
+        provenance=[
+            ancient(path) if path.startswith(f"{cfg.run.results}/data/") else path
+            for path in records_of_the_run()
+        ],
     output:
         config=paths.config,
         made=paths.made,
