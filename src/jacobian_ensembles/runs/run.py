@@ -27,8 +27,8 @@ from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 #: The part of a run's folder that is kept: what shipping copies and an archive holds.
 KEPT = (
-    "config.yaml", "provenance.json", "metrics/*.csv", "tables/*.csv", "tables/*.md", "tables/*.tex", "figures/*.pdf", "figures/*.txt",
-    "figures/*.png", "bits/*.safetensors", "perturbations/*.safetensors", "models/*.safetensors",
+    "config.yaml", "provenance.json", "metrics/*.csv", "tables/*.csv", "tables/*.md", "tables/*.tex", "figures/*.pdf",
+    "figures/*.png", "figures/*.txt", "bits/*.safetensors", "perturbations/*.safetensors", "models/*.safetensors",
     "report.html",
 )  # fmt: skip
 #: What Snakemake leaves in folders, and a crate's own description, which lists the files beside it.
