@@ -34,6 +34,7 @@ include: "workflow/rules/stress.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/recipe.smk"
+include: "workflow/rules/keep.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/reference.smk"
 
@@ -47,3 +48,5 @@ rule all:
         rules.claims.input,
         rules.worst_of_k.input,
         rules.write_report.output,
+        rules.describe_run.output,
+        kept_beside_tables(),

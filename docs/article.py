@@ -11,15 +11,14 @@ import sys
 from pathlib import Path
 
 import jinja2
-import pandas as pd
 import yaml
 
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.labels import DATASET_TITLES, GROUP_TITLES, model_name
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.report.verdicts import sentence, verdicts
-from jacobian_ensembles.runs.ship import short_commit
-from jacobian_ensembles.storage.files import read_json
+from jacobian_ensembles.runs.provenance import short_commit
+from jacobian_ensembles.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "results" / "reference"
@@ -48,13 +47,13 @@ def tex(text: object) -> str:
     return out
 
 
-def _read(run: str, table: str) -> pd.DataFrame:
-    return pd.read_csv(RUNS / run / table, keep_default_na=False, na_values=[""])
+def _open(name: str) -> Run:
+    return Run.open(RUNS / name)
 
 
 def _run(name: str) -> dict[str, object]:
     """The size of a shipped run."""
-    made, summary = read_json(RUNS / name / "provenance.json"), _read(name, "metrics/summary.csv")
+    made, summary = _open(name).made, _open(name).table("summary")
     trainings = int(summary["repetitions"].max())
     each = {rule: 3600 * hours / made["jobs"][rule] for rule, hours in made["hours"].items()}
     return {
@@ -78,7 +77,7 @@ def _interval(row: dict[str, float], column: str) -> list[str]:
 
 def _comparison() -> tuple[list[dict[str, object]], dict[str, object]]:
     """The rows of Table 1, and what the text says of them."""
-    table = _read("table1", "tables/comparison.csv")
+    table = _open("table1").written("comparison")
     columns = {"clean": "clean", "uap": "avg_uap", "weighted": "weighted"}
     rows = [
         {"name": f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}"}
@@ -108,10 +107,10 @@ def _comparison() -> tuple[list[dict[str, object]], dict[str, object]]:
 
 def _hard() -> dict[str, object]:
     """What clipping does to a plain network, and what another training does."""
-    variants = _read("ablation", "metrics/ablation.csv")
+    variants = _open("ablation").table("ablation")
     plain = variants[(variants["dataset"] == "mnist") & (variants["lambda"] == 0) & (variants["members"] == 1)]
     means = 100 * plain.groupby("variant")["worst_accuracy"].mean()
-    spread = _read("repetitions", "tables/spread.csv")
+    spread = _open("repetitions").written("spread")
     return {
         "clip": {
             "model": f"MNIST, {model_name(plain.iloc[0].to_dict())}",
@@ -143,10 +142,10 @@ def _bibliography() -> list[dict[str, str]]:
 
 def article() -> tuple[str, list[Path]]:
     """The article's LaTeX, and the pictures that it includes."""
-    config = yaml.safe_load((RUNS / "grid" / "config.yaml").read_text(encoding="utf-8"))
+    config = _open("grid").config
     paper = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    claims, (rows, facts) = verdicts(_read("grid", "tables/claims.csv")), _comparison()
+    claims, (rows, facts) = verdicts(_open("grid").written("claims")), _comparison()
     names = {"figure1_clean_accuracy": "1", "figure2_robustness": "1", "figure3_tradeoff": "0.9"}
     pictures = [RUNS / "grid" / "figures" / f"{name}.pdf" for name in names]
     training = config["training"]

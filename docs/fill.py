@@ -47,7 +47,8 @@ from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name
 from jacobian_ensembles.paper.labels import markdown_table as to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.report.citing import bibtex
-from jacobian_ensembles.runs.ship import short_commit
+from jacobian_ensembles.runs.provenance import short_commit
+from jacobian_ensembles.runs.run import Run
 from jacobian_ensembles.stages.compare_runs import load_compared
 
 _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plain training's: docs/defences.md
@@ -101,11 +102,11 @@ def _source(files: Iterable[str], runs: Iterable[str]) -> str:
 
 
 def _made(run: str) -> dict:
-    return json.loads((ROOT / "results" / "reference" / run / "provenance.json").read_text(encoding="utf-8"))
+    return Run.open(ROOT / "results" / "reference" / run).made
 
 
 def _metrics(run: str, table: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "results" / "reference" / run / "metrics" / f"{table}.csv")
+    return Run.open(ROOT / "results" / "reference" / run).table(table)
 
 
 def _origins(runs: list[str]) -> str:
@@ -376,9 +377,9 @@ _OF_RUNS: dict[str, tuple[Callable[[list[str]], str], list[str]]] = {
     "runs": (_side_by_side, _SUMMARY),
     "origins": (_origins, ["provenance.json"]),
     "models": (_models, ["models/", "bits/"]),
-    "defences": (_defences, ["attack_seeds.csv", "metrics/metrics.csv"]),
-    "gain": (_gain, ["attack_seeds.csv", "metrics/metrics.csv"]),
-    "take": (_take, ["attack_seeds.csv", "metrics/metrics.csv"]),
+    "defences": (_defences, ["metrics/records.csv"]),
+    "gain": (_gain, ["metrics/records.csv"]),
+    "take": (_take, ["metrics/records.csv"]),
     "decorrelation": (_decorrelation, ["metrics/jacobian.csv", "metrics/summary.csv"]),
 }
 _OF_RECORDS = {"speed": _speed, "gpu": _gpu}

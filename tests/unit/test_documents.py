@@ -79,6 +79,7 @@ def run_with(root, name, table="", **files):
     for folder in ("tables", "metrics"):
         (run / folder).mkdir(parents=True)
     (run / "provenance.json").write_text(json.dumps(MADE))
+    (run / "config.yaml").write_text(f"run: {{name: {name}}}\n")
     (run / "tables" / "t.md").write_text(table)
     for file, content in files.items():
         (run / "metrics" / f"{file}.csv").write_text(content)
@@ -165,7 +166,7 @@ def test_a_grid_has_a_column_for_each_lambda(tmp_path, monkeypatch):
 
 def test_what_made_a_run_is_read_from_its_provenance(tmp_path, monkeypatch):
     monkeypatch.setattr(fill, "ROOT", tmp_path)
-    run_with(tmp_path, "a", summary="repetitions,seeds\n5,50\n5,50\n")
+    run_with(tmp_path, "a", summary="dataset,ensemble,members,lambda,repetitions,seeds\nd,e,1,0,5,50\nd,e,3,0,5,50\n")
     text = fill.filled("<!-- origins a -->\n<!-- end -->")
     assert "| `a` | 2 | 5 | 50 | 50 | 2.2 | `abcdef0-dirty`, `0123456` | 2026-01-02 |" in text
 

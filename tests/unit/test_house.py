@@ -26,16 +26,18 @@ MAY_IMPORT = {
     "robustness": "models ensembles attacks evaluation paper",
     "comparing": "evaluation paper",
     "report": "evaluation paper robustness",
-    "storage": "evaluation",
-    # where a run's files lie, and what a job is given: modules of runs that stages need
+    "storage": "",
+    # where a run's files lie, how a run is opened, what made it, what a job is given: what stages need of runs
     "runs.layout": "config",
+    "runs.run": "config evaluation extensions paper storage runs.layout",
+    "runs.provenance": "",
     "runs.devices": "",
     "stages": (
         "data models ensembles evaluation training attacks paper robustness comparing report storage config extensions "
-        "runs.layout runs.devices"
+        "runs.layout runs.run runs.provenance runs.devices"
     ),
-    "runs": "data models ensembles evaluation paper storage config stages runs.layout",
-    "cli": "evaluation storage config extensions stages runs runs.layout runs.devices",
+    "runs": "data models ensembles evaluation paper storage config stages runs.layout runs.run runs.provenance",
+    "cli": "evaluation storage config extensions stages runs runs.layout runs.provenance runs.devices",
 }
 MAY_IMPORT = {room: set(others.split()) for room, others in MAY_IMPORT.items()}
 KNOWN = NAMES | set(MAY_IMPORT)

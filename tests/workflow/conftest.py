@@ -110,7 +110,7 @@ def stored_in(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted((folder / "results").rglob("*")):
         name = path.relative_to(folder / "results")
-        timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or ".provenance." in path.name
+        timed = name.parts[1:2] in [("logs",), ("benchmarks",), ("report.html",)] or "provenance." in path.name
         if path.is_file() and not timed and not path.name.startswith("."):
             found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -31,12 +31,17 @@ TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", 
 TARGETS |= {"spread", "stress", "worst_of_k", "compare", "ship", "reference_figures"}
 INHERITED = {
     "craft_variant": "craft_uaps",
+    "gather_variant": "gather_records",
+    "redraw_figure": "plot_figure",
+    "redraw_latex_table": "write_table",
+    "redraw_table": "write_table",
     "select_variant": "select_worst_uap",
     "train_together": "train_learner",
     "write_latex_table": "write_table",
 }  # rules that use another's script
 # their inputs are the tables that the catalogue names
 NAMED_BY_A_FUNCTION = {"plot_figure", "write_table", "write_latex_table"}
+NAMED_BY_A_FUNCTION |= {"redraw_figure", "redraw_table", "redraw_latex_table"}
 SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.name != "_job.py")
 
 

@@ -6,7 +6,15 @@ import yaml
 pytestmark = pytest.mark.workflow
 
 # Figures 1-3, the claims and the worst of K; the comparison, the claims and the theorem; Table 1
-GATHER = {"aggregate_metrics": 1, "plot_figure": 5, "write_table": 3, "write_latex_table": 1}
+GATHER = {
+    "gather_records": 1,
+    "keep_arrays": 2,
+    "describe_run": 1,
+    "aggregate_metrics": 1,
+    "plot_figure": 5,
+    "write_table": 3,
+    "write_latex_table": 1,
+}
 GATHER |= {"tabulate_worst_of_k": 1, "predict_examples": 1, "write_report": 1, "all": 1}
 # the figure on the theory besides
 MEASURE = {"measure_jacobian": 6, "aggregate_jacobian": 1, "plot_figure": 6}
@@ -42,7 +50,8 @@ def test_a_new_eps_is_crafted_on_the_same_models(smoke, tmp_path):
 
 
 def test_a_second_repetition_trains_and_attacks_every_model_again(smoke, tmp_path):
-    assert plan(smoke, tmp_path, grid={"repetitions": 2}) == TRAIN | ATTACK | GATHER | MEASURE
+    spread = {"write_table": 4}  # of two trainings there is a spread
+    assert plan(smoke, tmp_path, grid={"repetitions": 2}) == TRAIN | ATTACK | GATHER | MEASURE | spread
 
 
 def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
@@ -50,6 +59,7 @@ def test_a_new_model_trains_only_what_it_lacks(smoke, tmp_path):
     # its first learner is there: the M = 1 model of the same lambda
     cells.append({"dataset": "mnist", "ensemble": "voting", "members": 2, "lambda": 0.1})
     assert plan(smoke, tmp_path, grid={"cells": cells}) == GATHER | {
+        "keep_arrays": 1,
         "train_learner": 1,
         "assemble_ensemble": 1,
         "evaluate_ensemble": 1,
@@ -64,6 +74,7 @@ def test_a_new_ensemble_method_or_dataset_computes_its_own_cell_only(smoke, tmp_
     method, dataset = ("bagging", "mnist") if axis == "ensemble" else ("voting", "fashion_mnist")
     cells.append({"dataset": dataset, "ensemble": method, "members": 1, "lambda": 0 if axis == "ensemble" else 0.1})
     assert plan(smoke, tmp_path, grid={"cells": cells}) == GATHER | {
+        "keep_arrays": 1,
         "train_learner": 1,
         "assemble_ensemble": 1,
         "evaluate_ensemble": 1,
@@ -85,6 +96,7 @@ def test_a_new_learning_rate_retrains_and_redoes_everything_after(smoke, tmp_pat
 
 def test_a_snapshot_setting_leaves_bagging_and_voting_alone(smoke, tmp_path):
     assert plan(smoke, tmp_path, training={"snapshot_epochs": 6}) == GATHER | {
+        "keep_arrays": 1,
         "train_together": 1,
         "assemble_ensemble": 1,
         "evaluate_ensemble": 1,
@@ -99,7 +111,8 @@ def test_an_attack_setting_recrafts_but_does_not_retrain(smoke, tmp_path):
 
 def test_the_weight_of_clean_accuracy_only_gathers_anew(smoke, tmp_path):
     # the worst of K attack seeds has no such weight
-    wanted = {rule: count for rule, count in GATHER.items() if rule != "tabulate_worst_of_k"} | {"plot_figure": 4}
+    from_records = {"gather_records", "keep_arrays", "tabulate_worst_of_k"}
+    wanted = {rule: count for rule, count in GATHER.items() if rule not in from_records} | {"plot_figure": 4}
     assert plan(smoke, tmp_path, metrics={"clean_weight": 0.7}) == wanted
 
 
@@ -147,7 +160,7 @@ def test_touched_files_rerun_nothing(smoke):
 
 
 def test_an_edit_of_an_adapter_reruns_its_rule(smoke, edit):
-    edit("workflow/scripts/select_worst_uap.py", "snakemake.params.confidence)", "float(snakemake.params.confidence))")
+    edit("workflow/scripts/select_worst_uap.py", "snakemake.output.uap)", "str(snakemake.output.uap))")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {"select_worst_uap": 6} | GATHER
 
 
@@ -155,6 +168,7 @@ def test_an_edit_of_the_figures_only_redraws(smoke, edit):
     edit("src/jacobian_ensembles/paper/figures.py", "markersize=4.5", "markersize=5.5")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {
         "plot_figure": 3,
+        "describe_run": 1,
         "write_report": 1,
         "all": 1,
     }

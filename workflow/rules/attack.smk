@@ -51,10 +51,33 @@ rule select_worst_uap:
     resources:
         **ASSEMBLE,
     params:
-        confidence=cfg.metrics.confidence,
         code=code("select_worst_uap"),
     message:
         "Select the worst UAP: {wildcards.dataset} {wildcards.ensemble} "
         "M={wildcards.members} lambda={wildcards.lambda_jr} repetition {wildcards.repetition} eps={wildcards.eps}"
     script:
         "../scripts/select_worst_uap.py"
+
+
+rule gather_records:
+    input:
+        clean=of_every_cell(paths.clean),
+        worst=of_every_attack(paths.worst),
+    output:
+        records=paths.records,
+        provenance=paths.provenance(paths.records),
+    log:
+        paths.log(paths.records),
+    benchmark:
+        paths.benchmark(paths.records)
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        **GATHER,
+    params:
+        code=code("gather_records"),
+    message:
+        f"Gather the records of the attack of run {cfg.run.name}"
+    script:
+        "../scripts/gather_records.py"

@@ -61,21 +61,25 @@ def leaves(section, *names):
 
 def in_this_run(item):
     """Whether this run has a figure or table of the catalogue."""
-    return item.belongs_to(
-        cfg.repetitions,
-        bool(cfg.ablation),
-        cfg.stress.asked,
-        bool(cfg.stress.transfer_eps),
-    )
+    has = {
+        "repetitions": cfg.repetitions > 1,
+        "ablation": cfg.ablation,
+        "stress": cfg.stress.asked,
+        "transfer": cfg.stress.transfer_eps,
+        "trials": cfg.trials,
+    }
+    return item.belongs_to([name for name, value in has.items() if value])
+
+
+def files_of_item(item):
+    """The files of one figure or table."""
+    folder = paths.figures if item in catalogue.FIGURES else paths.tables
+    return [f"{folder}/{item.name}.{kind}" for kind in item.kinds]
 
 
 def files_of(target):
     """The files of the figures and tables that a target makes."""
-    return [
-        f"{paths.figures if item in catalogue.FIGURES else paths.tables}/{item.name}.{kind}"
-        for item in catalogue.items_of(target)
-        for kind in item.kinds
-    ]
+    return [path for item in catalogue.items_of(target) for path in files_of_item(item)]
 
 
 def recipe_of(wildcards):

@@ -3,9 +3,14 @@
 
 rule compare_runs:
     input:
-        metrics=paths.metrics,
-        variants=paths.ablation if cfg.ablation else [],
-        others=[f"{folder}/metrics/metrics.csv" for folder in cfg.compare],
+        run=paths.config,
+        made=ancient(paths.made),
+        tables=[
+            paths.records,
+            paths.metrics,
+            *([paths.ablation] if cfg.ablation else []),
+        ],
+        others=[f"{folder}/metrics/records.csv" for folder in cfg.compare],
     output:
         page=f"{paths.comparison}/comparison.html",
         png=f"{paths.comparison}/tradeoff.png",

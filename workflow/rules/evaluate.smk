@@ -31,8 +31,7 @@ rule evaluate_ensemble:
 
 rule aggregate_metrics:
     input:
-        clean=of_every_cell(paths.clean),
-        worst=of_every_attack(paths.worst),
+        records=paths.records,
     output:
         metrics=paths.metrics,
         summary=paths.summary,

@@ -32,16 +32,11 @@ def variant_blocks_of(wildcards):
     ]
 
 
-def of_every_variant():
-    """The name of a variant and its record, for every variant, eps and model of the run."""
+def worst_of_variant(variant):
+    """What a variant counted, for every eps that it is tried at and every model of the run."""
+    template = results_by(variant, paths.worst, paths.variant_worst)
     return [
-        (
-            variant,
-            results_by(variant, paths.worst, paths.variant_worst).format(
-                **cell_wildcards(cell), eps=number_token(eps)
-            ),
-        )
-        for variant in cfg.ablation
+        template.format(**cell_wildcards(cell), eps=number_token(eps))
         for eps in run_attacks.eps_of(variant)
         for cell in cfg.cells
     ]
@@ -75,14 +70,11 @@ def results_by(attack, own, template):
     return own if same else template.replace("{variant}", attack)
 
 
-def of_every_attack_and_variant():
-    """The name of an attack and its record, for each eps and the first training of every model."""
+def records_of_attacks():
+    """The records of the run's own attack and of its other variants, in the order of ``run_attacks.all``."""
     return [
-        (name, template.replace("{eps}", number_token(eps)).format(**at))
-        for name, (_, radii) in run_attacks.all.items()
-        for template in [results_by(name, paths.worst, paths.variant_worst)]
-        for eps in radii
-        for at in first_trainings()
+        results_by(name, paths.records, paths.variant_records)
+        for name in run_attacks.all
     ]
 
 
@@ -134,13 +126,94 @@ def singles():
     ]
 
 
-def records_of_the_run():
-    """The provenance records of all jobs that the page rests on, in the order of the workflow."""
-    blocks = [
-        paths.uaps.replace("{first}", str(first)).replace("{last}", str(last))
-        for first, last in cfg.attack.seed_blocks()
+def clean_of_dataset(wildcards):
+    """The clean predictions of all trainings on a dataset; perturbations are kept without them."""
+    cells = [cell for cell in cfg.cells if cell.dataset == wildcards.dataset]
+    wanted = cells if wildcards.what == "bits" else []
+    return [paths.clean.format(**cell_wildcards(cell)) for cell in wanted]
+
+
+def uaps_of_dataset(wildcards):
+    """The worst perturbations of all trainings on a dataset, training by training."""
+    return [
+        paths.worst_uap.format(**cell_wildcards(cell), eps=number_token(eps))
+        for cell in cfg.cells
+        if cell.dataset == wildcards.dataset
+        for eps in cfg.grid.eps
     ]
-    results = [
+
+
+def kept_beside_tables():
+    """What run.keep names."""
+    if cfg.trials:
+        return []
+    present = dict.fromkeys(cell.dataset for cell in cfg.cells)
+    arrays = [
+        paths.arrays.format(what=what, dataset=dataset)
+        for what in ("bits", "perturbations")
+        if what in cfg.run.keep
+        for dataset in present
+    ]
+    return arrays + (of_every_cell(paths.model) if "models" in cfg.run.keep else [])
+
+
+def blocks_of_every_attack(attack, template, eps):
+    """All blocks of perturbations by an attack, for every training and the eps given."""
+    blocks = [
+        template.replace("{first}", str(first)).replace("{last}", str(last))
+        for first, last in attack.seed_blocks()
+    ]
+    return [
+        block.format(**cell_wildcards(cell), eps=number_token(radius))
+        for block in blocks
+        for radius in eps
+        for cell in cfg.cells
+    ]
+
+
+def results_of_variants():
+    """What the variants of the attack left that are not the run's own attack."""
+    found = []
+    for name in cfg.ablation:
+        if not run_attacks.is_own(name):
+            blocks = paths.variant_uaps.replace("{variant}", name)
+            found += blocks_of_every_attack(
+                cfg.ablation[name], blocks, run_attacks.eps_of(name)
+            )
+            found += worst_of_variant(name)
+    return found
+
+
+def tables_of_the_run():
+    """The tables in metrics/ that the configuration asks for."""
+    if cfg.trials:
+        return [paths.trials]
+    own = [paths.records, paths.metrics, paths.summary]
+    own += [paths.worst_of_k, paths.jacobian_table]
+    own += expand(paths.variant_records, variant=cfg.ablation)
+    own += [paths.ablation] if cfg.ablation else []
+    return own + ([paths.stress, paths.transfer_table] if cfg.stress.asked else [])
+
+
+def drawn():
+    """Every figure and table of the catalogue that this run has."""
+    if cfg.trials:
+        return files_of("recipe")
+    items = filter(in_this_run, (*catalogue.FIGURES, *catalogue.TABLES))
+    return [path for item in items for path in files_of_item(item)]
+
+
+def results_of_the_run():
+    """Everything that the configuration asks for and that something is drawn from, in the order of the workflow."""
+    if cfg.trials:
+        trials = expand(
+            paths.trial,
+            trial=cfg.trials,
+            dataset=cfg.datasets,
+            lambda_jr=map(number_token, cfg.grid.lambdas),
+        )
+        return [*map(file_of, cfg.datasets), *trials, *tables_of_the_run()]
+    return [
         *map(file_of, cfg.datasets),
         *(
             path
@@ -149,30 +222,18 @@ def records_of_the_run():
         ),
         *of_every_cell(paths.ensemble),
         *of_every_cell(paths.clean),
-        *of_every_attack(*blocks),
+        *blocks_of_every_attack(cfg.attack, paths.uaps, cfg.grid.eps),
         *of_every_attack(paths.worst),
         *of_every_cell(paths.jacobian),
-        paths.metrics,
-        paths.examples,
-        *files_of("figures"),
-        *files_of("tables"),
-        *files_of("claims"),
+        *results_of_variants(),
         *transfers(),
         *singles(),
+        *tables_of_the_run(),
     ]
+
+
+def records_of_the_run():
+    """The provenance records of all jobs that made a run, in the order of the workflow."""
+    beside = (paths.summary, paths.transfer_table)  # by the jobs of other tables
+    results = [p for p in (*results_of_the_run(), *drawn()) if p not in beside]
     return list(dict.fromkeys(map(paths.provenance, results)))
-
-
-def results_to_ship():
-    """What a run is made of: its trials, or everything that follows from its models."""
-    if cfg.trials:
-        return rules.recipe.input
-    wanted = [*rules.figures.input, *rules.tables.input, *rules.theory.input]
-    wanted += [*rules.claims.input, *rules.worst_of_k.input]
-    if cfg.ablation:
-        wanted += rules.ablation.input
-    if cfg.stress.asked:
-        wanted += rules.stress.input
-    if cfg.grid.repetitions > 1:
-        wanted += rules.spread.input
-    return wanted

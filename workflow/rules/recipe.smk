@@ -1,7 +1,5 @@
 # Training recipes compared on the validation split: how the settings in config.yaml were chosen.
 
-recipe_table = f"{paths.tables}/recipe"
-
 
 rule train_trial:
     input:
@@ -44,15 +42,12 @@ rule compare_trials:
             lambda_jr=map(number_token, cfg.grid.lambdas),
         ),
     output:
-        csv=f"{recipe_table}.csv",
-        markdown=report(
-            f"{recipe_table}.md", caption="../report/recipe.rst", category="Recipe"
-        ),
-        provenance=paths.provenance(f"{recipe_table}.csv"),
+        table=paths.trials,
+        provenance=paths.provenance(paths.trials),
     log:
-        paths.log(f"{recipe_table}.csv"),
+        paths.log(paths.trials),
     benchmark:
-        paths.benchmark(f"{recipe_table}.csv")
+        paths.benchmark(paths.trials)
     localrule: True
     conda:
         "../../environment.yml"
@@ -68,5 +63,4 @@ rule compare_trials:
 
 rule recipe:
     input:
-        rules.compare_trials.output.csv,
-        rules.compare_trials.output.markdown,
+        files_of("recipe"),

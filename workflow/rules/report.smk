@@ -36,6 +36,7 @@ rule predict_examples:
 
 rule write_report:
     input:
+        run=paths.config,
         summary=paths.summary,
         comparison=f"{paths.tables}/comparison.csv",
         claims=f"{paths.tables}/claims.csv",
@@ -45,7 +46,8 @@ rule write_report:
         examples=paths.examples,
         stress=paths.stress if cfg.stress.asked else [],
         datasets=ancient(list(map(file_of, cfg.datasets))),
-        provenance=ancient(records_of_the_run()),  # newer timestamps alone make no new page
+        provenance=ancient([*records_of_the_run(), paths.provenance(paths.examples)]),
+        # newer timestamps alone make no new page
     output:
         page=report(
             paths.report,
@@ -66,12 +68,6 @@ rule write_report:
         runtime=15,
         gpu=0,
     params:
-        settings={
-            "run": cfg.run.name,
-            "banner": cfg.banner,
-            "eps": cfg.figures.eps,
-            "clean_weight": cfg.metrics.clean_weight,
-        },
         captions=[catalogue.find(name).caption for name in shown],
         code=code("write_report"),
     message:

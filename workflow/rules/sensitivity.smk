@@ -43,10 +43,25 @@ use rule select_worst_uap as select_variant with:
         "M={wildcards.members} lambda={wildcards.lambda_jr} repetition {wildcards.repetition} eps={wildcards.eps}"
 
 
+use rule gather_records as gather_variant with:
+    input:
+        clean=of_every_cell(paths.clean),
+        worst=lambda w: worst_of_variant(w.variant),
+    output:
+        records=paths.variant_records,
+        provenance=paths.provenance(paths.variant_records),
+    log:
+        paths.log(paths.variant_records),
+    benchmark:
+        paths.benchmark(paths.variant_records)
+    localrule: True
+    message:
+        "Gather the records of {wildcards.variant}"
+
+
 rule aggregate_ablation:
     input:
-        metrics=paths.metrics,
-        records=[record for _, record in of_every_variant()],
+        records=expand(paths.variant_records, variant=cfg.ablation),
     output:
         table=paths.ablation,
         provenance=paths.provenance(paths.ablation),
@@ -60,7 +75,8 @@ rule aggregate_ablation:
     resources:
         **GATHER,
     params:
-        variants=[variant for variant, _ in of_every_variant()],
+        variants=[*cfg.ablation],
+        confidence=cfg.metrics.confidence,
         peers=run_attacks.comparable,
         code=code("aggregate_ablation"),
     message:
@@ -71,7 +87,7 @@ rule aggregate_ablation:
 
 rule tabulate_worst_of_k:
     input:
-        records=of_every_attack(paths.worst),
+        records=paths.records,
     output:
         table=paths.worst_of_k,
         provenance=paths.provenance(paths.worst_of_k),

@@ -79,7 +79,7 @@ rule attack_images:
 rule aggregate_stress:
     input:
         clean=of_every_model(paths.clean),
-        records=[record for _, record in of_every_attack_and_variant()],
+        records=records_of_attacks(),
         transfers=transfers(),
         singles=singles(),
     output:
@@ -97,7 +97,6 @@ rule aggregate_stress:
         **GATHER,
     params:
         attacks=lambda w: run_attacks.known,
-        names=[name for name, _ in of_every_attack_and_variant()],
         code=code("aggregate_stress"),
     message:
         "Look for signs that robustness is not real"

@@ -17,7 +17,7 @@ from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.extensions.code_digest import extension_digest, script_digest
 from jacobian_ensembles.extensions.failures import where_it_broke
 from jacobian_ensembles.runs.devices import claim_gpu
-from jacobian_ensembles.runs.provenance import provenance
+from jacobian_ensembles.runs.provenance import commit, provenance, short_commit
 from jacobian_ensembles.storage.files import write_json
 
 
@@ -78,6 +78,11 @@ def _check_code(snakemake: Any) -> None:
 
 def _gpu(snakemake: Any) -> bool:
     return int(snakemake.resources.get("gpu", 0)) > 0
+
+
+def origin() -> str:
+    """The commit that computes now, as figures and tables name it; empty outside a repository."""
+    return short_commit(commit() or "", 12)
 
 
 def cell(wildcards: Any) -> Cell:

@@ -6,9 +6,8 @@ with _job.running(snakemake):
     from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 
     aggregate_ablation(
-        snakemake.input.metrics,
-        snakemake.input.records,
-        snakemake.params.variants,
+        dict(zip(snakemake.params.variants, snakemake.input.records, strict=True)),
         snakemake.output.table,
+        snakemake.params.confidence,
         snakemake.params.peers,
     )

@@ -1,4 +1,4 @@
-"""Gather every record of the run into two tables."""
+"""Derive the two tables that everything reads from the records of a run."""
 
 import _job
 
@@ -6,8 +6,7 @@ with _job.running(snakemake):
     from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 
     aggregate_metrics(
-        snakemake.input.clean,
-        snakemake.input.worst,
+        snakemake.input.records,
         snakemake.output.metrics,
         snakemake.output.summary,
         snakemake.params.clean_weight,

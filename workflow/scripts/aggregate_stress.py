@@ -6,8 +6,9 @@ with _job.running(snakemake):
     from jacobian_ensembles.stages.aggregate_stress import aggregate_stress
 
     aggregate_stress(
-        **{name: snakemake.input.get(name, []) for name in ("clean", "records", "transfers", "singles")},
-        **{name: snakemake.params[name] for name in ("names", "attacks")},
+        **{name: snakemake.input.get(name, []) for name in ("clean", "transfers", "singles")},
+        records=dict(zip(snakemake.params.attacks, snakemake.input.records, strict=True)),
+        attacks=snakemake.params.attacks,
         path=snakemake.output.table,
         transfer_path=snakemake.output.transfer,
     )

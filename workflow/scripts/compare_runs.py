@@ -7,6 +7,6 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.stages.compare_runs import compare_runs
 
-    tables = [*snakemake.input.others, snakemake.input.metrics]  # <run>/metrics/metrics.csv
-    folders = [Path(path).parents[1] for path in tables]
+    others = [Path(path).parents[1] for path in snakemake.input.others]  # <run>/metrics/records.csv
+    folders = [*others, Path(snakemake.input.run).parent]
     compare_runs(folders, Path(snakemake.output.page).parent, **snakemake.params.settings)

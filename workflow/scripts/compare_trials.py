@@ -5,4 +5,4 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.stages.compare_trials import compare_trials
 
-    compare_trials(snakemake.input.records, snakemake.output.csv, snakemake.output.markdown)
+    compare_trials(snakemake.input.records, snakemake.output.table)

@@ -14,4 +14,5 @@ with _job.running(snakemake):
         run=snakemake.params.run,
         banner=snakemake.params.banner,
         settings=snakemake.params.settings,
+        origin=_job.origin(),
     )

@@ -1,4 +1,4 @@
-"""Copy the small outputs of a finished run to where the repository keeps them."""
+"""Copy the kept part of a finished run to where the repository keeps it."""
 
 from pathlib import Path
 
@@ -7,4 +7,5 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.runs.ship import ship_run
 
-    ship_run(Path(snakemake.output.provenance).parent, snakemake.output.folder, snakemake.params.config)
+    folder = Path(snakemake.input.run).parent
+    ship_run(folder, Path(snakemake.output.checksums).parent, [*snakemake.input])

@@ -266,7 +266,7 @@ def parser() -> argparse.ArgumentParser:
         "--uaps", metavar="FILE", help="what attack wrote, or the name of a shipped model: its worst, one per eps"
     )
     evaluate.add_argument("--csv", metavar="FILE", help="write the table there, too")
-    report = add("report", report_runs, "Write the page of a finished run.", [settings])
+    report = add("report", report_runs, "Write the page of a finished run.", [])
     report.add_argument("folder", help="results/<run>")
     report.add_argument("-o", "--output", help="default: <folder>/report.html")
     compare = add("compare", compare_runs, "Set finished or shipped runs beside one another.", [settings])

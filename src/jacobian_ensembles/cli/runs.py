@@ -26,13 +26,12 @@ def check_output(path: str | Path | None, *inputs: str | None) -> None:
 
 def report_runs(args: argparse.Namespace) -> None:
     """Write the page of a finished run."""
-    cfg = read_config(args.config, args.set)
-    from jacobian_ensembles.stages.write_report import report_of_folder
+    from jacobian_ensembles.stages.write_report import write_report
 
     path = args.output or Path(args.folder) / "report.html"
     if Path(args.folder).is_dir():
         check_output(path)
-    report_of_folder(args.folder, path, cfg)
+    write_report(args.folder, path)
     print(path)
 
 

@@ -13,11 +13,19 @@ AddCommand = Callable[[str, Any, str, list[argparse.ArgumentParser]], argparse.A
 
 
 def _crate(args: argparse.Namespace) -> None:
-    from jacobian_ensembles.runs.crate import METADATA, write_crate
+    from jacobian_ensembles.runs.ship import seal
 
     for run in args.runs:
-        write_crate(run)
-        print(Path(run) / METADATA)
+        seal(Path(run))
+        print(f"{run}: described, and its checksums listed")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.convert import convert_run
+
+    for run in args.runs:
+        convert_run(run)
+        print(f"{run}: in today's form")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -46,5 +54,7 @@ def add_commands(add: AddCommand) -> None:
     )
     check = add("check", _check, "Compare every file of shipped runs or archives with its checksum.", [])
     check.add_argument("paths", nargs="+", help="results/reference/<run>, or what archive wrote, packed or not")
+    convert = add("convert", _convert, "Bring runs that version 0.2 shipped into today's form, in their place.", [])
+    convert.add_argument("runs", nargs="+", help="results/reference/<run>")
     crate = add("crate", _crate, "Describe shipped runs anew, after an edit of their files.", [])
     crate.add_argument("runs", nargs="+", help="results/reference/<run>")

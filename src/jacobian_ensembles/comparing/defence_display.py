@@ -41,9 +41,9 @@ def notes(runs: Sequence[ComparedRun]) -> list[str]:
             lines.append(
                 f"{run.name} was attacked otherwise than {first.name} ({', '.join(keys)}): do not compare them."
             )
-        if (images := int(run.metrics["images"].min())) != int(first.metrics["images"].min()):
+        if (images := int(run.records["images"].min())) != int(first.records["images"].min()):
             lines.append(
-                f"{run.name} was tested on {images:,} images, {first.name} on {first.metrics['images'].min():,}."
+                f"{run.name} was tested on {images:,} images, {first.name} on {first.records['images'].min():,}."
             )
     return lines
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from jacobian_ensembles.evaluation.differences import welch_interval
-from jacobian_ensembles.evaluation.statistics import wilson_interval
+from jacobian_ensembles.evaluation.records import ATTACKED, metrics_of, with_worst
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, summarize, weighted_accuracy
 from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order
 
@@ -29,8 +29,7 @@ class ComparedRun:
     Attributes:
         name: The run's.
         objective: What its learners minimise, with any options that are not the default.
-        metrics: ``metrics.csv``.
-        seeds: The accuracy under every attack seed: ``CELL_KEYS``, ``eps``, ``attack_seed``, ``accuracy``.
+        records: ``records.csv``, see :mod:`~jacobian_ensembles.evaluation.records`.
         variants: ``ablation.csv``, where other attacks were tried on the same models.
         seconds: The wall time of training one learner, by ensemble method and strength.
         attack: The attack's settings.
@@ -39,8 +38,7 @@ class ComparedRun:
 
     name: str
     objective: str
-    metrics: pd.DataFrame
-    seeds: pd.DataFrame
+    records: pd.DataFrame
     variants: pd.DataFrame | None = None
     seconds: Mapping[tuple[str, float], float] = field(default_factory=dict)
     attack: Mapping[str, Any] = field(default_factory=dict)
@@ -71,12 +69,12 @@ def common_ground(runs: Sequence[ComparedRun]) -> Common:
     names = [run.name for run in runs]
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"runs to compare must have different names. Got {', '.join(names) or 'none'}.")
-    eps = set.intersection(*({float(e) for e in run.metrics["eps"]} for run in runs))
+    eps = set.intersection(*({float(e) for e in run.records["eps"]} for run in runs))
     if not eps:
-        had = "; ".join(f"{run.name} {sorted(set(run.metrics['eps']))}" for run in runs)
+        had = "; ".join(f"{run.name} {sorted(set(run.records['eps']))}" for run in runs)
         raise ValueError(f"runs to compare need an eps that all were attacked with. Got {had}.")
     variants = [set() if run.variants is None else set(run.variants["variant"]) for run in runs]
-    seeds = min(int(run.seeds["attack_seed"].max()) + 1 for run in runs)
+    seeds = min(int(run.records["attack_seed"].max()) + 1 for run in runs)
     return Common(tuple(sorted(eps)), seeds, tuple(sorted(set.intersection(*variants))))
 
 
@@ -90,21 +88,16 @@ def comparable(run: ComparedRun, common: Common, confidence: float, every_attack
         every_attack: Take the worst of all attacks that the runs share, not of the run's own alone.
 
     Returns:
-        ``metrics.csv`` of the common eps, with ``worst_accuracy`` and its interval under the common attack seeds.
+        See :func:`~jacobian_ensembles.evaluation.records.metrics_of`: of the common eps and attack seeds.
     """
-    keys = [*CELL_KEYS, "eps"]
-    first = run.seeds[run.seeds["attack_seed"] < common.seeds]
-    worst = first.groupby(keys)["accuracy"].min()
-    if every_attack and common.variants and run.variants is not None:
-        shared = run.variants[run.variants["variant"].isin(common.variants)]
-        others = shared.groupby(keys)["worst_accuracy"].min()
-        worst = pd.concat([worst, others], axis=1).min(axis=1)
-    metrics = run.metrics[run.metrics["eps"].isin(common.eps)].drop(columns=["worst_accuracy", "seeds"])
-    metrics = metrics.merge(worst.rename("worst_accuracy").reset_index(), on=keys, validate="one_to_one")
-    right = (metrics["worst_accuracy"] * metrics["images"]).round().astype(int)
-    bounds = [wilson_interval(k, n, confidence) for k, n in zip(right, metrics["images"], strict=True)]
-    low, high = zip(*bounds, strict=True)
-    return metrics.assign(worst_low=low, worst_high=high, seeds=common.seeds)
+    chosen = (run.records["attack_seed"] < common.seeds) & run.records["eps"].isin(common.eps)
+    metrics = metrics_of(run.records[chosen], confidence)
+    if not (every_attack and common.variants and run.variants is not None):
+        return metrics
+    shared = run.variants[run.variants["variant"].isin(common.variants)]
+    others = shared.groupby(ATTACKED)["worst_accuracy"].min()
+    found = others.reindex(pd.MultiIndex.from_frame(metrics[ATTACKED])).to_numpy()
+    return with_worst(metrics, np.fmin(metrics["worst_accuracy"], found), confidence)
 
 
 def compare(runs: Sequence[ComparedRun], clean_weight: float, confidence: float) -> pd.DataFrame:

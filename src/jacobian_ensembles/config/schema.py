@@ -168,9 +168,7 @@ class Config(Settings):
     @property
     def banner(self) -> str:
         """What figures and tables say about a run that is not the paper's: its own banner, and any other objective."""
-        goal = self.training.objective
-        other = "" if goal == "jacobian" else f"learners minimise '{short_name(goal)}' at strength λ, not the paper's"
-        return "; ".join(filter(None, (self.run.banner, other)))
+        return banner_of(self.run.banner, self.training.objective)
 
     @property
     def ensembles(self) -> list[str]:
@@ -191,6 +189,14 @@ class Config(Settings):
     def repetitions(self) -> int:
         """The most trainings that a model of this run has."""
         return max(Counter(cell.identity[:-1] for cell in self.cells).values())
+
+
+def banner_of(banner: str, objective: str) -> str:
+    """A run's own banner, and any objective that is not the paper's."""
+    other = (
+        "" if objective == "jacobian" else f"learners minimise '{short_name(objective)}' at strength λ, not the paper's"
+    )
+    return "; ".join(filter(None, (banner, other)))
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:

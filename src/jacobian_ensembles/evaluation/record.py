@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from jacobian_ensembles.evaluation.accuracy import correct, predictions, sizes
+from jacobian_ensembles.evaluation.worst_case import worst_seed
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 
@@ -54,7 +55,7 @@ class Evaluation:
         """
         if not len(self.correct):
             raise ValueError("No perturbation was evaluated: pass deltas of shape (K, ...) to evaluate().")
-        return int(np.argmin(self.correct.sum(axis=1)))
+        return worst_seed(self.accuracies)
 
     @property
     def worst_accuracy(self) -> float:

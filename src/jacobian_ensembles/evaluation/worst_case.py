@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.evaluation.statistics import wilson_interval
 
-
-def expected_worst(accuracies: Sequence[float], count: int) -> float:
+def expected_worst(accuracies: Sequence[float] | np.ndarray, count: int) -> float:
     """The expected lowest accuracy among ``count`` of the attack seeds at hand, drawn without replacement.
 
     Of the K accuracies in ascending order, the i-th (from 0) is the lowest of a draw when the other count - 1 are
@@ -37,7 +35,7 @@ def expected_worst(accuracies: Sequence[float], count: int) -> float:
 
 
 def worst_interval(
-    accuracies: Sequence[float], count: int, confidence: float, seed: int = 0, draws: int = 2000
+    accuracies: Sequence[float] | np.ndarray, count: int, confidence: float, seed: int = 0, draws: int = 2000
 ) -> tuple[float, float]:
     """Where the lowest accuracy among ``count`` attack seeds falls, by the bootstrap over the seeds at hand.
 
@@ -57,29 +55,46 @@ def worst_interval(
     return float(low), float(high)
 
 
-def worst_case(bits: np.ndarray, confidence: float) -> dict[str, Any]:
-    """The worst of all attack seeds, that with the lowest accuracy, and the record of all of them.
+def worst_seed(accuracies: Sequence[float] | np.ndarray) -> int:
+    """The attack seed that counts, that with the lowest accuracy; the first in a tie."""
+    return int(np.argmin(np.asarray(accuracies)))
+
+
+def counted(bits: np.ndarray) -> dict[str, Any]:
+    """What only a model's answers themselves tell of an attack.
 
     Args:
-        bits: (K, N) booleans: what the model got right under each seed.
-        confidence: Level of the Wilson interval.
+        bits: (K, N) booleans: what the model got right under each of K attack seeds.
 
     Returns:
-        Every seed's accuracy, the seed chosen, mean and spread, and the accuracy over the per-image worst case (an
-        image counts only if it is classified correctly under every seed).
+        ``images``, N; the ``accuracies`` (K,) of the seeds; and ``per_image_worst_accuracy``, where an image counts
+        only if it is classified correctly under every seed.
     """
-    accuracies = bits.mean(axis=1)
-    worst = int(np.argmin(bits.sum(axis=1)))  # the first in a tie
-    low, high = wilson_interval(int(bits[worst].sum()), bits.shape[1], confidence)
+    accuracies = [float(accuracy) for accuracy in bits.mean(axis=1)]
     return {
-        "seeds": len(bits),
-        "accuracies": [round(float(a), 6) for a in accuracies],
-        "worst_seed": worst,
-        "worst_accuracy": float(accuracies[worst]),
-        "worst_low": low,
-        "worst_high": high,
-        "mean_accuracy": float(accuracies.mean()),
-        "std_accuracy": float(accuracies.std(ddof=1)) if len(bits) > 1 else None,
-        "best_accuracy": float(accuracies.max()),
+        "images": bits.shape[1],
+        "accuracies": accuracies,
         "per_image_worst_accuracy": float(bits.all(axis=0).mean()),
+    }
+
+
+def over_seeds(accuracies: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    """The worst of all attack seeds, and the spread over them.
+
+    Args:
+        accuracies: (K,), one per attack seed.
+
+    Returns:
+        ``seeds``, K; ``worst_seed`` and ``worst_accuracy``; ``mean_accuracy``, ``best_accuracy``, and
+        ``std_accuracy``, None for a single seed.
+    """
+    values = np.asarray(accuracies, float)
+    worst = worst_seed(values)
+    return {
+        "seeds": len(values),
+        "worst_seed": worst,
+        "worst_accuracy": float(values[worst]),
+        "mean_accuracy": float(values.mean()),
+        "std_accuracy": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "best_accuracy": float(values.max()),
     }

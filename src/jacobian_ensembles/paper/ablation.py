@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,27 +110,23 @@ def ranking(ablation: pd.DataFrame, variants: Sequence[str] | None = None) -> li
     return list(means.loc[list(variants or means.index)].sort_values(kind="stable").index)
 
 
-def ablation_rows(
-    records: Sequence[Mapping[str, Any]], metrics: pd.DataFrame, peers: Sequence[str] | None = None
-) -> pd.DataFrame:
+def ablation_rows(metrics: Mapping[str, pd.DataFrame], peers: Sequence[str] | None = None) -> pd.DataFrame:
     """What every variant of the attack did to every model.
 
     Args:
-        records: Worst-case records with their ``variant``, in the variants' order.
-        metrics: ``metrics.csv`` of the run, for the models' clean accuracies.
+        metrics: Of :func:`~jacobian_ensembles.evaluation.records.metrics_of`, by variant, in the variants' order.
         peers: The variants that attack what the first one attacks, within the same bound and with the same images to
             craft on: only these can be called the strongest. None for all.
 
     Returns:
         One row per (variant, training of a model, eps), with ``same_rules``, whether its variant is among ``peers``.
     """
-    table = pd.DataFrame(records).drop(columns=["accuracies", "success_rates"], errors="ignore")
-    known = metrics[[*CELL_KEYS, "eps", "clean_accuracy"]]
-    table = table.merge(known, on=[*CELL_KEYS, "eps"], how="left", validate="many_to_one")
+    table = pd.concat([rows.assign(variant=variant) for variant, rows in metrics.items()], ignore_index=True)
+    table["same_rules"] = table["variant"].isin(peers or [*metrics])
     leading = ["variant", *CELL_KEYS, "eps", "seeds", "worst_accuracy", "mean_accuracy", "std_accuracy"]
-    peers = peers or list(dict.fromkeys(table["variant"]))
-    table["same_rules"] = table["variant"].isin(peers)
-    return table[leading + [c for c in table.columns if c not in leading]]
+    last = ["clean_accuracy", "same_rules"]
+    others = sorted({*table.columns} - {*leading, *last, "clean_low", "clean_high"})
+    return table[[*leading, *others, *last]]
 
 
 def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> RenderedTable:

@@ -6,6 +6,7 @@ here; docs/how-to/extend.md has an example.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _FIGURES, _FURTHER = "jacobian_ensembles.paper.figures", "jacobian_ensembles.paper.further_figures"
@@ -21,14 +22,15 @@ class Item:
             and the settings, to a matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
         inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``,
-            ``stress``, ``transfer``.
+            ``stress``, ``transfer``, ``trials``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The workflow target that makes it.
         settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
         latex: Whether a table is also written as LaTeX.
-        only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix or
-            several ``repetitions``.
+        only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix,
+            ``trials`` or several ``repetitions``.
+        keys: The columns that each of its tables must have.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Item:
     settings: tuple[str, ...] = ()
     latex: bool = False
     only: str = ""
+    keys: tuple[str, ...] = ("dataset", "ensemble", "members", "lambda")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -48,10 +51,9 @@ class Item:
             return "pdf", "png", "txt"
         return ("tex", "csv", "md") if self.latex else ("csv", "md")
 
-    def belongs_to(self, repetitions: int, ablation: bool = True, stress: bool = True, transfer: bool = True) -> bool:
-        """Whether a run with this many trainings per model, and with or without the rest, has this figure or table."""
-        has = {"repetitions": repetitions > 1, "ablation": ablation, "stress": stress, "transfer": transfer}
-        return has.get(self.only, True)
+    def belongs_to(self, has: Collection[str]) -> bool:
+        """Whether a run has this figure or table, by which of the things that :attr:`only` names it has."""
+        return not self.only or self.only in has
 
 
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
@@ -204,6 +206,15 @@ TABLES = (
         only="stress",
         caption="Accuracy under every attack, and the flags that they raise; the rules are in "
         "jacobian_ensembles/robustness/flags.py.",
+    ),
+    Item(
+        name="recipe",
+        function="jacobian_ensembles.paper.trials:trials",
+        inputs=("trials",),
+        target="recipe",
+        only="trials",
+        keys=("trial", "dataset", "lambda"),
+        caption="Training recipes by their accuracy on the validation split: how the settings were chosen.",
     ),
     Item(
         name="spread",

@@ -28,7 +28,7 @@ def attack_row(
     attack: str,
     kind: str,
     eps: float,
-    record: Mapping[str, Any],
+    record: Mapping[Any, Any],
     steps: int | None = None,
     family: str = "",
     without_gradient: float = 0.0,
@@ -39,7 +39,7 @@ def attack_row(
         attack: Its name.
         kind: See :mod:`~jacobian_ensembles.robustness.flags`.
         eps: Radius.
-        record: Of :func:`~jacobian_ensembles.evaluation.worst_case.worst_case`, with ``images``.
+        record: What :func:`~jacobian_ensembles.evaluation.worst_case.counted` and ``over_seeds`` tell of it.
         steps: Gradient steps, or queries; None where they are not counted.
         family: Shared by attacks that differ only in ``steps``.
         without_gradient: Share of the steps that had no usable gradient.

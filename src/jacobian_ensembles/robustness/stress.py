@@ -14,7 +14,7 @@ from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.attacks.square import Square
 from jacobian_ensembles.attacks.staged import Staged
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.evaluation.worst_case import worst_case
+from jacobian_ensembles.evaluation.worst_case import counted, over_seeds
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 from jacobian_ensembles.robustness.evidence import (
@@ -79,7 +79,6 @@ def stress(
     single_images: int = 200,
     single_iterations: int = 40,
     clip: bool = False,
-    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Test whether a model's robustness is real: stronger, weaker and blind attacks on it, and the flags they raise.
 
@@ -103,7 +102,6 @@ def stress(
         single_images: How many test images, from the first, to attack one by one; 0 for none.
         single_iterations: Steps of these attacks.
         clip: Clip perturbed images to [0, 1], for every attack.
-        confidence: Level of the intervals behind the records.
 
     Returns:
         A row per attack and eps with :data:`~jacobian_ensembles.robustness.evidence.COLUMNS` and ``flags``, whose rules
@@ -134,7 +132,8 @@ def stress(
             attack = plan.attack
             numbers = range(1 if isinstance(attack, Staged) else seeds)
             deltas, steps = _craft(attack, model, images, labels, radius, numbers)
-            record = {**worst_case(bits(deltas).numpy(), confidence), "images": len(y)}
+            record = counted(bits(deltas).numpy())
+            record |= over_seeds(record["accuracies"])
             share = steps.idle / steps.total if steps.total else 0.0
             rows.append(attack_row(plan.name, attack.kind, radius, record, attack.steps or None, plan.family, share))
         found = {}

@@ -11,12 +11,13 @@ import zipfile
 from pathlib import Path
 
 from jacobian_ensembles.runs.crate import check_crate, files_of, write_crate
+from jacobian_ensembles.runs.run import UNLISTED, Run
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes
 
 _README = """\
 Run {run} of "Jacobian Ensembles: a workflow-managed reproduction".
 
-run/                      metrics, tables, figures, configuration and provenance: see code/results/README.md
+run/                      metrics, tables, figures, configuration, provenance, checksums: see code/results/README.md
 code/                     the workflow and its package at commit {commit}
 ro-crate-metadata.json    what is what, what made it, and every file's SHA-256, as a Workflow Run RO-Crate
 
@@ -60,9 +61,11 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
         The full hash of the commit.
 
     Raises:
-        ArtifactError: If the run was made by several commits and none is named, or the repository does not have it.
+        ArtifactError: If a file of the run is altered, or the run was made by several commits and none is named, or the
+            repository does not have it.
     """
     shipped, target, repository = Path(shipped), Path(target), Path(repository)
+    Run.open(shipped).verify()
     wanted = commit or _commit_of(shipped)
     commit = _git(repository, "rev-parse", "--verify", f"{wanted}^{{commit}}").decode().strip()
     code = _git(repository, "archive", "--format=tar", commit, "--", ".", ":(exclude)results/reference")
@@ -71,8 +74,7 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
         with tarfile.open(fileobj=io.BytesIO(code)) as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python before 3.11.4 has not
             archive.extractall(crate / "code")
-        hidden = shutil.ignore_patterns(".snakemake_timestamp", "ro-crate-metadata.json")
-        shutil.copytree(shipped, crate / "run", ignore=hidden)
+        shutil.copytree(shipped, crate / "run", ignore=shutil.ignore_patterns(*UNLISTED))
         (crate / "README.txt").write_text(_README.format(run=shipped.resolve().name, commit=commit), encoding="utf-8")
         write_crate(crate, run="run", workflow="code/Snakefile", commit=commit)
         content = io.BytesIO()
@@ -90,7 +92,7 @@ def check_archive(path: str | Path) -> int:
     """Check a shipped run or an archive, packed or not, file by file.
 
     Args:
-        path: A folder with ``ro-crate-metadata.json``, or a ZIP file that :func:`archive_run` wrote.
+        path: A shipped run's folder, or what :func:`archive_run` wrote, as ZIP file or unpacked.
 
     Returns:
         How many files there are.
@@ -99,11 +101,12 @@ def check_archive(path: str | Path) -> int:
         ArtifactError: If a file is missing, altered or added.
     """
     if Path(path).is_dir():
-        return check_crate(path)
+        run = Run.open(path)
+        return run.verify() if run.folder == Path(path).resolve() else check_crate(path)
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as packed:
                 packed.extractall(folder)
         except (OSError, zipfile.BadZipFile) as error:
             raise ArtifactError(f"{path}: no ZIP file that can be read ({error}).") from error
-        return check_crate(folder)
+        return check_archive(folder)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from jacobian_ensembles.data.cards import CARDS, FILES
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
+from jacobian_ensembles.runs.run import UNLISTED, Run
+from jacobian_ensembles.storage.checksums import SUMS
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ _FORMATS = {".csv": "text/csv", ".json": "application/json", ".md": "text/markdo
 _SAID = {
     "config.yaml": "The resolved configuration of the run.",
     "provenance.json": "What made the run: jobs and hours per rule, commits, devices and versions.",
-    "attack_seeds.csv": "The accuracy of every model under every attack seed.",
+    "records.csv": "The accuracy of every model under every attack seed, and what the attack counted.",
+    "SHA256SUMS": "The checksum of every other file of the run.",
 }
 _PACKAGES = ("python", "torch", "torchvision", "numpy", "pandas", "seaborn")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a crate, in order: all below the folder except its metadata and Snakemake's time stamps."""
+    """The files of a crate, in order: all below the folder but its metadata, its checksums and Snakemake's stamps."""
+    own = {folder / METADATA, folder / SUMS}
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in found if p != folder / METADATA and p.name != ".snakemake_timestamp")
+    return sorted(p for p in found if p not in own and p.name not in UNLISTED)
 
 
 def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -146,10 +148,8 @@ def describe_run(folder: str | Path, run: str = ".", workflow: str | None = None
 
     folder = Path(folder)
     shipped = folder / run
-    made = read_json(shipped / "provenance.json")
-    if not (shipped / "config.yaml").is_file():
-        raise ArtifactError(f"{shipped}: no config.yaml, so not a shipped run.")
-    config = yaml.safe_load((shipped / "config.yaml").read_text(encoding="utf-8"))
+    opened = Run.open(shipped)
+    made, config = opened.made, opened.config
 
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms.update(_TERMS)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,22 @@ import yaml
 
 from jacobian_ensembles.config.cells import Cell, GridCell
 from jacobian_ensembles.config.schema import Config, ConfigError, load_config
+from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
-from jacobian_ensembles.evaluation.summary import CELL_KEYS, summarize
-from jacobian_ensembles.runs.crate import write_crate
-from jacobian_ensembles.runs.provenance import commit
-from jacobian_ensembles.runs.ship import copy_stamped, origin_of, rebuild_run
-from jacobian_ensembles.runs.zoo import join_arrays
-from jacobian_ensembles.storage.checksums import verify_checksum, write_checksums
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json, write_text
-from jacobian_ensembles.storage.tables import write_table
+from jacobian_ensembles.evaluation.summary import CELL_KEYS
+from jacobian_ensembles.runs.arrays import join_arrays
+from jacobian_ensembles.runs.draw import draw
+from jacobian_ensembles.runs.provenance import made_together
+from jacobian_ensembles.runs.run import NOT_RECOMPUTABLE, Run, kept_files
+from jacobian_ensembles.runs.ship import check_target, replacing, seal
+from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
+from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
+from jacobian_ensembles.stages.tabulate_worst_of_k import tabulate_worst_of_k
+from jacobian_ensembles.storage.checksums import SUMS
+from jacobian_ensembles.storage.files import ArtifactError, write_json, write_text
 
+_NOT_SETTINGS: dict[str, Any] = {"compute": True, "compare": True, "data": {"local_dir"}}  # where, not what
 # what may differ between the parts of a grid: which models, and which trainings of them
 _MODELS = {"datasets", "ensembles", "members", "lambdas", "cells", "repetitions", "first_repetition"}
 
@@ -34,7 +38,7 @@ def _settings(config: Config) -> dict[str, Any]:
     shared = config.model_dump(
         mode="json",
         by_alias=True,
-        exclude={"compute": True, "compare": True, "run": {"name", "keep"}, "grid": _MODELS, "ablation": True},
+        exclude=_NOT_SETTINGS | {"run": {"name", "keep", "results"}, "grid": _MODELS, "ablation": True},
     )
     flat = {"seed": shared.pop("seed")}
     return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}
@@ -81,7 +85,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
     """The configuration of one run with all the models of its parts; a single part keeps its own."""
     first, *others = configs
     for path, config in configs.items():
-        if config.trials:  # their table is not made from metrics
+        if config.trials and others:
             raise ConfigError(f"{path}: runs with trials cannot be joined.")
     if not others and first.name == name:
         own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text(encoding="utf-8"))
@@ -95,7 +99,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
                     "differ in their models and trainings only."
                 )
     trainings = _joined_cells(configs)
-    raw = configs[first].model_dump(mode="json", by_alias=True, exclude={"compute"})
+    raw = configs[first].model_dump(mode="json", by_alias=True, exclude=_NOT_SETTINGS | {"run": {"results"}})
     grid, parts = raw["grid"], [config.grid for config in configs.values()]
     for axis, known in (("datasets", (*CARDS,)), ("ensembles", (*METHODS,)), ("members", ()), ("lambdas", ())):
         values = dict.fromkeys(value for part in parts for value in getattr(part, axis))
@@ -114,112 +118,89 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
     return raw
 
 
-def _joined_table(paths: Sequence[Path]) -> str:
-    """The rows of several tables, each with its origin, in the order that a single run has."""
-    table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
-    variants = dict.fromkeys(table["variant"]) if "variant" in table else {}
-    keys = [key for key in ("variant", *CELL_KEYS, "eps", "count", "attack_seed") if key in table.columns]
-    names = {"dataset", "ensemble"}
+def _concatenated(runs: Sequence[Run], name: str) -> str:
+    """The rows of a table of several runs, as they are written, in the order of one run."""
+    table = pd.concat([pd.read_csv(run.path(name), dtype=str, keep_default_na=False) for run in runs])
+    if len(runs) > 1:
+        ranks = {variant: i for i, variant in enumerate(dict.fromkeys(table.get("variant", ())))}
+        keys = [key for key in ("variant", *CELL_KEYS, "eps", "attack_seed") if key in table.columns]
 
-    def ordered(column: pd.Series) -> pd.Series:
-        if column.name == "variant":
-            return column.map(list(variants).index)
-        return column if column.name in names else column.astype(float)
+        def ordered(column: pd.Series) -> pd.Series:
+            if column.name == "variant":
+                return column.map(ranks)
+            return column if column.name in ("dataset", "ensemble") else column.astype(float)
 
-    table = table.sort_values(keys, key=ordered)
+        table = table.sort_values(keys, key=ordered, kind="stable")
     return table.to_csv(index=False)
 
 
-def _joined_provenance(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What made all parts of a run: jobs and hours added up, and every commit, device and version that took part."""
-    joined: dict[str, Any] = {}
-    for key in ("jobs", "hours"):
-        total: dict[str, float] = defaultdict(int)
-        for rule, value in (item for record in records for item in record[key].items()):
-            total[rule] = round(total[rule] + value, 3)
-        joined[key] = dict(total)
-    joined["first_finished"] = min(record["first_finished"] for record in records)
-    joined["last_finished"] = max(record["last_finished"] for record in records)
-    times: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        for method, seconds in record.get("training_seconds", {}).items():
-            for strength, value in seconds.items():
-                times[method][strength].append(value)
-    means = {m: {s: round(sum(v) / len(v), 2) for s, v in found.items()} for m, found in times.items()}
-    joined["training_seconds"] = means
-    sets = dict.fromkeys(key for record in records for key in record if key not in joined)
-    joined |= {key: sorted({value for record in records for value in record.get(key, [])}) for key in sets}
-    drawn_by = commit()
-    joined["commit"] = sorted({*joined["commit"], *([drawn_by] if drawn_by else [])})
-    return joined
-
-
-def _join_tables(parts: Sequence[Path], folder: Path, config: Config, origin: Mapping[str, str]) -> None:
-    """Write the metrics of all parts, their attack seeds and the arrays they keep, as one run's.
-
-    A row of ``summary.csv`` averages a model's trainings; if there are several, the table is computed anew.
+def _join_tables(runs: Sequence[Run], new: Run, config: Config) -> None:
+    """Concatenate the tables of all parts that follow from nothing else, and derive the others as in any run.
 
     Raises:
-        ArtifactError: If a part lacks a table that others have, or one is damaged.
+        ArtifactError: If a part lacks a table that others have.
     """
-    for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")}):
-        paths = [part / "metrics" / name for part in parts]
-        if name == "ablation.csv":  # some parts may have used the run's own attack only
-            paths = [path for path in paths if path.is_file()]
-        for path in paths:
-            if not path.is_file():
-                raise ArtifactError(f"{path}: missing, while other parts have it. Was it shipped completely?")
-            verify_checksum(path)
-        write_text(folder / "metrics" / name, _joined_table(paths))
-    if config.repetitions > 1:
-        metrics = pd.read_csv(folder / "metrics" / "metrics.csv").drop(columns=[*origin])
-        summary = summarize(metrics, config.metrics.clean_weight, config.metrics.confidence)
-        write_table(folder / "metrics" / "summary.csv", summary.assign(**origin))
-    write_checksums(sorted((folder / "metrics").glob("*.csv")))
-    join_arrays(parts, folder)
-    write_text(folder / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in parts]))
+    names = sorted({path.stem for run in runs for path in (run.folder / "metrics").glob("*.csv")})
+    as_they_are = {name for run in runs for name in run.made.get(NOT_RECOMPUTABLE, ())}
+    derived = {"metrics", "summary", "worst_of_k", "ablation"} - {Path(name).stem for name in as_they_are}
+    of_variants = {"ablation", *(f"records_{variant}" for variant in config.ablation)}
+    for name in names:
+        having = [run for run in runs if run.has(name)]
+        for run in runs:
+            if run not in having and name not in of_variants:  # some may have used the run's own attack only
+                raise ArtifactError(f"{run.path(name)}: missing, while other parts have it. Was it shipped completely?")
+        if name not in derived and not (name in of_variants - {"ablation"} and "ablation" not in derived):
+            write_text(new.path(name), _concatenated(having, name))
+    if not new.has("records"):
+        return
+    weight, confidence = config.metrics.clean_weight, config.metrics.confidence
+    aggregate_metrics(new.path("records"), new.path("metrics"), new.path("summary"), weight, confidence)
+    new.path("metrics").with_name(SUMS).unlink()
+    tabulate_worst_of_k(new.path("records"), new.path("worst_of_k"), confidence)
+    tried = {variant: new.path(f"records_{variant}") for variant in config.ablation}
+    if tried and "ablation" in derived:
+        aggregate_ablation(tried, new.path("ablation"), confidence, RunAttacks(config).comparable)
 
 
-def join_runs(parts: Sequence[str | Path], target: str | Path) -> None:
+def join_runs(parts: Sequence[str | Path], target: str | Path, draw: Callable[[Path], None] = draw) -> None:
     """Join shipped runs that each computed some of the models of one grid, on different machines or days.
 
-    A single run, joined to its own folder, is redrawn there by the present code.
+    Records are concatenated, and everything else follows from them as in any run. A single run, joined to its own
+    folder, is drawn anew there by the present code.
 
     Args:
-        parts: Folders that :func:`ship_run` or this function wrote: different models, or trainings of them, otherwise
-            the same settings. Some may have attacked their models with further variants (``ablation``).
-        target: Folder to write, as :func:`ship_run` writes it; its name becomes the run's. It may be one of the parts,
-            which is then replaced. Rows of metrics keep the part and the commits they are from; tables and figures also
-            name the commit that drew them.
+        parts: Folders of shipped runs: different models, or trainings of them, otherwise the same settings. Some may
+            have attacked their models with further variants (``ablation``), and code of several commits may have made
+            them, which ``provenance.json`` lists.
+        target: Folder to write, as :func:`~jacobian_ensembles.runs.ship.ship_run` writes it; its name becomes the
+            run's. It may be one of the parts, which is then replaced.
+        draw: What draws figures and tables into a run's folder.
 
     Raises:
-        ArtifactError: If a part was not shipped completely, or is damaged.
+        ArtifactError: If a part was not shipped completely, or is altered, or something else than a shipped run is
+            where the joined run is to be.
         ConfigError: If settings differ, a training is in two parts, or one is missing before a later one.
     """
-    target = Path(target)
-    configs: dict[Path, Config] = {}
-    for part in map(Path, parts):
-        if not (part / "attack_seeds.csv").is_file():
-            raise ArtifactError(f"{part}: no attack_seeds.csv, so not a shipped run of models.")
-        configs[part] = load_config(yaml.safe_load((part / "config.yaml").read_text(encoding="utf-8")))
-    if not configs:
+    target, runs = Path(target), {Path(part): Run.open(part) for part in parts}
+    if not runs:
         raise ArtifactError("Shipped runs are needed to join. Got none.")
-    config = _joined_config(configs, target.name)
-    record = _joined_provenance([read_json(part / "provenance.json") for part in configs])
-    settings, origin = origin_of(config, record["commit"])
-
-    # the target is replaced only by a complete run
-    with tempfile.TemporaryDirectory(prefix=".joining-", dir=target.parent) as folder:
-        joined, drawn = Path(folder) / target.name, Path(folder) / "drawn"
-        for name in ("metrics", "tables"):
-            (joined / name).mkdir(parents=True)
-        _join_tables([*configs], joined, load_config(config), origin)
-        write_json(joined / "provenance.json", record)
-        write_text(joined / "config.yaml", settings)
-        rebuild_run(joined, drawn)
-        for path in sorted(p for kind in ("tables", "figures") for p in (drawn / kind).iterdir()):
-            copy_stamped(path, joined / path.relative_to(drawn), origin)
-        write_crate(joined)
-        if target.exists():
-            shutil.rmtree(target)
-        joined.rename(target)
+    check_target(target, [*runs])
+    for run in runs.values():
+        run.verify()
+    raw = _joined_config({part: load_config(run.config) for part, run in runs.items()}, target.name)
+    with replacing(target) as folder:
+        write_json(folder / "provenance.json", made_together([run.made for run in runs.values()]))
+        write_text(folder / "config.yaml", yaml.safe_dump(raw, sort_keys=False))
+        new, several = Run.open(folder), len(runs) > 1
+        _join_tables([*runs.values()], new, load_config(raw))
+        join_arrays([*runs], folder)
+        for path in () if several else kept_files(next(iter(runs.values())).folder):
+            kind = path.parent.name  # of a single run, also what the catalogue does not know
+            if kind in ("tables", "figures"):
+                (folder / kind).mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / kind / path.name)
+        with_figures = several or (folder / "figures").is_dir()
+        draw(folder)
+        if not with_figures:  # nor does it get any: the run was shipped without, to be small
+            shutil.rmtree(folder / "figures", ignore_errors=True)
+        seal(folder)

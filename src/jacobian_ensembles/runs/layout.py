@@ -26,6 +26,7 @@ WILDCARDS = {
     "reference": r"[A-Za-z][A-Za-z0-9_-]*",
     "trial": _VARIANT,
     "variant": _VARIANT,
+    "what": "bits|perturbations",
 }
 _CELL = "{dataset}/{ensemble}/M{members}/lambda{lambda_jr}/rep{repetition}"
 
@@ -88,6 +89,10 @@ class Layout:
         self.variant_worst_uap = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst_uap.safetensors"
         self.transfer = f"{root}/stress/transfer/{{dataset}}/eps{{eps}}/transfer.json"
         self.single = f"{root}/stress/single/{_CELL}/eps{{eps}}/single.json"
+        self.config = f"{root}/config.yaml"
+        self.made = f"{root}/provenance.json"
+        self.records = f"{root}/metrics/records.csv"
+        self.variant_records = f"{root}/metrics/records_{{variant}}.csv"
         self.metrics = f"{root}/metrics/metrics.csv"
         self.summary = f"{root}/metrics/summary.csv"
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
@@ -96,6 +101,10 @@ class Layout:
         self.stress = f"{root}/metrics/stress.csv"
         self.transfer_table = f"{root}/metrics/transfer.csv"
         self.checksums = f"{root}/metrics/SHA256SUMS"
+        self.trials = f"{root}/metrics/trials.csv"
+        self.arrays = f"{root}/{{what}}/{{dataset}}.safetensors"  # bits and perturbations
+        spelled = _CELL.replace("/", "_")
+        self.model = f"{root}/models/{spelled}.safetensors"
         self.trial = f"{root}/trials/{{trial}}/{{dataset}}/lambda{{lambda_jr}}/trial.json"
         self.figures = f"{root}/figures"
         self.tables = f"{root}/tables"
@@ -111,6 +120,7 @@ class Layout:
             "ablation": self.ablation,
             "stress": self.stress,
             "transfer": self.transfer_table,
+            "trials": self.trials,
         }
 
     @staticmethod

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from jacobian_ensembles.config.cells import Cell
-from jacobian_ensembles.runs.layout import Layout, cell_wildcards, number_token
-from jacobian_ensembles.storage.files import ArtifactError, load_tensors, save_tensors
-from jacobian_ensembles.storage.perturbations import load_clean, load_worst_uap, pack_bits, unpack_bits
+from jacobian_ensembles.runs.layout import Layout, cell_wildcards
+from jacobian_ensembles.runs.run import Run
+from jacobian_ensembles.storage.files import ArtifactError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from jacobian_ensembles.ensembles.ensemble import Ensemble
@@ -40,15 +37,6 @@ class _Model(NamedTuple):
 
     run: str
     cell: Cell
-
-    @property
-    def row(self) -> list[str | int | float]:
-        """As :func:`keep_arrays` lists it."""
-        return _row(self.cell)
-
-
-def _row(cell: Cell) -> list[str | int | float]:
-    return [cell.ensemble, cell.members, cell.lambda_jr, cell.repetition]
 
 
 def _parsed(name: str) -> _Model:
@@ -77,12 +65,6 @@ def reference_folder() -> Path:
     return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "jacobian-ensembles" / "reference"
 
 
-def _model_file(folder: Path, cell: Cell) -> Path:
-    at = cell_wildcards(cell)
-    name = "{dataset}_{ensemble}_M{members}_lambda{lambda_jr}_rep{repetition}.safetensors".format(**at)
-    return folder / "models" / name
-
-
 def shipped_models() -> list[str]:
     """The names of all shipped ensembles, for :func:`load_ensemble`."""
     pattern = re.compile(r"(\w+?)_([A-Za-z]+)_(M\d+)_(lambda[\d.]+)_rep(\d+)\.safetensors")
@@ -109,7 +91,7 @@ def stored_file(path: str | Path) -> Path:
     if not is_name(path):
         return Path(path)
     model = _parsed(str(path))
-    file = _model_file(reference_folder() / model.run, model.cell)
+    file = Path(Layout(str(reference_folder()), model.run).model.format(**cell_wildcards(model.cell)))
     if not file.exists():
         known = ", ".join(shipped_models()) or f"none in {reference_folder()}"
         raise ArtifactError(f"{path}: no such ensemble is shipped. There are: {known}.")
@@ -147,21 +129,13 @@ def load_ensemble(
     return load(stored_file(path), members, architecture, method)
 
 
-def _find(name: str, what: str, eps: float | None) -> tuple[dict[str, np.ndarray], dict[str, Any], int, int]:
-    """The arrays of a model's dataset in a shipped run, their spec, and the model's row and the column of eps."""
+def _keeper(name: str, what: str) -> tuple[Run, Cell]:
+    """The shipped run that keeps the bits or perturbations of a model, and the model."""
     model = _parsed(name)
-    path = reference_folder() / model.run / what / f"{model.cell.dataset}.safetensors"
-    if not path.exists():
+    if not (reference_folder() / model.run / what / f"{model.cell.dataset}.safetensors").exists():
         have = sorted(f"{p.parents[1].name} ({p.stem})" for p in reference_folder().glob(f"*/{what}/*.safetensors"))
         raise ArtifactError(f"{name}: no {what} of it are shipped. There are those of {', '.join(have) or 'no run'}.")
-    tensors, spec = load_tensors(path, kind=what)
-    if model.row not in spec["models"]:
-        raise ArtifactError(f"{name}: {path} has {len(spec['models'])} models, not this one.")
-    if eps is None:
-        return tensors, spec, spec["models"].index(model.row), 0
-    if eps not in spec["eps"]:
-        raise ValueError(f"eps must be one of {', '.join(map(str, spec['eps']))}. Got {eps:g}.")
-    return tensors, spec, spec["models"].index(model.row), spec["eps"].index(eps)
+    return Run.open(reference_folder() / model.run), model.cell
 
 
 def load_correct(name: str, eps: float | None = None) -> np.ndarray:
@@ -180,10 +154,8 @@ def load_correct(name: str, eps: float | None = None) -> np.ndarray:
         ArtifactError: If nothing of the kind is shipped, or the file is damaged.
         ValueError: If the name is not that of a model, or eps is not one of the run's.
     """
-    tensors, spec, row, column = _find(name, "bits", eps)
-    packed = tensors["clean"][row] if eps is None else tensors["worst"][row, column]
-    bits: np.ndarray = unpack_bits(packed[None], spec["images"])[0]
-    return bits
+    run, cell = _keeper(name, "bits")
+    return run.correct(cell, eps)
 
 
 def load_perturbation(name: str, eps: float | None = None) -> Tensor:
@@ -202,82 +174,5 @@ def load_perturbation(name: str, eps: float | None = None) -> Tensor:
     """
     import torch
 
-    tensors, _, row, column = _find(name, "perturbations", eps)
-    deltas = tensors["delta"][row]
-    return torch.from_numpy((deltas if eps is None else deltas[column]).copy())
-
-
-def keep_arrays(layout: Layout, target: Path, cells: Sequence[Cell], eps: Sequence[float], what: Iterable[str]) -> None:
-    """Keep what the tables of a finished run do not hold.
-
-    Args:
-        layout: The run's paths.
-        target: Its shipped folder, where ``bits/<dataset>.safetensors`` (``clean`` (R, N/8) and ``worst`` (R, E, N/8),
-            one bit per test image, for R trainings and E eps), ``perturbations/<dataset>.safetensors`` (``delta``
-            (R, E, ...)) and ``models/`` (ensembles as they are) are written.
-        cells: The run's trainings.
-        eps: Its radii.
-        what: Any of ``bits``, ``perturbations`` and ``models``.
-    """
-    for dataset in dict.fromkeys(cell.dataset for cell in cells):
-        own = [cell for cell in cells if cell.dataset == dataset]
-        worst = [
-            [load_worst_uap(layout.worst_uap.format(**cell_wildcards(c), eps=number_token(e))) for e in eps]
-            for c in own
-        ]
-        spec = {"dataset": dataset, "models": [_row(cell) for cell in own], "eps": list(eps)}
-        if "bits" in what:
-            right = [
-                clean[0] == clean[1] for c in own if (clean := load_clean(layout.clean.format(**cell_wildcards(c))))
-            ]
-            bits = np.stack([pack_bits(np.stack([w["correct"] for w in row])) for row in worst])
-            tensors = {"clean": pack_bits(np.stack(right)), "worst": bits}
-            save_tensors(target / "bits" / f"{dataset}.safetensors", tensors, "bits", {**spec, "images": len(right[0])})
-        if "perturbations" in what:
-            deltas = np.stack([np.stack([w["delta"] for w in row]) for row in worst])
-            seeds = [[w["seed"] for w in row] for row in worst]
-            path = target / "perturbations" / f"{dataset}.safetensors"
-            save_tensors(path, {"delta": deltas}, "perturbations", {**spec, "seeds": seeds})
-    if "models" in what:
-        (target / "models").mkdir(parents=True, exist_ok=True)
-        for cell in cells:
-            shutil.copyfile(layout.ensemble.format(**cell_wildcards(cell)), _model_file(target, cell))
-
-
-def join_arrays(parts: Iterable[Path], target: Path) -> None:
-    """Join what several shipped folders keep; a part may lack some of it.
-
-    Args:
-        parts: Folders with what :func:`keep_arrays` wrote.
-        target: The folder to write to.
-
-    Raises:
-        ArtifactError: If a file is damaged, or parts differ in their eps or their number of images.
-    """
-    parts = list(parts)
-    for what in ("bits", "perturbations"):
-        for name in sorted({path.name for part in parts for path in (part / what).glob("*.safetensors")}):
-            found = [load_tensors(path, kind=what) for part in parts if (path := part / what / name).exists()]
-            save_tensors(target / what / name, *_stacked(name, found))
-    for path in sorted(path for part in parts for path in (part / "models").glob("*.safetensors")):
-        (target / "models").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / "models" / path.name)
-
-
-def _stacked(
-    name: str, found: Sequence[tuple[dict[str, np.ndarray], Mapping[str, Any]]]
-) -> tuple[dict[str, np.ndarray], str, dict[str, Any]]:
-    """Several files' models in one, in the order of a run: tensors, kind and spec."""
-    specs = [spec for _, spec in found]
-    shared = [{k: v for k, v in spec.items() if k not in ("models", "seeds")} for spec in specs]
-    for other in shared[1:]:
-        if other != shared[0]:
-            raise ArtifactError(f"{name}: a part keeps {other}, another {shared[0]}.")
-    models = [row for spec in specs for row in spec["models"]]
-    order = sorted(range(len(models)), key=models.__getitem__)
-    tensors = {key: np.concatenate([tensors[key] for tensors, _ in found])[order] for key in found[0][0]}
-    spec = {**shared[0], "models": [models[i] for i in order]}
-    if "seeds" in specs[0]:
-        seeds = [row for s in specs for row in s["seeds"]]
-        spec["seeds"] = [seeds[i] for i in order]
-    return tensors, "perturbations" if "seeds" in specs[0] else "bits", spec
+    run, cell = _keeper(name, "perturbations")
+    return torch.from_numpy(run.perturbation(cell, eps).copy())

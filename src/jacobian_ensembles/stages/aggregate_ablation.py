@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jacobian_ensembles.evaluation.records import metrics_of
 from jacobian_ensembles.paper.ablation import ablation_rows
-from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.tables import read_table, write_table
 
 
 def aggregate_ablation(
-    metrics_path: str | Path,
-    records: Sequence[str | Path],
-    variants: Sequence[str],
-    path: str | Path,
-    peers: Sequence[str] | None = None,
+    records: Mapping[str, str | Path], path: str | Path, confidence: float, peers: Sequence[str] | None = None
 ) -> None:
     """Write :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
 
     Args:
-        metrics_path: ``metrics.csv`` of the run.
-        records: Worst-case records, those of each variant together.
-        variants: The variant of each record, by name.
+        records: ``records_<variant>.csv`` by variant.
         path: CSV to write.
+        confidence: Level of the intervals.
         peers: See :func:`~jacobian_ensembles.paper.ablation.ablation_rows`.
     """
-    rows = [read_record(record) | {"variant": variant} for record, variant in zip(records, variants, strict=True)]
-    write_table(path, ablation_rows(rows, read_table(metrics_path), peers))
+    metrics = {variant: metrics_of(read_table(of_variant), confidence) for variant, of_variant in records.items()}
+    write_table(path, ablation_rows(metrics, peers))

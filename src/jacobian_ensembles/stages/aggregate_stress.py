@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from jacobian_ensembles.evaluation.records import ATTACKED, metrics_of
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, IDLE
 from jacobian_ensembles.robustness.evidence import (
     attack_row,
@@ -22,28 +23,27 @@ from jacobian_ensembles.robustness.flags import flagged
 from jacobian_ensembles.robustness.toolbox import NAMES
 from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.perturbations import load_clean
-from jacobian_ensembles.storage.tables import write_table
+from jacobian_ensembles.storage.tables import read_table, write_table
 
 Paths = Sequence[str | Path]
 Rows = dict[tuple[Any, ...], list[dict[str, Any]]]
 
 
-def _key(spec: Mapping[str, Any]) -> tuple[Any, ...]:
+def _key(spec: Mapping[Any, Any]) -> tuple[Any, ...]:
     return tuple(spec[key] for key in CELL_KEYS)
 
 
-def _without_gradient(record: Mapping[str, Any]) -> float:
+def _without_gradient(row: Mapping[Any, Any]) -> float:
     """The share of an attack's steps without a usable gradient; where their number was not counted, all or none."""
-    idle, steps = int(record.get(IDLE, 0)), int(record.get("steps", 0))
+    idle, steps = int(row.get(IDLE, 0)), int(row.get("steps", 0))
     return idle / steps if steps else float(idle > 0)
 
 
 def aggregate_stress(
     clean: Paths,
-    records: Paths,
+    records: Mapping[str, str | Path],
     transfers: Paths,
     singles: Paths,
-    names: Sequence[str],
     attacks: Mapping[str, Mapping[str, Any]],
     path: str | Path,
     transfer_path: str | Path,
@@ -51,11 +51,10 @@ def aggregate_stress(
     """Gather every model's accuracy under every attack of a run.
 
     Args:
-        clean: Clean predictions of every model.
-        records: Worst-case records of every attack, eps and model.
+        clean: Clean predictions of the models to show, one training of each.
+        records: The records of every attack, by its name.
         transfers: What stage measure_transfer wrote, per dataset and eps.
         singles: What stage attack_images wrote, per model and eps.
-        names: The attack of each of ``records``.
         attacks: ``kind``, ``steps`` and ``family`` of each attack: see :mod:`~jacobian_ensembles.robustness.flags`.
         path: CSV to write: the table of :func:`~jacobian_ensembles.robustness.flags.flagged` of every model.
         transfer_path: CSV to write: whose perturbations were tried on which model.
@@ -65,12 +64,12 @@ def aggregate_stress(
     for predicted, labels, spec in map(load_clean, clean):
         rows[_key(spec)] = [clean_row(float((predicted == labels).mean()), len(labels))]
         chance[_key(spec)] = largest_class(labels)
-    for record, name in zip(map(read_record, records), names, strict=True):
-        known = attacks[name]
-        hindered = _without_gradient(record)
-        rows[_key(record)].append(
-            attack_row(name, eps=record["eps"], record=record, without_gradient=hindered, **known)
-        )
+    for name, known in attacks.items():
+        metrics = metrics_of(read_table(records[name], ATTACKED)).sort_values("eps", kind="stable")
+        for row in metrics.to_dict("records"):
+            if _key(row) in rows:  # another training of the same model is not shown
+                hindered = _without_gradient(row)
+                rows[_key(row)].append(attack_row(name, eps=row["eps"], record=row, without_gradient=hindered, **known))
     transferred = []
     for record in map(read_record, transfers):
         same = {"eps": record["eps"], "images": record["images"]}

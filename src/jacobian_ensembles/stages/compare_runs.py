@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any
-
-import pandas as pd
 
 from jacobian_ensembles.comparing.defence_display import best_shown, best_table, notes, plot
 from jacobian_ensembles.comparing.defences import ComparedRun, best_of_each, compare, under_others
-from jacobian_ensembles.config.attack import Attack
-from jacobian_ensembles.config.yaml_files import read_yaml
-from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.paper.labels import mark_of
 from jacobian_ensembles.paper.markup import csv
 from jacobian_ensembles.paper.style import add_mark, picture
 from jacobian_ensembles.report.comparison import render_comparison
+from jacobian_ensembles.runs.run import Run
 from jacobian_ensembles.stages.outputs import write_rendered
-from jacobian_ensembles.storage.checksums import read_record
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes, write_text
-from jacobian_ensembles.storage.tables import read_table, write_table
-from jacobian_ensembles.training.objectives.registry import OBJECTIVES
+from jacobian_ensembles.storage.files import ArtifactError, write_bytes, write_text
+from jacobian_ensembles.storage.tables import write_table
 
 #: The files that a comparison writes, and what each holds.
 FILES = {
@@ -36,108 +27,29 @@ FILES = {
 }
 
 
-def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """How long one learner took to train, by ensemble method and strength.
-
-    Args:
-        records: What :func:`~jacobian_ensembles.runs.provenance.provenance` gave; only training jobs count.
-
-    Returns:
-        Mean wall seconds per learner, by the method's name and the strength as paths spell it.
-    """
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for record in records:
-        job = record["settings"]
-        if job["rule"] in ("train_learner", "train_together") and "ensemble" in job:
-            name = str(job["ensemble"]).rpartition(":")[2]
-            learners = 1 if "member" in job else int(job["members"])
-            times[name, job["lambda_jr"]].append(record["wall_seconds"] / learners)
-    out: dict[str, dict[str, float]] = defaultdict(dict)
-    for (name, strength), seconds in sorted(times.items()):
-        out[name][strength] = round(sum(seconds) / len(seconds), 2)
-    return dict(out)
-
-
-def objective_label(goal: Mapping[str, Any]) -> str:
-    """What learners minimised, with options that differ from the defaults, such as ``universal (jacobian 0.05)``."""
-    name, options = goal["objective"], goal["options"]
-    default = resolve_name(OBJECTIVES[name]).Options().model_dump() if name in OBJECTIVES else {}
-    own = {key: value for key, value in sorted(options.items()) if value is not None and default.get(key) != value}
-    told = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in own.items()]
-    short = str(name).rpartition(":")[2]
-    return f"{short} ({', '.join(told)})" if told else short
-
-
 def load_compared(folder: str | Path) -> ComparedRun:
     """Read what a comparison needs of a run.
 
     Args:
-        folder: ``results/<run>``, finished, or ``results/reference/<run>``, shipped.
+        folder: Of a finished or shipped run: see :meth:`~jacobian_ensembles.runs.run.Run.open`.
 
     Raises:
         ArtifactError: If it holds neither, or a file is damaged.
     """
-    folder = Path(folder)
-    if not (folder / "metrics" / "metrics.csv").is_file():
-        raise ArtifactError(f"{folder}: no finished or shipped run; there is no metrics/metrics.csv.")
+    run = Run.open(folder)
     try:
-        csv(folder.resolve().name)
+        csv(run.name)
     except ValueError as error:
         raise ArtifactError(f"{folder}: its name becomes that of the run; {error}.") from None
-    variants = folder / "metrics" / "ablation.csv"
-    common: dict[str, Any] = {
-        "name": folder.resolve().name,
-        "metrics": read_table(folder / "metrics" / "metrics.csv"),
-        "variants": read_table(variants) if variants.is_file() else None,
-    }
-    return ComparedRun(**common, **(_shipped if (folder / "attack_seeds.csv").is_file() else _finished)(folder))
-
-
-def _shipped(folder: Path) -> dict[str, Any]:
-    """What a shipped run tells besides its tables."""
-    config, made = read_yaml(folder / "config.yaml"), read_json(folder / "provenance.json")
-    training = config.get("training", {})
-    goal = {"objective": training.get("objective", "jacobian"), "options": training.get("options", {})}
-    # not validated: the files of whoever made the run may be missing here, and older runs lack newer settings
-    attack = Attack.model_construct(**config.get("attack", {})).recipe()
-    return {
-        "objective": objective_label(goal),
-        "seeds": pd.read_csv(folder / "attack_seeds.csv"),
-        "seconds": _numbers(made.get("training_seconds", {})),
-        "attack": _flat(attack),
-        "banner": config["run"].get("banner", ""),
-    }
-
-
-def _finished(folder: Path) -> dict[str, Any]:
-    """The same for a finished run, in the folder where it was made."""
-    worst = [read_record(path) for path in sorted((folder / "worst").rglob("worst.json"))]
-    rows = [
-        {key: record[key] for key in (*CELL_KEYS, "eps")} | {"attack_seed": seed, "accuracy": accuracy}
-        for record in worst
-        for seed, accuracy in enumerate(record["accuracies"])
-    ]
-    if not rows:
-        raise ArtifactError(f"{folder}: no worst-case records (worst/.../worst.json). Run the workflow again.")
-    records = [read_json(path) for path in sorted((folder / "learners").rglob("*.provenance.json"))]
-    goals = [record["settings"].get("objective") for record in records]
-    crafted = next((folder / "uaps").rglob("*.provenance.json"), None)
-    drawn = next((folder / "tables").glob("*.provenance.json"), None)
-    return {
-        "objective": objective_label(next(filter(None, goals), {"objective": "jacobian", "options": {}})),
-        "seeds": pd.DataFrame(rows),
-        "seconds": _numbers(training_seconds(records)),
-        "attack": {} if crafted is None else _flat(read_json(crafted)["settings"]["attack"]),
-        "banner": "" if drawn is None else read_json(drawn)["settings"].get("banner", ""),
-    }
-
-
-def _numbers(seconds: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, float], float]:
-    return {(name, float(token)): value for name, times in seconds.items() for token, value in times.items()}
-
-
-def _flat(attack: Mapping[str, Any]) -> dict[str, Any]:
-    return {**attack["options"], **{key: value for key, value in attack.items() if key != "options"}}
+    return ComparedRun(
+        name=run.name,
+        objective=run.objective,
+        records=run.table("records"),
+        variants=run.table("ablation") if run.has("ablation") else None,
+        seconds=run.seconds,
+        attack=run.attack,
+        banner=str(run.config["run"].get("banner", "")),
+    )
 
 
 def compare_runs(
@@ -154,7 +66,8 @@ def compare_runs(
         target: Folder to write :data:`FILES` to, and ``transfer.csv``, if it is asked for.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
-        transfer: Also try the perturbations of every run's best models on the others', which needs finished runs.
+        transfer: Also try the perturbations of every run's best models on the others', which needs runs
+            with their models and perturbations.
 
     Raises:
         ArtifactError: If a folder holds no run, or no models for ``transfer``, or a file is damaged.

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from jacobian_ensembles.paper.trials import trials
-from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.storage.files import read_json
+from jacobian_ensembles.storage.tables import write_table
 
 
-def compare_trials(records: Sequence[str | Path], csv_path: str | Path, markdown_path: str | Path) -> None:
-    """Compare training recipes by their accuracy on the validation split.
+def compare_trials(records: Sequence[str | Path], path: str | Path) -> None:
+    """Gather training recipes with their accuracy on the validation split.
 
     Args:
         records: What stage train_trial wrote.
-        csv_path: CSV to write, one row per (recipe, dataset, lambda).
-        markdown_path: Markdown to write, a row per recipe and a column per (dataset, lambda).
+        path: CSV to write, one row per (recipe, dataset, lambda).
     """
-    write_rendered(trials(pd.DataFrame([read_json(path) for path in records])), csv_path, markdown_path)
+    write_table(path, pd.DataFrame([read_json(record) for record in records]), float_format=None)

@@ -27,8 +27,9 @@ def plot_figure(
     run: str,
     banner: str,
     settings: Mapping[str, Any],
+    origin: str = "",
 ) -> None:
-    """Draw one figure of the catalogue, and write its caption, which names the run.
+    """Draw one figure of the catalogue, and write its caption, which names the run and the commit that drew it.
 
     Args:
         name: The name of a figure of the catalogue.
@@ -39,8 +40,10 @@ def plot_figure(
         run: The run's name.
         banner: The run's banner; empty for a full run.
         settings: The settings that the catalogue says it needs.
+        origin: The commit that draws it; empty where there is none.
     """
-    tables, item = {source: read_table(path) for source, path in inputs.items()}, find(name)
+    item = find(name)
+    tables = {source: read_table(path, item.keys) for source, path in inputs.items()}
     mpl.use("Agg")  # for a user's figure that is made by pyplot
     with drawing():
         fig = resolve(item.function, {})(tables, **settings)
@@ -49,4 +52,5 @@ def plot_figure(
         write_bytes(png_path, picture(fig, "png"))
     plt.close(fig)
     if caption_path is not None:
-        write_text(caption_path, f"{item.caption} {figure_note(tables, run, banner)}\n")
+        drawn = f" Drawn at commit {origin}." if origin else ""
+        write_text(caption_path, f"{item.caption} {figure_note(tables, run, banner)}{drawn}\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from jacobian_ensembles.evaluation.accuracy import perturb
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.report.contents import model_key
 from jacobian_ensembles.report.describe import shown_in_detail
 from jacobian_ensembles.report.gallery import example_indices
@@ -46,7 +47,7 @@ def predict_examples(
         device: ``cpu`` or ``cuda``.
     """
     target = prepare_device(device)
-    summary, found = read_table(summary_path), []
+    summary, found = read_table(summary_path, MODEL_KEYS), []
     stored = {Path(dataset).stem: dataset for dataset in datasets}
     loaded = {model_key(uap): (uap, net) for uap, net in zip(map(load_worst_uap, uaps), ensembles, strict=True)}
     for dataset in summary["dataset"].unique():

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
-from jacobian_ensembles.storage.checksums import read_record
-from jacobian_ensembles.storage.tables import write_table
+from jacobian_ensembles.evaluation.records import worst_of_k
+from jacobian_ensembles.storage.tables import read_table, write_table
 
 
-def tabulate_worst_of_k(records: Sequence[str | Path], csv_path: str | Path, confidence: float) -> None:
-    """Write :func:`~jacobian_ensembles.evaluation.worst_of_k.worst_of_k` as CSV.
+def tabulate_worst_of_k(records_path: str | Path, csv_path: str | Path, confidence: float) -> None:
+    """Write :func:`~jacobian_ensembles.evaluation.records.worst_of_k` as CSV.
 
     Args:
-        records: What stage select_worst_uap wrote, one per (model, eps).
+        records_path: ``records.csv``.
         csv_path: CSV to write.
         confidence: Share of draws between the percentiles.
     """
-    write_table(csv_path, worst_of_k([read_record(path) for path in records], confidence))
+    write_table(csv_path, worst_of_k(read_table(records_path), confidence))

@@ -2,126 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.config.schema import Config
-from jacobian_ensembles.paper.catalogue import FIGURES
-from jacobian_ensembles.report.contents import RunRecord, model_key
+from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.report.contents import Key, RunRecord, model_key
 from jacobian_ensembles.report.page import render
-from jacobian_ensembles.runs.layout import number_token
+from jacobian_ensembles.runs.run import Run
 from jacobian_ensembles.stages.test_sets import load_test_set
-from jacobian_ensembles.storage.checksums import read_record
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_text
-from jacobian_ensembles.storage.perturbations import load_clean, load_worst_uap
-from jacobian_ensembles.storage.tables import read_table
+from jacobian_ensembles.storage.files import read_json, write_text
 
 Paths = Sequence[str | Path]
 
 
-def _claims(path: str | Path | None) -> pd.DataFrame | None:
-    if path is None:
-        return None
-    table = pd.read_csv(path)
-    missing = {"claim", "statement", "verdict"} - set(table.columns)
-    if missing:
-        raise ArtifactError(f"{path}: no column {', '.join(sorted(missing))}. Delete it to have it made again.")
-    return table
+def _claims(run: Run) -> pd.DataFrame | None:
+    return run.written("claims", ["claim", "statement", "verdict"]) if run.has_written("claims") else None
 
 
-def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Mapping[str, Any]) -> RunRecord:
-    """Read what the page of a run shows.
+def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = None) -> RunRecord:
+    """Read what the page of a live run shows; each model by its first training.
 
     Args:
-        inputs: Files by what they are: ``summary``, ``comparison`` and ``examples``; ``figures``, as PNG, in the order
-            of the page; ``clean`` predictions and ``uaps``, the worst perturbations, of every model (one training of
-            each); ``datasets``; ``provenance``; ``claims``, if they were checked; and ``stress``, if it was made.
-        settings: ``run``, ``banner``, ``eps`` and ``clean_weight``: see :class:`~.report.record.RunRecord`.
-        config: The configuration, shown as it is.
+        run: The run.
+        figures: PNG, in the order of the page; None for all that its folder has.
+        provenance: The provenance records of its jobs, in the order of the page; None for all that its folder has.
 
     Raises:
-        ArtifactError: If a file is damaged or of another kind.
+        ArtifactError: If a file is missing, damaged or of another kind.
     """
-    clean = [load_clean(path) for path in inputs["clean"]]
-    examples = read_record(inputs["examples"])["models"]
+    stress = run.config.get("stress") or {}
+    first: dict[Key, Cell] = {}
+    for cell in sorted(run.cells, key=lambda cell: cell.repetition):
+        first.setdefault(model_key(cell.record), cell)
+    eps, datasets = run.settings["eps"], dict.fromkeys(cell.dataset for cell in run.cells)
     return RunRecord(
-        **settings,
-        config=config,
-        summary=read_table(inputs["summary"]),
-        comparison=pd.read_csv(inputs["comparison"]),
-        figures=[(Path(path).stem, Path(path).read_bytes()) for path in inputs["figures"]],
-        claims=_claims(inputs.get("claims")),
-        stress=read_table(inputs["stress"]) if inputs.get("stress") else None,
-        clean={model_key(spec): (predicted, labels) for predicted, labels, spec in clean},
-        uaps={model_key(uap): uap for uap in map(load_worst_uap, inputs["uaps"])},
-        examples={model_key(model): (model["clean"], model["perturbed"]) for model in examples},
-        test_sets={Path(path).stem: load_test_set(path) for path in inputs["datasets"]},
-        provenance=[read_json(path) for path in inputs["provenance"]],
+        run=run.name,
+        banner=run.banner,
+        eps=eps,
+        clean_weight=run.settings["clean_weight"],
+        config=run.config,
+        summary=run.table("summary"),
+        comparison=run.written("comparison"),
+        figures=[(Path(path).stem, Path(path).read_bytes()) for path in figures or run.figures],
+        claims=_claims(run),
+        stress=run.table("stress") if stress.get("transfer_eps") or stress.get("single_eps") else None,
+        clean={key: run.predictions(cell) for key, cell in first.items()},
+        uaps={key: run.worst_uap(cell, eps) for key, cell in first.items()},
+        examples={model_key(model): (model["clean"], model["perturbed"]) for model in run.examples},
+        test_sets={name: load_test_set(run.dataset(name)) for name in datasets},
+        provenance=run.jobs if provenance is None else [read_json(path) for path in provenance],
     )
 
 
 def write_report(
-    path: str | Path, inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Mapping[str, Any]
+    folder: str | Path, path: str | Path, figures: Paths | None = None, provenance: Paths | None = None
 ) -> None:
     """Write the page of a run: one HTML file that needs no network and no other file.
 
     Args:
+        folder: The run's: see :meth:`~jacobian_ensembles.runs.run.Run.open`.
         path: The file to write.
-        inputs: See :func:`load_run`.
-        settings: See :func:`load_run`.
-        config: See :func:`load_run`.
-    """
-    write_text(path, render(load_run(inputs, settings, config)))
-
-
-def _dataset(folder: Path, name: str) -> Path:
-    """Where a run's dataset is stored: a user's in the run's own folder, a built-in one beside all runs."""
-    own = folder / "data" / f"{name}.safetensors"
-    return own if own.is_file() else folder.parent / "data" / f"{name}.safetensors"
-
-
-def _first_trainings(folder: Path) -> list[Path]:
-    """The folder of each model's first training, below that of all clean predictions."""
-    found: dict[Path, list[int]] = {}
-    for path in folder.glob("*/*/*/*/rep*/clean.safetensors"):
-        model, training = path.parent.parent.relative_to(folder), path.parent.name
-        found.setdefault(model, []).append(int(training.removeprefix("rep")))
-    return [model / f"rep{min(trainings)}" for model, trainings in sorted(found.items())]
-
-
-def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
-    """Write the page of a run from what its folder holds.
-
-    Args:
-        folder: ``results/<run>``.
-        path: The file to write.
-        cfg: The run's configuration.
+        figures: See :func:`load_run`.
+        provenance: See :func:`load_run`.
 
     Raises:
-        ArtifactError: If the folder holds no finished run.
+        ArtifactError: If the folder holds no live run.
     """
-    folder = Path(folder)
-    claims, examples = folder / "tables" / "claims.csv", folder / "examples.json"
-    cells = _first_trainings(folder / "clean")
-    eps = f"eps{number_token(cfg.figures.eps)}"
-    summary = folder / "metrics" / "summary.csv"
-    if not cells or not summary.is_file() or not examples.is_file():
-        missing = "no metrics/summary.csv, no clean predictions or no examples.json"
-        raise ArtifactError(f"{folder}: no finished run; there is {missing}.")
-    inputs = {
-        "summary": summary,
-        "comparison": folder / "tables" / "comparison.csv",
-        "figures": [f for item in FIGURES if (f := folder / "figures" / f"{item.name}.png").is_file()],
-        "clean": [folder / "clean" / cell / "clean.safetensors" for cell in cells],
-        "uaps": [folder / "worst" / cell / eps / "worst_uap.safetensors" for cell in cells],
-        "examples": examples,
-        "datasets": [_dataset(folder, name) for name in sorted({cell.parts[0] for cell in cells})],
-        "provenance": sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
-    }
-    inputs |= {p.stem: p for p in (claims, folder / "metrics" / "stress.csv") if p.is_file()}
-    settings = {"run": cfg.run.name, "banner": cfg.banner, "eps": cfg.figures.eps}
-    settings["clean_weight"] = cfg.metrics.clean_weight
-    write_report(path, inputs, settings, cfg.model_dump(by_alias=True))
+    write_text(path, render(load_run(Run.open(folder), figures, provenance)))

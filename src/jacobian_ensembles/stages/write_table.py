@@ -23,6 +23,7 @@ def write_table(
     run: str,
     banner: str,
     settings: Mapping[str, Any],
+    origin: str = "",
 ) -> None:
     """Write one table of the catalogue.
 
@@ -35,8 +36,13 @@ def write_table(
         run: The run's name.
         banner: The run's banner; empty for a full run.
         settings: The settings that the catalogue says it needs.
+        origin: The commit that writes it, named below it in Markdown and LaTeX; empty where there is none.
     """
-    tables = {source: read_table(path) for source, path in inputs.items()}
+    tables = {source: read_table(path, find(name).keys) for source, path in inputs.items()}
     table = resolve(find(name).function, {})(tables, run, banner, **settings)
     table = replace(table, frame=table.frame.assign(run=run, banner=banner))
+    if origin:
+        markdown = f"{table.markdown.rstrip()}\n\n*Written at commit {origin}.*\n"
+        latex = f"{table.latex}% written at commit {origin}\n" if table.latex else table.latex
+        table = replace(table, markdown=markdown, latex=latex)
     write_rendered(table, csv_path, markdown_path, latex_path)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.storage.checksums import verify_checksum
 from jacobian_ensembles.storage.files import ArtifactError, write_text
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table of models, such as ``metrics.csv``.
+def read_table(path: str | Path, needs: Sequence[str] = (), words: bool = False) -> pd.DataFrame:
+    """Read a table, such as ``metrics.csv``.
+
+    Args:
+        path: The CSV file.
+        needs: Columns that it must have.
+        words: Whether texts such as "NA" are words, and only an empty cell is missing.
 
     Raises:
-        ArtifactError: If the file is missing, altered, not CSV, or lacks the columns that name a model.
+        ArtifactError: If the file is missing, altered or not CSV, or lacks a column.
     """
     verify_checksum(path)
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, keep_default_na=not words, na_values=[""])
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read as CSV ({error}). Delete it to have it made again.") from error
-    missing = [key for key in MODEL_KEYS if key not in table.columns]
-    if missing:
+    if missing := [name for name in needs if name not in table.columns]:
         raise ArtifactError(f"{path}: no column {', '.join(missing)}. Delete it to have it made again.")
     return table
 

@@ -12,7 +12,7 @@ def test_what_makes_runs_incomparable_is_said():
     first = made("first", {(0.0, 0): [0.5, 0.5]}, attack={"clip": False, "step": 0.8})
     other = made("other", {(0.0, 0): [0.5, 0.5]}, attack={"clip": True, "step": 0.8}, banner="QUICK")
     few = made("few", {(0.0, 0): [0.5, 0.5]}, attack={"clip": False, "step": 0.8})
-    few.metrics["images"] = 50
+    few.records["images"] = 50
     text = "\n".join(notes([first, other, few]))
     assert "worst of 2 attack seeds" in text
     assert "other: QUICK." in text

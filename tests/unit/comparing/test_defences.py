@@ -116,11 +116,8 @@ def test_the_difference_under_every_attack_is_of_the_same_models():
 def test_what_ensembles_add_is_measured_from_a_runs_own_best_single_learner():
     one = made("one", {(0.1, 0): [0.50], (0.1, 1): [0.52], (0.2, 0): [0.1], (0.2, 1): [0.1]})
     three = made("one", {(0.1, 0): [0.2], (0.1, 1): [0.2], (0.2, 0): [0.80], (0.2, 1): [0.82]})
-    for table in (three.metrics, three.seeds):
-        table["members"] = 3
-    both = dataclasses.replace(
-        one, metrics=pd.concat([one.metrics, three.metrics]), seeds=pd.concat([one.seeds, three.seeds])
-    )
+    three.records["members"] = 3
+    both = dataclasses.replace(one, records=pd.concat([one.records, three.records]))
     lonely = dataclasses.replace(three, name="lonely")
     gains = gain_of_members([both, lonely], compare([both, lonely], 0.5, 0.95), 0.5, 0.95)
     (row,) = gains.to_dict("records")

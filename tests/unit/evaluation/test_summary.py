@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jacobian_ensembles.evaluation.records import metrics_of, worst_of_k
 from jacobian_ensembles.evaluation.statistics import student_interval, wilson_interval
 from jacobian_ensembles.evaluation.summary import average_repetitions, summarize, weighted_accuracy
-from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
 from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.stages.aggregate_jacobian import aggregate_jacobian
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
+from jacobian_ensembles.stages.gather_records import gather_records
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
 from jacobian_ensembles.storage.files import ArtifactError, load_tensors, save_tensors
 from jacobian_ensembles.storage.perturbations import save_clean, save_uaps
@@ -48,7 +49,7 @@ def select(tmp_path, bits, cell=CELL, eps=0.15, sizes=None):
         blocks.append(tmp_path / f"block{first}")
         save_uaps(blocks[-1], deltas[first : first + size], bits[first : first + size], first, {**cell, "eps": eps})
         first += size
-    select_worst_uap(blocks, tmp_path / "worst.json", tmp_path / "worst_uap", confidence=0.95)
+    select_worst_uap(blocks, tmp_path / "worst.json", tmp_path / "worst_uap")
     return json.loads((tmp_path / "worst.json").read_text())
 
 
@@ -56,21 +57,16 @@ def test_the_worst_seed_is_found_as_brute_force_finds_it(tmp_path):
     bits = np.random.default_rng(3).random((7, 123)) < 0.6
     record = select(tmp_path, bits, sizes=[3, 3, 1])
     accuracies = [sum(row) / 123 for row in bits.tolist()]
-    assert record["worst_accuracy"] == min(accuracies)
-    assert record["worst_seed"] == accuracies.index(min(accuracies))
-    assert record["accuracies"] == pytest.approx(accuracies, abs=1e-6)
-    assert record["mean_accuracy"] == pytest.approx(sum(accuracies) / 7)
-    assert record["std_accuracy"] == pytest.approx(pd.Series(accuracies).std())
-    assert record["best_accuracy"] == max(accuracies)
+    assert record["accuracies"] == pytest.approx(accuracies)
     assert record["per_image_worst_accuracy"] == sum(all(column) for column in bits.T.tolist()) / 123
     tensors, spec = load_tensors(tmp_path / "worst_uap", "worst_uap")
-    assert (tensors["delta"] == record["worst_seed"]).all()
-    assert spec["seed"] == record["worst_seed"]
+    assert (tensors["delta"] == accuracies.index(min(accuracies))).all()
+    assert spec["seed"] == accuracies.index(min(accuracies))
 
 
 def test_among_equals_the_first_seed_is_chosen(tmp_path):
     record = select(tmp_path, [[1, 1, 1], [0, 1, 0], [1, 0, 0]])
-    assert record["worst_seed"] == 1
+    assert load_tensors(tmp_path / "worst_uap", "worst_uap")[1]["seed"] == 1
     assert record["per_image_worst_accuracy"] == 0
 
 
@@ -80,28 +76,28 @@ def test_targets_counts_and_norm_go_into_the_record(tmp_path):
     for first, rates in ((0, [0.5, 0.25]), (2, [0.0, 0.125])):
         block = tmp_path / str(first)
         save_uaps(block, deltas, bits, first, {**CELL, "eps": 0.1, "norm": "l2"}, counts, rates)
-    select_worst_uap([tmp_path / "0", tmp_path / "2"], tmp_path / "w.json", tmp_path / "w", confidence=0.95)
+    select_worst_uap([tmp_path / "0", tmp_path / "2"], tmp_path / "w.json", tmp_path / "w")
     record = json.loads((tmp_path / "w.json").read_text())
     assert (record["steps"], record["gradient_images"], record["norm"]) == (6, 120, "l2")
-    assert (record["success_rates"], record["success_rate"]) == ([0.5, 0.25, 0, 0.125], 0.21875)
+    assert record["success_rates"] == [0.5, 0.25, 0, 0.125]
+    save_clean(tmp_path / "clean", np.ones(8, np.uint8), np.ones(8, np.uint8), CELL)
+    gather_records([tmp_path / "clean"], [tmp_path / "w.json"], tmp_path / "r.csv")
+    assert metrics_of(read_table(tmp_path / "r.csv"))["success_rate"].tolist() == [0.21875]
 
 
 def test_tables_of_another_norm_say_so(tmp_path):
     save_clean(tmp_path / "clean", np.ones(2, np.uint8), np.ones(2, np.uint8), CELL)
     for norm in ({}, {"norm": "l2"}):
         save_uaps(tmp_path / "b", np.zeros((1, 1, 28, 28)), np.ones((1, 2), bool), 0, {**CELL, "eps": 0.1, **norm})
-        select_worst_uap([tmp_path / "b"], tmp_path / "w.json", tmp_path / "w", confidence=0.95)
+        select_worst_uap([tmp_path / "b"], tmp_path / "w.json", tmp_path / "w")
         paths = tmp_path / "m.csv", tmp_path / "s.csv"
-        aggregate_metrics([tmp_path / "clean"], [tmp_path / "w.json"], *paths, 0.5, 0.95)
-        record = json.loads((tmp_path / "w.json").read_text())
-        tables = {"summary": read_table(paths[1])}, {"worst_of_k": worst_of_k([record], 0.95)}
+        gather_records([tmp_path / "clean"], [tmp_path / "w.json"], tmp_path / "r.csv")
+        aggregate_metrics(tmp_path / "r.csv", *paths, 0.5, 0.95)
+        records = read_table(tmp_path / "r.csv")
+        tables = {"summary": read_table(paths[1])}, {"worst_of_k": worst_of_k(records, 0.95)}
         for found in (figure_note(table, "x", "") for table in tables):
             assert found.endswith(" ε bounds the root mean squared change of the pixels (L2).") == bool(norm)
             assert ("L2" in found) == bool(norm)
-
-
-def test_one_seed_has_no_spread(tmp_path):
-    assert select(tmp_path, [[1, 0]])["std_accuracy"] is None
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.5, 0.7), (1, 0.9), (0, 0.5), (0.25, 0.6)])
@@ -126,9 +122,14 @@ def run(tmp_path):
     return tmp_path, clean, worst
 
 
+def aggregate(clean, worst, metrics, summary):
+    gather_records(clean, worst, metrics.with_name("records"))
+    aggregate_metrics(metrics.with_name("records"), metrics, summary, 0.5, 0.95)
+
+
 def test_tables_hold_the_hand_computed_numbers(run):
     folder, clean, worst = run
-    aggregate_metrics(clean, worst, folder / "m.csv", folder / "s.csv", clean_weight=0.5, confidence=0.95)
+    aggregate(clean, worst, folder / "m.csv", folder / "s.csv")
     metrics, summary = read_table(folder / "m.csv"), read_table(folder / "s.csv")
     assert metrics[["members", "eps", "worst_accuracy", "clean_accuracy", "seeds", "images"]].to_numpy().tolist() == [
         [1, 0.15, 0.375, 0.75, 2, 8],
@@ -189,7 +190,7 @@ def test_every_eps_is_averaged_by_itself():
 def test_the_order_of_files_does_not_matter(run):
     folder, clean, worst = run
     for name, order in (("a", 1), ("b", -1)):
-        aggregate_metrics(clean[::order], worst[::order], folder / f"m{name}", folder / f"s{name}", 0.5, 0.95)
+        aggregate(clean[::order], worst[::order], folder / f"m{name}", folder / f"s{name}")
     assert (folder / "ma").read_bytes() == (folder / "mb").read_bytes()
     assert (folder / "sa").read_bytes() == (folder / "sb").read_bytes()
 
@@ -198,7 +199,7 @@ def test_a_model_without_attack_or_clean_predictions_is_refused(run):
     folder, clean, worst = run
     for files in ((clean, worst[:2]), (clean[:1], worst)):
         with pytest.raises(ArtifactError, match="no attack, or the reverse"):
-            aggregate_metrics(*files, folder / "m.csv", folder / "s.csv", 0.5, 0.95)
+            aggregate(*files, folder / "m.csv", folder / "s.csv")
     assert not (folder / "m.csv").exists()
 
 
@@ -208,7 +209,7 @@ def test_a_damaged_table_is_named(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ArtifactError, match=r"metrics\.csv"):
-        read_table(path)
+        read_table(path, ["dataset"])
 
 
 @pytest.mark.parametrize(
@@ -232,8 +233,10 @@ def test_an_interval_holds_its_proportion():
 
 def test_files_of_two_runs_over_the_same_model_are_not_mixed(run):
     folder, clean, worst = run
-    with pytest.raises(ValueError, match="not a many-to-one"):
-        aggregate_metrics(clean + clean[:1], worst, folder / "m.csv", folder / "s.csv", 0.5, 0.95)
+    with pytest.raises(ArtifactError, match="Two files with clean predictions of mnist voting 1"):
+        aggregate(clean + clean[:1], worst, folder / "m.csv", folder / "s.csv")
+    with pytest.raises(ArtifactError, match="Two attacks on the same model and eps: mnist voting 1"):
+        aggregate(clean, worst + worst[:1], folder / "m.csv", folder / "s.csv")
 
 
 def test_measured_norms_are_set_beside_the_theorems(tmp_path):

@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 
 from jacobian_ensembles.evaluation.worst_case import expected_worst, worst_interval
-from jacobian_ensembles.evaluation.worst_of_k import worst_of_k
-
-CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
@@ -28,12 +25,3 @@ def test_bootstrap_percentiles_enclose_what_the_seeds_allow():
     # of ten draws it is 1 once in 1024
     assert worst_interval([0.0, 1.0], 10, 0.95) == (0.0, 0.0)
     assert worst_interval([0.3], 5, 0.95) == (0.3, 0.3)
-
-
-def test_worst_of_k_is_tabulated_up_to_the_seeds_at_hand():
-    accuracies = [0.4, 0.2, 0.6, 0.8]
-    table = worst_of_k([{**CELL, "eps": 0.15, "seeds": 4, "accuracies": accuracies}], 0.95)
-    assert table["count"].tolist() == [1, 2, 3, 4]
-    # of two out of four: 0.2 in 3 of 6 pairs, 0.4 in 2, 0.6 in 1
-    assert table["expected_worst"].tolist() == pytest.approx([0.5, (3 * 0.2 + 2 * 0.4 + 0.6) / 6, 0.25, 0.2])
-    assert (table["low"] <= table["high"]).all()

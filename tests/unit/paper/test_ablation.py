@@ -1,12 +1,11 @@
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
+from jacobian_ensembles.evaluation.records import records_table
 from jacobian_ensembles.paper.ablation import ablation_means, ablation_rows, attack_variants, in_common
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
-from jacobian_ensembles.storage.checksums import write_record
 
 CELL = {"dataset": "mnist", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 0}
 
@@ -20,33 +19,29 @@ def table_of(text, number=0):
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in (rows[0], *rows[2:])]
 
 
-def record(path, accuracies, **changes):
-    worst = min(accuracies)
-    write_record(
-        path,
-        {**CELL, "eps": 0.15, "seeds": len(accuracies), "accuracies": accuracies, "worst_accuracy": worst,
-         "mean_accuracy": float(np.mean(accuracies)), "best_accuracy": max(accuracies),
-         "std_accuracy": float(np.std(accuracies, ddof=1)), **changes},
-    )  # fmt: skip
+def written(path, attacks, clean):
+    """A variant's records as a file: what it counted, and the clean accuracy of each model."""
+    known = {tuple(attack[key] for key in CELL): clean[attack["dataset"]] for attack in attacks}
+    records_table([{"images": 100, **attack} for attack in attacks], known).to_csv(path, index=False)
     return path
 
 
 def test_variants_of_the_attack_are_set_side_by_side(tmp_path):
-    metrics = pd.DataFrame([{**CELL, "eps": 0.15, "clean_accuracy": 0.9}])
-    metrics = pd.concat([metrics, metrics.assign(dataset="fashion_mnist", clean_accuracy=0.8)])
-    metrics.to_csv(tmp_path / "m.csv", index=False)
-    records = [
-        record(tmp_path / f"{v}{d}", accuracies, dataset=d)
+    records = {
+        v: written(
+            tmp_path / v,
+            [{**CELL, "dataset": d, "eps": 0.15, "accuracies": accuracies} for d in DATASETS],
+            {"mnist": 0.9, "fashion_mnist": 0.8},
+        )
         for v, accuracies in (("x", [0.5, 0.3]), ("y", [0.2, 0.4]))
-        for d in ("mnist", "fashion_mnist")
-    ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x", "x", "y", "y"], tmp_path / "a.csv")
+    }
+    aggregate_ablation(records, tmp_path / "a.csv", 0.95)
     table = pd.read_csv(tmp_path / "a.csv")
     assert table[["variant", "dataset", "worst_accuracy", "clean_accuracy"]].to_numpy().tolist() == [
-        ["x", "mnist", 0.3, 0.9],
         ["x", "fashion_mnist", 0.3, 0.8],
-        ["y", "mnist", 0.2, 0.9],
+        ["x", "mnist", 0.3, 0.9],
         ["y", "fashion_mnist", 0.2, 0.8],
+        ["y", "mnist", 0.2, 0.9],
     ]
     text = attack_variants({"ablation": table}, "mine", "").markdown
     # the strongest first; one eps: not comparable with the paper's four; what it cost was not counted
@@ -70,13 +65,8 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
     ]  # fmt: skip
     means = ablation_means(pd.DataFrame(rows)).iloc[0]
     assert (means["worst_accuracy"], means["published"]) == pytest.approx((0.25, 0.319))
-    metrics = pd.DataFrame(rows)[[*CELL, "eps", "clean_accuracy"]]
-    metrics.to_csv(tmp_path / "m.csv", index=False)
-    records = [
-        record(tmp_path / f"{row['eps']}", [row["worst_accuracy"], 0.6], members=1, eps=row["eps"], **{"lambda": 0.0})
-        for row in rows
-    ]
-    aggregate_ablation(tmp_path / "m.csv", records, ["x"] * 4, tmp_path / "a.csv")
+    attacks = [{**CELL, "lambda": 0.0, "eps": row["eps"], "accuracies": [row["worst_accuracy"], 0.6]} for row in rows]
+    aggregate_ablation({"x": written(tmp_path / "r.csv", attacks, {"mnist": 0.9})}, tmp_path / "a.csv", 0.95)
     text = attack_variants({"ablation": pd.read_csv(tmp_path / "a.csv")}, "mine", "").markdown
     assert table_of(text)[1] == ["x", "25.0 (42.5)", "–", "–", "2", "–", "6.9"]
     assert table_of(text, 1)[-1] == ["the paper, worst of 50", "31.9"]
@@ -85,16 +75,19 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
 def test_the_strongest_costs_no_more_and_follows_the_same_rules():
     """Of five: b is best on Fashion-MNIST, c overall; d costs more, e attacks something else."""
     worst = {"a": (0.5, 0.5), "b": (0.45, 0.3), "c": (0.3, 0.4), "d": (0.2, 0.2), "e": (0.1, 0.1)}
-    rows = [
-        {**CELL, "dataset": dataset, "eps": 0.15, "variant": v, "seeds": 1 if v == "c" else 5, "accuracies": [],
-         "worst_accuracy": accuracy, "mean_accuracy": accuracy, "best_accuracy": accuracy, "std_accuracy": 0.0,
-         "gradient_images": 200_000 if v == "d" else 100_000, **({"norm": "l2"} if v == "e" else {}),
-         **({"success_rate": 0.25} if v == "b" else {})}
+    metrics = {
+        v: pd.DataFrame(
+            [
+                {**CELL, "dataset": dataset, "eps": 0.15, "seeds": 1 if v == "c" else 5, "clean_accuracy": 0.9,
+                 "worst_accuracy": accuracy, "mean_accuracy": accuracy, "best_accuracy": accuracy, "std_accuracy": 0.0,
+                 "gradient_images": 200_000 if v == "d" else 100_000, **({"norm": "l2"} if v == "e" else {}),
+                 **({"success_rate": 0.25} if v == "b" else {})}
+                for dataset, accuracy in zip(("mnist", "fashion_mnist"), both, strict=True)
+            ]
+        )
         for v, both in worst.items()
-        for dataset, accuracy in zip(("mnist", "fashion_mnist"), both, strict=True)
-    ]  # fmt: skip
-    metrics = pd.DataFrame([{**CELL, "dataset": d, "eps": 0.15, "clean_accuracy": 0.9} for d in DATASETS])
-    table = ablation_rows(rows, metrics, peers=list("abcd"))
+    }  # fmt: skip
+    table = ablation_rows(metrics, peers=list("abcd"))
     text = attack_variants({"ablation": table}, "mine", "").markdown
     assert "Strongest at the cost of a, under the same rules: c overall, c on MNIST, b on Fashion-MNIST." in text
     assert [row[0] for row in table_of(text)[1:]] == list("edcba")

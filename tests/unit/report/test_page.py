@@ -14,17 +14,20 @@ from helpers_science import patch_dataset
 from PIL import Image
 
 import jacobian_ensembles
-from jacobian_ensembles.config.schema import load_config
+from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import parameter_arrays
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.report.tradeoff import pareto_front, tradeoff
 from jacobian_ensembles.report.work import jobs_by_rule
+from jacobian_ensembles.runs.layout import Layout, cell_wildcards
 from jacobian_ensembles.runs.provenance import provenance
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
+from jacobian_ensembles.stages.describe_run import describe_run
+from jacobian_ensembles.stages.gather_records import gather_records
 from jacobian_ensembles.stages.predict_examples import predict_examples
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
-from jacobian_ensembles.stages.write_report import report_of_folder, write_report
+from jacobian_ensembles.stages.write_report import write_report
 from jacobian_ensembles.stages.write_table import write_table
 from jacobian_ensembles.storage.files import ArtifactError, save_tensors, write_json
 from jacobian_ensembles.storage.learners import save_learners
@@ -48,60 +51,64 @@ def _small_datasets():
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    """Every input of a report: five models on 120 images, with accuracies that fall and rise by plan."""
-    root = tmp_path_factory.mktemp("run")
+def folder(tmp_path_factory):
+    """A live run: five models on 120 images, with accuracies that fall and rise by plan."""
+    results = tmp_path_factory.mktemp("results")
+    layout = Layout(str(results), "made")
     rng = np.random.default_rng(0)
-    files = {"clean": [], "uaps": [], "ensembles": [], "datasets": [], "provenance": []}
-    records = []
+    clean, worst, uaps, nets, jobs = [], [], [], [], []
     for i, cell in enumerate(CELLS):
+        at = cell_wildcards(Cell.model_validate(cell)) | {"eps": "0.15"}
         labels = LABELS.numpy()
         right = rng.random(120) < 0.98 - 0.05 * (i % 4)
-        clean, worst, uap, block, net = (root / f"{name}{i}" for name in ("clean", "worst", "uap", "block", "net"))
-        save_clean(clean, np.where(right, labels, (labels + 1) % 10), labels, cell)
+        clean.append(layout.clean.format(**at))
+        save_clean(clean[-1], np.where(right, labels, (labels + 1) % 10), labels, cell)
         bits = right & (rng.random((2, 120)) < 0.3 + 0.2 * (i % 4))
         deltas = 0.15 * np.sign(rng.standard_normal((2, 1, 28, 28))).astype(np.float32)
+        block = layout.uaps.format(**at, first=0, last=1)
         save_uaps(block, deltas, bits, 0, {**cell, "eps": 0.15})
-        select_worst_uap([block], worst, uap, 0.95)
-        nets = [LeNet(generator=torch.Generator().manual_seed(i + k)) for k in range(cell["members"])]
+        worst.append(layout.worst.format(**at))
+        uaps.append(layout.worst_uap.format(**at))
+        select_worst_uap([block], worst[-1], uaps[-1])
+        learners = [LeNet(generator=torch.Generator().manual_seed(i + k)) for k in range(cell["members"])]
         spec = {key: cell[key] for key in ("dataset", "ensemble", "lambda")} | {"architecture": Architecture().record()}
-        save_learners(net, parameter_arrays(nets), {**spec, "validation_accuracy": [0.9] * len(nets)})
-        files["clean"].append(clean)
-        files["uaps"].append(uap)
-        files["ensembles"].append(net)
-        records.append(worst)
-        path = root / f"{i}.provenance.json"
-        write_json(path, provenance({"rule": "craft_uaps"}, "cpu", 1, 50.0 + i))
-        files["provenance"].append(path)
+        nets.append(layout.ensemble.format(**at))
+        save_learners(nets[-1], parameter_arrays(learners), {**spec, "validation_accuracy": [0.9] * len(learners)})
+        jobs.append(results / "made" / f"{i}.provenance.json")
+        write_json(jobs[-1], provenance({"rule": "craft_uaps"}, "cpu", 1, 50.0 + i))
     pixels = (255 * IMAGES[:, 0]).byte().numpy()
     for name in ("mnist", "fashion_mnist"):
-        path = root / f"{name}.safetensors"
         tensors = {f"{part}_images": pixels for part in ("train", "test")}
         tensors |= {f"{part}_labels": LABELS.byte().numpy() for part in ("train", "test")}
-        save_tensors(path, tensors, kind="dataset", spec={"dataset": name})
-        files["datasets"].append(path)
-    summary, comparison = root / "summary.csv", root / "comparison.csv"
-    aggregate_metrics(files["clean"], records, root / "metrics.csv", summary, 0.5, 0.95)
-    labels = {"run": "made", "banner": "MADE UP", "settings": {}}
-    write_table("comparison", {"summary": summary}, comparison, root / "comparison.md", **labels)
-    ensembles, examples = files.pop("ensembles"), root / "examples.json"
-    predict_examples(ensembles, files["uaps"], files["datasets"], summary, examples, clip=False)
-    figures = []
+        save_tensors(layout.dataset.format(dataset=name), tensors, kind="dataset", spec={"dataset": name})
+    gather_records(clean, worst, layout.records)
+    aggregate_metrics(layout.records, layout.metrics, layout.summary, 0.5, 0.95)
+    tables = [f"{layout.tables}/comparison.{kind}" for kind in ("csv", "md")]
+    write_table("comparison", {"summary": layout.summary}, *tables, run="made", banner="MADE UP", settings={})
+    datasets = [layout.dataset.format(dataset=name) for name in ("mnist", "fashion_mnist")]
+    predict_examples(nets, uaps, datasets, layout.summary, layout.examples, clip=False)
+    Path(layout.figures).mkdir()
     for stem in ("figure1_clean_accuracy", "figure3_tradeoff"):
-        figures.append(root / f"{stem}.png")
-        Image.new("RGB", (60, 40), "white").save(figures[-1])
-    return {**files, "summary": summary, "comparison": comparison, "figures": figures, "examples": examples}
+        Image.new("RGB", (60, 40), "white").save(f"{layout.figures}/{stem}.png")
+    run = {"name": "made", "banner": "MADE UP <&>"}
+    describe_run({"run": run, "seed": 3, "a": "<b>", "figures": {"eps": 0.15}}, jobs, layout.config, layout.made)
+    return results / "made"
 
 
-def write(path, inputs, **changes):
-    settings = {"run": "made", "banner": "MADE UP <&>", "eps": 0.15, "clean_weight": 0.5}
-    write_report(path, {**inputs, **changes}, settings, {"seed": 3, "a": "<b>"})
+def write(path, folder):
+    write_report(folder, path)
     return path.read_text()
 
 
+def copy_of(folder, tmp_path):
+    """The same run, to be changed."""
+    shutil.copytree(folder.parent / "data", tmp_path / "data")
+    return Path(shutil.copytree(folder, tmp_path / "made"))
+
+
 @pytest.fixture(scope="module")
-def page(inputs, tmp_path_factory):
-    return write(tmp_path_factory.mktemp("page") / "report.html", inputs)
+def page(folder, tmp_path_factory):
+    return write(tmp_path_factory.mktemp("page") / "report.html", folder)
 
 
 class Reader(HTMLParser):
@@ -151,14 +158,14 @@ def test_table1_is_beside_the_papers(page):
     assert "Ensemble only" in page
 
 
-def test_what_was_not_computed_is_said(page, inputs, tmp_path):
+def test_what_was_not_computed_is_said(page, folder, tmp_path):
     assert "The claims were not checked in this run." in page
     assert "was not drawn in this run" in page
-    claims, theory = tmp_path / "claims.csv", tmp_path / "theory.png"
+    run = copy_of(folder, tmp_path)
+    claims = run / "tables/claims.csv"
     claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,holds\n")
-    shutil.copy(inputs["figures"][0], theory)
-    figures = [*inputs["figures"], theory]
-    full = write(tmp_path / "full.html", inputs, claims=claims, figures=figures)
+    shutil.copy(run / "figures/figure1_clean_accuracy.png", run / "figures/theory.png")
+    full = write(tmp_path / "full.html", run)
     assert "Of the paper's 1 claims 1 holds." in full.replace("&#39;", "'")
     assert re.search(
         r'<li class="good">\s*<p><b>C1</b> <span class="verdict"><span aria-hidden="true">✓</span> holds<', full
@@ -167,12 +174,7 @@ def test_what_was_not_computed_is_said(page, inputs, tmp_path):
     assert "not drawn" not in full
     claims.write_text("claim,evidence\nC1,91 %\n")
     with pytest.raises(ArtifactError, match=r"claims\.csv: no column statement, verdict"):
-        write(tmp_path / "full.html", inputs, claims=claims)
-
-
-def copied(source, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+        write(tmp_path / "full.html", run)
 
 
 def from_the_gallery_on(page):
@@ -180,26 +182,24 @@ def from_the_gallery_on(page):
     return sorted(page[page.index('id="gallery"') : page.index('id="run"')].splitlines())
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_the_page_of_a_folder_shows_the_first_training_of_each_model(page, inputs, tmp_path, first):
-    """Runs of later trainings of a grid (`grid.first_repetition`) have no training 0; a tenth comes after a second."""
-    run = tmp_path / "made"
-    for cell, clean, uap in zip(CELLS, inputs["clean"], inputs["uaps"], strict=True):
-        model = Path(cell["dataset"], cell["ensemble"], f"M{cell['members']}", f"lambda{cell['lambda']:.2f}")
-        copied(clean, run / "clean" / model / f"rep{first}" / "clean.safetensors")
-        copied(uap, run / "worst" / model / f"rep{first}" / "eps0.15" / "worst_uap.safetensors")
-        copied(inputs["clean"][-1], run / "clean" / model / "rep10" / "clean.safetensors")
-    copied(inputs["examples"], run / "examples.json")
-    copied(inputs["summary"], run / "metrics" / "summary.csv")
-    copied(inputs["comparison"], run / "tables" / "comparison.csv")
-    for path in inputs["datasets"]:
-        copied(path, tmp_path / "data" / path.name)
-    for path in inputs["provenance"]:
-        copied(path, run / path.name)
-    axes = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
-    settings = load_config({"run": {"name": "made"}, "grid": axes, "figures": {"eps": 0.15}})
-    report_of_folder(run, tmp_path / "report.html", settings)
-    assert from_the_gallery_on((tmp_path / "report.html").read_text()) == from_the_gallery_on(page)
+def test_the_page_shows_the_first_training_of_each_model(page, folder, tmp_path):
+    """Whatever its number: runs of later trainings have no training 0; and a tenth comes after a second."""
+    run = copy_of(folder, tmp_path)
+    for kind in ("clean", "worst", "ensembles"):
+        for path in sorted((run / kind).glob("*/*/*/*/rep0")):
+            path.rename(path.with_name("rep1"))
+    metrics = pd.read_csv(run / "metrics/metrics.csv")
+    trainings = [metrics.assign(repetition=number) for number in (1, 10)]
+    pd.concat(trainings).to_csv(run / "metrics/metrics.csv", index=False)
+    (run / "metrics/SHA256SUMS").unlink()
+    assert from_the_gallery_on(write(tmp_path / "report.html", run)) == from_the_gallery_on(page)
+
+
+def test_a_run_without_its_predictions_has_no_page(folder, tmp_path):
+    run = copy_of(folder, tmp_path)
+    shutil.rmtree(run / "clean")
+    with pytest.raises(ArtifactError, match="part of a live run only"):
+        write(tmp_path / "report.html", run)
 
 
 def test_the_page_says_how_to_cite_the_run(page):
@@ -210,7 +210,7 @@ def test_the_page_says_how_to_cite_the_run(page):
     assert commits is None or f"note = {{Commit {commits[1]}}}" in cited
 
 
-def test_the_gallery_says_what_the_model_says(page, inputs):
+def test_the_gallery_says_what_the_model_says(page):
     # the M = 1, lambda = 0 model of MNIST is the net of seed 0: its prediction of the first image of class 0
     net = LeNet(generator=torch.Generator().manual_seed(0))
     first = IMAGES[(LABELS == 0).nonzero()[0]].mul(255).byte().float().div(255)
@@ -221,10 +221,10 @@ def test_the_gallery_says_what_the_model_says(page, inputs):
     assert f"{mark} {predicted}</span> →" in figure[: figure.index("</figure>")]
 
 
-def test_per_class_accuracy_counts_by_class(page, inputs):
+def test_per_class_accuracy_counts_by_class(page, folder):
     from jacobian_ensembles.storage.perturbations import load_clean
 
-    predicted, labels, _ = load_clean(inputs["clean"][0])
+    predicted, labels, _ = load_clean(folder / "clean/mnist/voting/M1/lambda0.00/rep0/clean.safetensors")
     expected = round(100 * (predicted == labels)[labels == 0].mean(), 1)
     section = page[page.index('id="classes"') :]
     row = re.search(r"voting M=1 λ=0.00</th><td>clean</td><td[^>]*>([\d.]+)", section)
@@ -296,14 +296,14 @@ def show(browser, path, size, scheme):
 
 
 @pytest.fixture(scope="module")
-def with_claims(inputs, tmp_path_factory):
+def with_claims(folder, tmp_path_factory):
     """A page that has everything, verdicts of every kind included."""
-    folder = tmp_path_factory.mktemp("claims")
+    run = copy_of(folder, tmp_path_factory.mktemp("claims"))
     verdicts = ("holds", "holds in part", "reversed", "cannot tell")
     rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,{v}" for i, v in enumerate(verdicts, 1)]
-    (folder / "claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
-    write(folder / "report.html", inputs, claims=folder / "claims.csv")
-    return folder / "report.html"
+    (run / "tables/claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
+    write(run / "report.html", run)
+    return run / "report.html"
 
 
 @pytest.mark.browser
@@ -327,12 +327,12 @@ def test_the_page_is_accessible(browser, with_claims, size, scheme):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("size", SIZES)
-def test_in_a_browser(browser, inputs, tmp_path, size):
+def test_in_a_browser(browser, folder, tmp_path, size):
     """No console message, images shown, nothing wider than the screen; the slider, moved by a key, ranks anew."""
     from selenium.webdriver.common.keys import Keys
 
     path = tmp_path / "report.html"
-    write(path, inputs)
+    write(path, folder)
     show(browser, path, size, "light")
 
     def run(script):
@@ -341,7 +341,7 @@ def test_in_a_browser(browser, inputs, tmp_path, size):
     assert run("[...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth)).length") == 0
     assert run("document.images.length") > 40
     assert run("document.documentElement.scrollWidth") <= SIZES[size]
-    summary = pd.read_csv(inputs["summary"]).query("dataset == 'mnist'")
+    summary = pd.read_csv(folder / "metrics/summary.csv").query("dataset == 'mnist'")
     assert run("document.querySelectorAll('#tradeoff-mnist > .point').length") == len(summary)
 
     def rows():

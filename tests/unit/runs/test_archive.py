@@ -2,12 +2,12 @@ import subprocess
 import zipfile
 
 import pytest
-from helpers_runs import finished_run
+from helpers_runs import finished_run, ship
 
 from jacobian_ensembles.cli.main import main
 from jacobian_ensembles.runs.archive import archive_run, check_archive
 from jacobian_ensembles.runs.crate import METADATA
-from jacobian_ensembles.runs.ship import ship_run
+from jacobian_ensembles.runs.ship import seal
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 
 
@@ -34,7 +34,7 @@ def shipped(tmp_path, commit):
     root, config = finished_run(tmp_path, "mine", (1,))
     for path in root.rglob("*.provenance.json"):
         write_json(path, read_json(path) | {"commit": commit})
-    ship_run(root, tmp_path / "shipped/mine", config)
+    ship(root, tmp_path / "shipped/mine", config)
     return tmp_path / "shipped/mine"
 
 
@@ -44,7 +44,7 @@ def test_an_archive_holds_the_run_its_description_and_the_code_that_made_it(ship
     with zipfile.ZipFile(tmp_path / "mine.zip") as packed:
         packed.extractall(tmp_path / "unpacked")
     files = {p.relative_to(tmp_path / "unpacked").as_posix() for p in (tmp_path / "unpacked").rglob("*") if p.is_file()}
-    run = {f"run/{p.relative_to(shipped).as_posix()}" for p in shipped.rglob("*") if p.is_file()} - {f"run/{METADATA}"}
+    run = {f"run/{p.relative_to(shipped).as_posix()}" for p in shipped.rglob("*") if p.is_file()}
     code = {"code/Snakefile", "code/src/module.py", "code/results/README.md"}  # no other shipped run
     assert files == run | code | {METADATA, "README.txt"}
     assert (tmp_path / "unpacked/code/src/module.py").read_text() == "# src/module.py\n"
@@ -77,8 +77,17 @@ def test_an_archive_is_checked_packed_and_unpacked(shipped, repository, tmp_path
         check_archive(path)
 
 
+def test_an_altered_run_is_not_packed(shipped, repository, tmp_path):
+    table = shipped / "metrics/metrics.csv"
+    table.write_text(table.read_text().replace("0.25", "0.999"))
+    with pytest.raises(ArtifactError, match=r"metrics/metrics\.csv: its checksum"):
+        archive_run(shipped, tmp_path / "mine.zip", repository)
+    assert not (tmp_path / "mine.zip").exists()
+
+
 def test_a_run_of_several_commits_needs_one_named(shipped, repository, commit, tmp_path):
     write_json(shipped / "provenance.json", read_json(shipped / "provenance.json") | {"commit": [commit, "abc"]})
+    seal(shipped)
     with pytest.raises(ArtifactError, match=r"made by .*, abc\. Name the commit whose code to pack: --commit"):
         archive_run(shipped, tmp_path / "mine.zip", repository)
     assert archive_run(shipped, tmp_path / "mine.zip", repository, "HEAD") == commit
@@ -93,7 +102,7 @@ def test_the_command_line(shipped, repository, tmp_path, monkeypatch, capsys):
     files = len([path for path in shipped.rglob("*") if path.is_file()]) - 1
     out = capsys.readouterr().out
     assert f"{shipped}: {files} files, all as described" in out
-    assert f"mine.zip: {files + 4} files, all as described" in out  # with the code and a README.txt
+    assert f"mine.zip: {files + 5} files, all as described" in out  # with the code and a README.txt
     (shipped / "tables/table1.md").write_text("altered")
     assert main(["check", str(shipped)]) == 1
     assert main(["crate", str(shipped)]) == 0

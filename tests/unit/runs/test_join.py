@@ -1,13 +1,16 @@
+import shutil
+
 import pandas as pd
 import pytest
 import yaml
-from helpers_runs import finished_run
+from helpers_runs import finished_run, ship
 
 from jacobian_ensembles.config.schema import ConfigError, load_config
-from jacobian_ensembles.runs.join import join_runs
-from jacobian_ensembles.runs.ship import ship_run
-from jacobian_ensembles.storage.checksums import verify_checksum
-from jacobian_ensembles.storage.files import ArtifactError, read_json
+from jacobian_ensembles.runs import join
+from jacobian_ensembles.runs.run import Run
+from jacobian_ensembles.runs.ship import seal
+from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
+from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 
 
 @pytest.fixture
@@ -23,34 +26,34 @@ def parts(tmp_path):
     for members in (3, 1):
         root, config = finished_run(tmp_path, f"M{members}", (members,))
         folders.append(tmp_path / "shipped" / f"M{members}")
-        ship_run(root, folders[-1], config)
+        ship(root, folders[-1], config)
     return folders
+
+
+def join_runs(parts, target):
+    """Join, without drawing: the workflow's tests draw."""
+    join.join_runs(parts, target, draw=lambda folder: None)
 
 
 def edit(folder, section, key, value):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config[section][key] = value
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    seal(folder)
 
 
 def test_joined_parts_are_what_one_run_of_all_models_ships(run, parts, tmp_path):
-    ship_run(*run[:1], tmp_path / "whole", run[1])
+    ship(run[0], tmp_path / "whole", run[1])
     join_runs(parts, joined := tmp_path / "shipped" / "mine")
-    assert (joined / "config.yaml").read_text() == (tmp_path / "whole/config.yaml").read_text()
-    for name in ("metrics/metrics.csv", "metrics/summary.csv", "attack_seeds.csv"):
-        ours, theirs = (pd.read_csv(folder / name) for folder in (joined, tmp_path / "whole"))
-        assert ours["run"].tolist() == [f"M{members}" for members in ours["members"]]
-        stamps = ["run", "config_sha256"]
-        pd.testing.assert_frame_equal(ours.drop(columns=stamps), theirs.drop(columns=stamps))
-    verify_checksum(joined / "metrics/summary.csv")
-    table = (joined / "tables/table1.md").read_text()
-    assert "Run 'mine', worst of 3 attack seeds" in table
-    assert "*From run mine, seed 0, config_sha256" in table
-    assert (joined / "figures/figure3_tradeoff.pdf").stat().st_size > 1000
+    for name in ("config.yaml", "metrics/records.csv", "metrics/metrics.csv", "metrics/summary.csv"):
+        assert (joined / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for name in ("metrics/worst_of_k.csv", "bits/mnist.safetensors"):
+        assert (joined / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert Run.open(joined).verify() == 8
     record = read_json(joined / "provenance.json")
     assert record["jobs"] == {"train_learner": 4, "craft_uaps": 2}
     assert record["hours"] == {"train_learner": 3.0, "craft_uaps": 0.2}
-    assert {"abc"} <= set(record["commit"])  # and the one that drew it, where there is a repository
+    assert record["commit"] == ["abc"]
     assert record["torch"] == ["2.14.1"]
     assert {path.name for path in joined.parent.iterdir()} == {"M1", "M3", "mine"}
 
@@ -61,7 +64,7 @@ def test_a_joined_run_takes_further_parts(parts, tmp_path):
     root, config = finished_run(tmp_path, "M9", (9,))
     config["grid"]["lambdas"] = [0.1, 0.5]
     config["grid"]["cells"] = [{"dataset": "mnist", "ensemble": "voting", "members": 9, "lambda": 0.1}]
-    ship_run(root, more := tmp_path / "shipped" / "M9", config)
+    ship(root, more := tmp_path / "shipped" / "M9", config)
     join_runs([whole, more], whole)
     assert pd.read_csv(whole / "metrics/summary.csv")["members"].tolist() == [1, 3, 9]
     grid = yaml.safe_load((whole / "config.yaml").read_text())["grid"]
@@ -84,17 +87,25 @@ def test_a_model_in_two_parts_is_refused(parts, tmp_path):
         join_runs(parts, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("missing", "message"),
-    [("attack_seeds.csv", "not a shipped run of models"), ("metrics/summary.csv", "Was it shipped completely")],
-)
-def test_an_incomplete_part_is_named_and_what_was_joined_before_stays(parts, tmp_path, missing, message):
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "whole/kept").touch()
-    (parts[1] / missing).unlink()
-    with pytest.raises(ArtifactError, match=message):
-        join_runs(parts, tmp_path / "whole")
-    assert (tmp_path / "whole/kept").exists()
+def test_an_incomplete_part_is_named_and_what_was_joined_before_stays(parts, tmp_path):
+    join_runs(parts, whole := tmp_path / "whole")
+    before = (whole / "SHA256SUMS").read_text()
+    (parts[1] / "metrics/records.csv").unlink()
+    with pytest.raises(ArtifactError, match=r"M1/metrics/records\.csv: missing, while SHA256SUMS names it"):
+        join_runs(parts, whole)
+    seal(parts[1])
+    with pytest.raises(ArtifactError, match="Was it shipped completely"):
+        join_runs(parts, whole)
+    assert (whole / "SHA256SUMS").read_text() == before
+
+
+def test_nothing_but_a_shipped_run_is_replaced_and_that_is_said_before_any_work(parts, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.tex").write_text("five years")
+    for target in (tmp_path / "thesis", tmp_path / "shipped", tmp_path / "results/M1"):
+        with pytest.raises(ArtifactError, match=r"not part of a shipped run|it holds"):
+            join.join_runs(parts, target, draw=pytest.fail)
+    assert (tmp_path / "thesis/chapter1.tex").read_text() == "five years"
 
 
 def test_a_damaged_part_is_refused(parts, tmp_path):
@@ -104,35 +115,40 @@ def test_a_damaged_part_is_refused(parts, tmp_path):
         join_runs(parts, tmp_path / "whole")
 
 
-def test_a_single_run_is_drawn_anew_in_its_place(parts, monkeypatch):
-    (one, _), before = parts, pd.read_csv(parts[0] / "metrics/metrics.csv")
-    settings = (one / "config.yaml").read_text()
-    (one / "tables/table1.md").write_text("by an older version")
-    monkeypatch.setattr("jacobian_ensembles.runs.join.commit", lambda: 10 * "e62f" + "-dirty")
-    join_runs([one], one)
-    pd.testing.assert_frame_equal(pd.read_csv(one / "metrics/metrics.csv"), before)
-    assert (one / "config.yaml").read_text() == settings
-    assert "commit abc e62fe62fe62f-dirty" in (one / "tables/table1.md").read_text()
-    assert "Run 'M3'" in (one / "tables/table1.md").read_text()
+def test_a_single_run_is_drawn_anew_in_its_place(parts):
+    (one, _) = parts
+    before = {path.relative_to(one): path.read_bytes() for path in one.rglob("*.*") if "ro-crate" not in path.name}
+
+    def draw(folder):
+        (folder / "tables/table1.md").write_text("by this version")
+
+    join.join_runs([one], one, draw)
+    for path, content in before.items():
+        if path.name not in ("table1.md", "SHA256SUMS"):
+            assert (one / path).read_bytes() == content, path
+    assert (one / "tables/table1.md").read_text() == "by this version"
+    Run.open(one).verify()
 
 
-def test_a_run_with_trials_is_refused_even_alone(parts):
+def test_a_run_with_trials_is_refused_beside_others(parts):
     config = yaml.safe_load((parts[0] / "config.yaml").read_text()) | {"trials": {"plain": {}}}
     (parts[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    seal(parts[0])
     with pytest.raises(ConfigError, match="trials cannot be joined"):
-        join_runs(parts[:1], parts[0])
+        join_runs(parts, parts[0])
 
 
 def shipped(tmp_path, name, sizes=(1,), first=0, ablation=None):
     """A shipped run of one training of some models."""
     root, config = finished_run(tmp_path, name, sizes, first)
     config["ablation"] = ablation or {}
+    for variant in ablation or ():
+        shutil.copy(root / "metrics/records.csv", root / f"metrics/records_{variant}.csv")
     if ablation:
-        metrics = pd.read_csv(root / "metrics/metrics.csv").assign(mean_accuracy=0.5, best_accuracy=0.75)
-        both = [metrics.assign(variant=variant) for variant in ablation]
-        pd.concat(both).to_csv(root / "metrics/ablation.csv", index=False)
+        tried = {variant: root / f"metrics/records_{variant}.csv" for variant in ablation}
+        aggregate_ablation(tried, root / "metrics/ablation.csv", 0.95)
     folder = tmp_path / "shipped" / name
-    ship_run(root, folder, config)
+    ship(root, folder, config)
     return folder
 
 
@@ -167,12 +183,22 @@ def test_the_same_training_in_two_parts_is_refused(tmp_path):
         join_runs([shipped(tmp_path, "a"), shipped(tmp_path, "b")], tmp_path / "whole")
 
 
-def test_attack_variants_of_some_parts_are_kept(tmp_path):
+@pytest.mark.parametrize("recomputable", [True, False])
+def test_attack_variants_of_some_parts_are_kept(tmp_path, recomputable):
     weak = {"weak": {"iterations": 1}}
-    parts = [shipped(tmp_path, "a", (1,), ablation=weak), shipped(tmp_path, "b", (3,))]
+    parts = [shipped(tmp_path, name, (m,), ablation=weak) for name, m in (("a", 3), ("c", 1))]
+    parts.append(shipped(tmp_path, "b", (6,)))
+    if not recomputable:  # as earlier versions shipped it
+        (parts[0] / "metrics/records_weak.csv").unlink()
+        made = read_json(parts[0] / "provenance.json") | {"not_recomputable": ["metrics/ablation.csv"]}
+        write_json(parts[0] / "provenance.json", made)
+        seal(parts[0])
     join_runs(parts, whole := tmp_path / "shipped" / "whole")
-    assert pd.read_csv(whole / "metrics/ablation.csv")["members"].tolist() == [1, 1]
-    assert "| weak | 25.0 (50.0) |" in (whole / "tables/attack_variants.md").read_text()
+    table = pd.read_csv(whole / "metrics/ablation.csv")
+    assert table["members"].tolist() == [1, 1, 3, 3]
+    assert table["worst_accuracy"].tolist() == [0.25] * 4
+    assert (whole / "metrics/records_weak.csv").exists() == recomputable
+    assert ("not_recomputable" in read_json(whole / "provenance.json")) != recomputable
     assert yaml.safe_load((whole / "config.yaml").read_text())["ablation"]["weak"]["iterations"] == 1
 
 

@@ -1,15 +1,13 @@
-import hashlib
 import shutil
 
-import numpy as np
-import pandas as pd
 import pytest
-import yaml
-from helpers_runs import finished_run
-from PIL import Image
+from helpers_runs import finished_run, ship
 
-from jacobian_ensembles.runs.ship import rebuild_run, ship_run
-from jacobian_ensembles.storage.files import ArtifactError, read_json
+from jacobian_ensembles.runs import ship as shipping
+from jacobian_ensembles.runs.run import Run, kept_files
+from jacobian_ensembles.runs.ship import check_target, ship_run
+from jacobian_ensembles.storage.checksums import SUMS, read_checksums
+from jacobian_ensembles.storage.files import ArtifactError
 
 
 @pytest.fixture
@@ -18,60 +16,118 @@ def run(tmp_path):
     return finished_run(tmp_path, "mine", (1, 3))
 
 
-def test_a_shipped_run_says_what_made_it_and_keeps_every_attack_seed(run, tmp_path):
+@pytest.fixture
+def shipped(run, tmp_path):
     root, config = run
-    ship_run(root, tmp_path / "shipped", config)
-    record = read_json(tmp_path / "shipped/provenance.json")
-    assert record["jobs"] == {"train_learner": 2, "craft_uaps": 1}
-    assert record["hours"] == {"train_learner": 1.5, "craft_uaps": 0.1}
-    assert (record["commit"], record["torch"]) == (["abc"], ["2.14.1"])
-    assert (record["first_finished"][:10], record["last_finished"][:10]) == ("2026-01-01", "2026-01-03")
-    seeds = pd.read_csv(tmp_path / "shipped/attack_seeds.csv")
-    assert len(seeds) == 2 * 2 * 3
-    assert seeds.groupby("attack_seed")["accuracy"].first().tolist() == [0.5, 0.25, 0.75]
-    assert yaml.safe_load((tmp_path / "shipped/config.yaml").read_text()) == config
-    assert [path.name for path in (tmp_path / "shipped").rglob("*.safetensors")] == ["mnist.safetensors"]  # the bits
+    ship(root, tmp_path / "shipped/mine", config)
+    return tmp_path / "shipped/mine"
 
 
-def test_every_shipped_file_names_its_run_seed_configuration_and_commit(run, tmp_path):
-    root, config = run
-    ship_run(root, shipped := tmp_path / "shipped", config)
-    sha = hashlib.sha256((shipped / "config.yaml").read_bytes()).hexdigest()[:12]
-    line = f"run mine, seed 0, config_sha256 {sha}, commit abc"
-    for path in (*shipped.rglob("*.csv"),):
-        assert {"run", "seed", "config_sha256", "commit"} <= set(pd.read_csv(path).columns), path
-    assert line in (shipped / "tables/table1.md").read_text()
-    assert (shipped / "tables/table1.tex").read_text() == f"% {line}\n\\begin{{table}}\n"
-    assert (shipped / "figures/figure1.pdf").read_bytes() == f"%PDF-1.4\n%%EOF\n% {line}\n".encode()
-    with Image.open(shipped / "figures/figure1.png") as image, Image.open(root / "figures/figure1.png") as before:
-        assert image.info["Description"] == line
-        assert image.info["dpi"] == before.info["dpi"]
-        np.testing.assert_array_equal(np.asarray(image), np.asarray(before))
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_shipped_run_is_redrawn_from_its_metrics(run, tmp_path):
-    root, config = run
-    ship_run(root, tmp_path / "shipped", config)
-    rebuild_run(tmp_path / "shipped", tmp_path / "new")
-    figures = {p.name for p in (tmp_path / "new/figures").iterdir()}
-    assert {"figure1_clean_accuracy.png", "figure2_robustness.pdf", "figure3_tradeoff.png"} <= figures
-    table = (tmp_path / "new/tables/table1.md").read_text()
-    assert "Run 'mine', worst of 3 attack seeds" in table
-    assert "| 90.0 | 25.0 | 57.5 |" in table
-    assert (tmp_path / "new/tables/notes.md").read_text().startswith("a table that is not made from metrics")
-    for name in ("metrics", "summary"):  # as they were, without where they are from
-        pd.testing.assert_frame_equal(*(pd.read_csv(r / f"metrics/{name}.csv") for r in (tmp_path / "new", root)))
+def test_what_is_shipped_is_the_kept_part_byte_for_byte(run, shipped):
+    root, _ = run
+    kept = {path.relative_to(root): path.read_bytes() for path in kept_files(root)}
+    for path, content in kept.items():
+        if path.parts[0] != "perturbations":  # run.keep names the bits alone
+            assert (shipped / path).read_bytes() == content
+    own = {SUMS, "ro-crate-metadata.json"}
+    assert {str(path) for path in contents(shipped)} - {str(path) for path in kept} == own
+    assert not (shipped / "perturbations").exists()
+
+
+def test_every_file_has_its_checksum(shipped):
+    names = {path.relative_to(shipped).as_posix() for path in shipped.rglob("*") if path.is_file()}
+    assert read_checksums(shipped / SUMS).keys() == names - {SUMS}
+    assert Run.open(shipped).verify() == len(names) - 1
+    table = shipped / "metrics/summary.csv"
+    original = table.read_text()
+    table.write_text(original.replace("0.25", "0.85"))
+    for use in (Run.open(shipped).verify, lambda: Run.open(shipped).table("summary")):
+        with pytest.raises(ArtifactError, match=r"metrics/summary\.csv: its checksum"):
+            use()
+    table.write_text(original)
+    (shipped / "notes.txt").touch()
+    with pytest.raises(ArtifactError, match=r"notes\.txt: SHA256SUMS does not name it"):
+        Run.open(shipped).verify()
+    (shipped / "notes.txt").unlink()
+    table.unlink()
+    with pytest.raises(ArtifactError, match=r"summary\.csv: missing"):
+        Run.open(shipped).verify()
+
+
+def test_only_what_the_settings_ask_for_is_shipped(run, tmp_path):
+    root, _ = run
+    stale = root / "metrics/ablation.csv"
+    shutil.copy(root / "metrics/metrics.csv", stale)
+    ship_run(root, tmp_path / "lean", [path for path in kept_files(root) if path != stale])
+    assert not (tmp_path / "lean/metrics/ablation.csv").exists()
+
+
+def test_a_ship_that_fails_leaves_the_earlier_run_as_it_was(run, shipped, monkeypatch):
+    before = contents(shipped)
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(shipping, "seal", fail)
+    with pytest.raises(OSError, match="No space"):
+        ship_run(run[0], shipped)
+    assert contents(shipped) == before
+    assert [path.name for path in shipped.parent.iterdir()] == ["mine"]
+
+
+def test_a_shipped_run_is_replaced_as_a_whole(run, shipped):
+    root, _ = run
+    (root / "tables/table1.md").write_text("new")
+    (root / "tables/notes.md").unlink()
+    ship_run(root, shipped)
+    assert (shipped / "tables/table1.md").read_text() == "new"
+    assert not (shipped / "tables/notes.md").exists()
+    Run.open(shipped).verify()
 
 
 def test_an_unfinished_run_is_not_shipped(tmp_path):
-    with pytest.raises(ArtifactError, match="no finished run"):
-        ship_run(tmp_path, tmp_path / "shipped", {})
+    with pytest.raises(ArtifactError, match="no finished or shipped run"):
+        ship_run(tmp_path, tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
 
 
-def test_an_incomplete_shipment_is_named(run, tmp_path):
-    root, config = run
-    ship_run(root, tmp_path / "shipped", config)
-    shutil.rmtree(tmp_path / "shipped/metrics")
-    with pytest.raises(ArtifactError, match="Was it shipped completely"):
-        rebuild_run(tmp_path / "shipped", tmp_path / "new")
+def in_the_way(folder, shipped):
+    """What must not be replaced, by the words that it is refused with."""
+    thesis, live, link, file = (folder / name for name in ("thesis", "live", "link", "file"))
+    thesis.mkdir()
+    (thesis / "chapter1.tex").write_text("five years")
+    shutil.copytree(shipped, live)
+    (live / "learners").mkdir()
+    (live / "learners/0.safetensors").touch()
+    link.symlink_to(shipped)
+    file.touch()
+    pictures = folder / "pictures"
+    (pictures / "figures").mkdir(parents=True)
+    (pictures / "figures/mine.png").touch()
+    return {
+        thesis: r"chapter1\.tex: not part of a shipped run",
+        live: r"0\.safetensors: not part of a shipped run",
+        pictures: "no shipped run, which alone is replaced",
+        link: "it is a link",
+        file: "it is a file",
+        folder / "missing/new": "there is no folder .*missing",
+        shipped.parent: "not part of a shipped run|it holds",
+    }
+
+
+def test_nothing_but_a_shipped_run_is_replaced(shipped, tmp_path):
+    for target, message in in_the_way(tmp_path, shipped).items():
+        with pytest.raises(ArtifactError, match=message):
+            check_target(target, [shipped])
+    check_target(shipped, [shipped])
+    check_target(tmp_path / "new")
+
+
+def test_a_run_of_an_earlier_version_is_named_with_what_converts_it(shipped):
+    (shipped / "attack_seeds.csv").touch()
+    with pytest.raises(ArtifactError, match="jacobian-ensembles convert"):
+        Run.open(shipped)

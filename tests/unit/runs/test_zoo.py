@@ -1,6 +1,8 @@
 import importlib.util
+import shutil
 from pathlib import Path
 
+import helpers_runs
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,6 @@ from jacobian_ensembles.cli.main import main
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.runs.join import join_runs
-from jacobian_ensembles.runs.ship import ship_run
 from jacobian_ensembles.storage.files import ArtifactError
 from jacobian_ensembles.storage.learners import save_learners
 
@@ -35,7 +36,14 @@ def ship(tmp_path, reference, name="mine", sizes=(1, 3), first=0, keep=("bits", 
         spec = {"dataset": "mnist", "ensemble": "voting", "lambda": 0.1, "validation_accuracy": [0.9] * m}
         spec |= {"architecture": Architecture(options=options).record()}
         save_learners(root / f"ensembles/mnist/voting/M{m}/lambda0.10/rep0/ensemble.safetensors", arrays, spec)
-    ship_run(root, reference / name, config)
+    for m, _ in models:
+        at = f"mnist_voting_M{m}_lambda0.10_rep0"
+        (root / "models").mkdir(exist_ok=True)
+        shutil.copy(
+            root / f"ensembles/mnist/voting/M{m}/lambda0.10/rep0/ensemble.safetensors",
+            root / f"models/{at}.safetensors",
+        )
+    helpers_runs.ship(root, reference / name, config, keep)
 
 
 def test_which_images_a_shipped_model_gets_right_is_kept_in_bits(tmp_path, reference):
@@ -83,7 +91,7 @@ def test_joined_runs_keep_the_arrays_of_all_parts(tmp_path, reference):
     ship(tmp_path, reference, "a", (1,))
     ship(tmp_path, reference, "b", (1,), first=1, keep=("bits",))
     ship(tmp_path, reference, "c", (3,), first=0)
-    join_runs([reference / name for name in "acb"], reference / "whole")
+    join_runs([reference / name for name in "acb"], reference / "whole", draw=lambda folder: None)
     name = "whole/mnist/voting/M1/lambda0.10"
     assert je.load_correct(f"{name}/rep1", eps=0.2).sum() == 70
     assert je.load_correct("whole/mnist/voting/M3/lambda0.10", eps=0.2).sum() == 50
@@ -91,7 +99,7 @@ def test_joined_runs_keep_the_arrays_of_all_parts(tmp_path, reference):
     with pytest.raises(ArtifactError, match="has 2 models, not this one"):  # of the second training none was kept
         je.load_perturbation(f"{name}/rep1", eps=0.2)
     # what a single run drawn anew keeps, too
-    join_runs([reference / "whole"], reference / "whole")
+    join_runs([reference / "whole"], reference / "whole", draw=lambda folder: None)
     assert je.load_correct(f"{name}/rep1", eps=0.2).sum() == 70
 
 

@@ -2,15 +2,14 @@
 
 import base64
 import re
-import shutil
 
 import pandas as pd
 import pytest
-from helpers_runs import finished_run
+from helpers_runs import describe, finished_run, ship
 
 from jacobian_ensembles.cli.main import main
-from jacobian_ensembles.runs.ship import ship_run
-from jacobian_ensembles.stages.compare_runs import FILES, compare_runs, load_compared, objective_label, training_seconds
+from jacobian_ensembles.runs.provenance import training_seconds
+from jacobian_ensembles.stages.compare_runs import FILES, compare_runs, load_compared
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 
 UNIVERSAL = {"objective": "universal", "options": {"step": 1.0, "jacobian": 0.05}}
@@ -25,22 +24,16 @@ def runs(tmp_path):
     """A finished run with another objective, and a shipped one."""
     root, config = finished_run(tmp_path, "mine", (1, 3))
     record = read_json(root / "x/0.provenance.json")
-    write_json(root / "learners/a.provenance.json", record | job(30, member="0", objective=UNIVERSAL))
-    attack = {
-        "method": "sgd",
-        "options": {"step": 0.8, "loss": "cross_entropy"},
-        "split": "train",
-        "clip": True,
-        "norm": "linf",
-    }
-    write_json(root / "uaps/a.provenance.json", record | {"settings": {"rule": "craft_uaps", "attack": attack}})
-    drawn = {"settings": {"rule": "write_table", "banner": "few seeds"}}
-    write_json(root / "tables/table1.provenance.json", record | drawn)
+    write_json(root / "learners/a.provenance.json", record | job(30, member="0"))
+    config["training"] |= UNIVERSAL
+    config["attack"]["clip"] = True
+    config["run"]["banner"] = "few seeds"
+    describe(root, config)
     other, config = finished_run(tmp_path, "theirs", (1, 3))
     config["run"]["banner"] = "few seeds"
     write_json(other / "learners/a.provenance.json", record | job(20, lam="0.00", member="0"))
     write_json(other / "learners/b.provenance.json", record | job(90, "train_together", members="3"))
-    ship_run(other, tmp_path / "shipped" / "theirs", config)
+    ship(other, tmp_path / "shipped" / "theirs", config)
     return tmp_path / "shipped" / "theirs", root
 
 
@@ -52,23 +45,6 @@ def test_seconds_are_of_one_learner_by_method_and_strength():
     assert training_seconds(records) == {"fast": {"0.10": 30.0}, "voting": {"0.00": 5.0, "0.10": 15.0}}
 
 
-@pytest.mark.parametrize(
-    ("goal", "label"),
-    [
-        ({"objective": "jacobian", "options": {}}, "jacobian"),
-        (UNIVERSAL, "universal (jacobian 0.05)"),
-        ({"objective": "adversarial", "options": {"steps": 3, "step": None}}, "adversarial"),
-        (
-            {"objective": "decorrelated", "options": {"of": "loss", "correlation": 10.0}},
-            "decorrelated (correlation 10, of loss)",
-        ),
-        ({"objective": "own/file.py:Mine", "options": {"a": 1}}, "Mine (a 1)"),
-    ],
-)
-def test_an_objective_is_called_by_its_name_and_what_is_not_its_default(goal, label):
-    assert objective_label(goal) == label
-
-
 def test_a_finished_and_a_shipped_run_tell_the_same_of_themselves(runs):
     shipped, finished = map(load_compared, runs)
     assert (shipped.name, shipped.objective) == ("theirs", "jacobian")
@@ -78,10 +54,7 @@ def test_a_finished_and_a_shipped_run_tell_the_same_of_themselves(runs):
         "universal (jacobian 0.05)",
         {("voting", 0.1): 30.0},
     )
-    columns = ["dataset", "ensemble", "members", "lambda", "repetition", "eps", "attack_seed", "accuracy"]
-    pd.testing.assert_frame_equal(
-        shipped.seeds[columns], finished.seeds[columns].sort_values(columns[:-1], ignore_index=True), check_dtype=False
-    )
+    pd.testing.assert_frame_equal(shipped.records, finished.records)
     assert (shipped.banner, finished.banner) == ("few seeds", "few seeds")
     assert shipped.attack["clip"] is False
     assert finished.attack["clip"] is True
@@ -112,11 +85,11 @@ def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
 
 def test_a_folder_without_a_run_is_refused(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ArtifactError, match=r"empty: no finished or shipped run; there is no metrics/metrics\.csv"):
+    with pytest.raises(ArtifactError, match=r"empty: no finished or shipped run; there is no config\.yaml"):
         load_compared(tmp_path / "empty")
-    shutil.rmtree(runs[1] / "worst")
+    (runs[1] / "metrics/records.csv").unlink()
     assert main(["compare", *map(str, runs), "-o", str(tmp_path / "out")]) == 1
-    assert "no worst-case records" in capsys.readouterr().err
+    assert "records.csv: there is no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 

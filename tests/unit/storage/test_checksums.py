@@ -41,5 +41,5 @@ def test_a_table_that_no_list_names_is_not_checked_and_a_damaged_list_is_refused
     (tmp_path / "a.csv").write_text("x\n")
     verify_checksum(tmp_path / "a.csv")
     (tmp_path / "SHA256SUMS").write_text("no checksums here\n")
-    with pytest.raises(ArtifactError, match=r"a\.csv: cannot be checked"):
+    with pytest.raises(ArtifactError, match="SHA256SUMS: no list of checksums"):
         verify_checksum(tmp_path / "a.csv")
