@@ -1,0 +1,232 @@
+"""The engine's functions for Python, on NumPy arrays: what it computes of LeNets, each in one compiled call.
+
+Nothing here knows torch. Images are float32 (N, 784), contiguous, pixels as the caller has them; labels are int64 (N,).
+Buffers are kept from call to call, one set for each thread. Results are new arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jacobian_ensembles.engine import loops
+from jacobian_ensembles.engine.losses import AVERAGES, LOSSES
+from jacobian_ensembles.engine.network import B1, B2, B3, B4, TAPS1, TAPS2, W1, W2, W3, W4, W5
+from jacobian_ensembles.engine.vectors import LANES
+
+_STARTS = (W1, B1, W2, B2, W3, B3, W4, B4)
+
+
+def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
+    """An array of zeros whose memory starts at a multiple of 64 bytes, a cache's line."""
+    count = math.prod(shape) if isinstance(shape, tuple) else shape
+    size = count * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class _Buffers(threading.local):
+    """Memory for intermediate values, kept between calls and grown when one needs more."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Any] = {}
+
+    def take(self, name: str, count: int, dtype: Any = np.float32) -> Any:
+        """``count`` elements, with whatever is in them."""
+        kept = self._arrays.get(name)
+        if kept is None or len(kept) < count:
+            kept = self._arrays[name] = aligned(count, dtype)
+        return kept[:count]
+
+
+buffers = _Buffers()
+
+
+def outputs_of(classes: int) -> int:
+    """Outputs of the last layer, padded."""
+    return -(-classes // 4) * 4
+
+
+def size_of(classes: int) -> int:
+    """Elements of a network's parameters, padded."""
+    return -(-(W5 + 85 * outputs_of(classes)) // 16) * 16
+
+
+def pieces(classes: int) -> list[slice]:
+    """Where each parameter lies in a network's vector, weight and bias of one layer after another."""
+    outputs = outputs_of(classes)
+    sizes = (150, 6, 2400, 16, 48000, 120, 10080, 84, 84 * classes, classes)
+    starts = (*_STARTS, W5, W5 + 84 * outputs)
+    return [slice(at, at + size) for at, size in zip(starts, sizes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """M LeNets of equal scaling and classes, as the engine reads them.
+
+    Attributes:
+        parameters: (M, S), see :func:`pack`.
+        relus: (M,) bool: whether a network's activation is ReLU; otherwise it is tanh.
+        classes: C.
+        mean: Subtracted from images.
+        scale: Multiplies them after that.
+    """
+
+    parameters: Any
+    relus: Any
+    classes: int
+    mean: np.float32
+    scale: np.float32
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def _inputs(self) -> tuple[Any, ...]:
+        return self.mean, self.scale, self.parameters, outputs_of(self.classes), self.relus
+
+    @property
+    def _work(self) -> tuple[Any, ...]:
+        m, outputs = len(self), outputs_of(self.classes)
+        return (
+            buffers.take("work", (loops.SHARED + m * loops.OWN) * LANES),
+            buffers.take("winners", m * loops.WINNERS * LANES, np.int32),
+            buffers.take("logits", (3 * m + 2) * outputs * LANES),
+        )
+
+    def logits(self, images: Any) -> Any:
+        """Logits of every network: (M, N, C)."""
+        out = np.empty((len(self), len(images), outputs_of(self.classes)), np.float32)
+        loops.logits_of(images, *self._inputs, *self._work, out)
+        return out[:, :, : self.classes]
+
+    def predictions(
+        self, images: Any, deltas: Any, clip: bool, average: str = "logits"
+    ) -> Any:
+        """The ensemble's class of every image under every perturbation.
+
+        Args:
+            images: (N, 784).
+            deltas: (K, 784) float32, added to the images.
+            clip: Clip the sums to [0, 1].
+            average: ``logits`` or ``probabilities``.
+
+        Returns:
+            (K, N) int32; -1 where the scores are NaN.
+        """
+        taken = np.empty((len(deltas), len(images)), np.int32)
+        setting = self.classes, AVERAGES[average]
+        loops.classes_of(images, deltas, *_bounds(clip), *self._inputs, *setting, *self._work, taken)
+        return taken
+
+    def products(self, images: Any, v: Any, shared: bool = False) -> Any:
+        """v^T J of a single network at every image, for each of K vectors.
+
+        Args:
+            images: (N, 784).
+            v: (K, N, C) float32.
+            shared: Sum over images, which costs less than the products themselves.
+
+        Returns:
+            (K, N, 784), or (K, 784).
+
+        Raises:
+            ValueError: If there are several networks.
+        """
+        if len(self) != 1:
+            raise ValueError(f"products are of one network. Got {len(self)}.")
+        out = np.zeros((len(v), 28, 32) if shared else (len(v), len(images), 784), np.float32)
+        taps = buffers.take("taps", TAPS2 + TAPS1)
+        loops.products_of(images, v, *self._inputs, *self._work, taps, shared, out)
+        return np.ascontiguousarray(out[:, :, :28]).reshape(len(v), 784) if shared else out
+
+    def ascend(
+        self,
+        images: Any,
+        labels: Any,
+        plan: Any,
+        delta: Any,
+        velocity: Any,
+        *,
+        eps: float,
+        step: float,
+        first: int = 0,
+        steps: int | None = None,
+        decay: bool = False,
+        momentum: float = 0.0,
+        parts: int = 1,
+        norm: str = "linf",
+        clip: bool = False,
+        average: str = "logits",
+        loss: str = "cross_entropy",
+        cap: float | None = None,
+        target: int | None = None,
+    ) -> tuple[Any, Any]:
+        """Steps of the attack :mod:`~jacobian_ensembles.attacks.sgd_uap` on the ensemble.
+
+        Args:
+            images: (N, 784).
+            labels: (N,).
+            plan: (T, B) int64: the images of each step.
+            delta: (784,) float32: the perturbation, moved in place.
+            velocity: (784,) float32, of the momentum; moved in place.
+            eps: Radius.
+            step: In units of eps.
+            first: The number of the first step, which counts under ``decay``.
+            steps: Steps in all; None for T.
+            decay: Shrink the step linearly to zero.
+            momentum: Weight of earlier gradients.
+            parts: Parts of a batch, for trial steps.
+            norm: ``linf`` or ``l2``.
+            clip: Clip perturbed images to [0, 1]; the gradient passes straight through.
+            average: ``logits`` or ``probabilities``.
+            loss: A name of :data:`~jacobian_ensembles.engine.losses.LOSSES`.
+            cap: Of a cross-entropy, in nats; None for no cap.
+            target: A class for which images are to pass; None for leaving their own.
+
+        Returns:
+            The gradient (784,) of the last step, and (T, parts, 2) of every gradient: its largest entry, and the
+            smallest loss, both NaN if there was any.
+        """
+        size = -(-plan.shape[1] // parts)
+        notes = np.zeros((len(plan), -(-plan.shape[1] // size), 2), np.float32)
+        last = np.zeros(784, np.float32)
+        loops.ascend(
+            images, labels, plan, first, len(plan) if steps is None else steps, -1 if target is None else target,
+            delta, velocity, eps, step, decay, momentum, parts, norm == "l2", *_bounds(clip), *self._inputs,
+            self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else cap, *self._work,
+            buffers.take("taps", len(self) * TAPS2).reshape(len(self), TAPS2), last, notes,
+        )  # fmt: skip
+        return last, notes
+
+
+def _bounds(clip: bool) -> tuple[float, float]:
+    return (0.0, 1.0) if clip else (-math.inf, math.inf)
+
+
+def pack(
+    networks: Sequence[Sequence[Any]], relus: Sequence[bool], mean: float = 0.0, std: float = 1.0
+) -> Networks:
+    """LeNets' parameters as the engine reads them.
+
+    Args:
+        networks: Of each of M networks, weight and bias of every layer, input to output: ten arrays.
+        relus: Whether a network's activation is ReLU; otherwise it is tanh.
+        mean: Subtracted from images.
+        std: Divides them after that.
+
+    Returns:
+        A copy of the parameters.
+    """
+    classes = len(networks[0][9])
+    parameters = aligned((len(networks), size_of(classes)))
+    for row, arrays in zip(parameters, networks, strict=True):
+        for piece, array in zip(pieces(classes), arrays, strict=True):
+            row[piece] = array.reshape(-1)
+    return Networks(parameters, np.array(relus, np.bool_), classes, np.float32(mean), np.float32(1 / std))
