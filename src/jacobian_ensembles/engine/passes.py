@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.engine import loops
+from jacobian_ensembles.engine import loops, training
 from jacobian_ensembles.engine.losses import AVERAGES, LOSSES
-from jacobian_ensembles.engine.network import B1, B2, B3, B4, TAPS1, TAPS2, W1, W2, W3, W4, W5
+from jacobian_ensembles.engine.network import B1, B2, B3, B4, FIRST, ROW, TAPS1, TAPS2, W1, W2, W3, W4, W5
 from jacobian_ensembles.engine.vectors import LANES
 
 _STARTS = (W1, B1, W2, B2, W3, B3, W4, B4)
@@ -230,3 +230,74 @@ def pack(
         for piece, array in zip(pieces(classes), arrays, strict=True):
             row[piece] = array.reshape(-1)
     return Networks(parameters, np.array(relus, np.bool_), classes, np.float32(mean), np.float32(1 / std))
+
+
+#: Numbers of the optimisers, by their names in the recipe; None for gradients alone.
+OPTIMIZERS = {None: training.NONE, "adam": training.ADAM, "sgd": training.SGD}
+
+
+@dataclass
+class Learner:
+    """A LeNet in training: its parameters in one vector, their gradient, and the optimiser's memory.
+
+    Attributes:
+        theta: (S,), see :func:`pack`; :func:`pieces` says where each parameter lies.
+        relu: Whether the activation is ReLU; otherwise it is tanh.
+        classes: C.
+        mean: Subtracted from images.
+        std: Divides them after that.
+    """
+
+    theta: Any
+    relu: bool
+    classes: int
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.gradient, self._mean, self._square = (aligned(len(self.theta)) for _ in range(3))
+        self._steps = 0
+
+    def step(
+        self,
+        images: Any,
+        index: Any,
+        labels: Any,
+        directions: Any = None,
+        masks: Any = None,
+        optimizer: str | None = None,
+        rate: float = 0.0,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> float:
+        """The loss, its gradient in ``gradient``, and a step of the optimiser.
+
+        Args:
+            images: (N, 784) float32.
+            index: (B,) int64, the batch.
+            labels: (N,) int64.
+            directions: (P, B, C) float32, of which 1/2 sum ||v^T J||^2 is added to the mean cross-entropy; None for
+                none.
+            masks: (B, 204) float32, what dropout multiplies the hidden units of the last two layers by; None for none.
+            optimizer: ``adam``, ``sgd``, or None, which leaves the parameters as they are.
+            rate: The learning rate.
+            momentum: Of ``sgd``.
+            weight_decay: Of either.
+
+        Returns:
+            The loss.
+        """
+        outputs, many = outputs_of(self.classes), 0 if directions is None else len(directions)
+        blocks, size = -(-len(index) // LANES) * (1 + many), len(self.theta)
+        self._steps += optimizer is not None
+        loss: float = training.step_of(
+            images, index, labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
+            np.empty((0, 0), np.float32) if masks is None else masks, np.float32(self.mean), np.float32(1 / self.std),
+            self.theta, outputs, self.relu, self.classes, self.gradient,
+            buffers.take("step", (training.FIXED + 6 * outputs + 8) * LANES),
+            buffers.take("winners", (FIRST + 400) * LANES, np.int32), buffers.take("tables", training.TABLES),
+            buffers.take("downs", blocks * (204 + outputs) * LANES),
+            buffers.take("rows", (blocks + 1) * LANES * ROW), buffers.take("sums", (W3 + 128 + 96 + outputs) * LANES),
+            OPTIMIZERS[optimizer], self._mean, self._square, self._steps, rate, momentum, weight_decay,
+        )  # fmt: skip
+        return loss

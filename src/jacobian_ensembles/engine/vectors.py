@@ -192,6 +192,12 @@ def where(e, condition, a, b):  # type: ignore[no-untyped-def]
     return e.builder.select(condition, a, b)
 
 
+@_word(lambda x: floats)
+def sqrt(e, x):  # type: ignore[no-untyped-def]
+    """The square root."""
+    return e.call(f"llvm.sqrt.v{LANES}f32", floats.value, [x])
+
+
 @_word(lambda x: ints)
 def rounded(e, x):  # type: ignore[no-untyped-def]
     """The nearest whole numbers, as int32."""
