@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jacobian_ensembles.engine.activations import activated, slope
+from jacobian_ensembles.engine.activations import activated
 from jacobian_ensembles.engine.compiling import inlined, inner, variant
 from jacobian_ensembles.engine.vectors import (
     LANES,
@@ -120,7 +120,7 @@ def tap_outputs(outputs: int) -> int:
 
 @inner
 def tangent_taps(weight, channels, out):  # type: ignore[no-untyped-def]
-    """What joins each pixel of a window's patch and each winner: (O, C, 5, 5) to (C, 6, 6, O, 4), zero where nothing."""
+    """What joins each pixel of a window's patch and each winner, or zero: (O, C, 5, 5) to (C, 6, 6, O, 4)."""
     outputs = len(weight) // (25 * channels)
     taken = 4 * (-(-outputs // 4) * 4)
     for o in range(outputs):

@@ -145,7 +145,7 @@ def _down(work):  # type: ignore[no-untyped-def]
 
 @inner
 def _gradient(  # type: ignore[no-untyped-def]
-    images, index, labels, aim, delta, low, high, mean, scale, parameters, taps, outputs, relus, classes, average,
+    images, index, labels, delta, low, high, mean, scale, parameters, taps, outputs, relus, classes, average,
     kind, cap, work, winners, logits, rows, block_labels, losses, totals, planes, out, gradient
 ):  # fmt: skip
     """The gradient (784) of the mean loss at the images of an index under a perturbation, and the losses."""
@@ -159,8 +159,7 @@ def _gradient(  # type: ignore[no-untyped-def]
     for first in range(0, count, LANES):
         for i in range(LANES):
             rows[i] = index[min(first + i, count - 1)]
-            label = labels[rows[i]] if aim < 0 else aim
-            block_labels[i] = label if first + i < count else -1
+            block_labels[i] = labels[rows[i]] if first + i < count else -1
         fill(images.reshape(-1), rows, delta, low, high, mean, scale, plane)
         _classify(plane, parameters, outputs, relus, own, winners, logits)
         loss_and_gradient(
@@ -170,9 +169,7 @@ def _gradient(  # type: ignore[no-untyped-def]
             state, won = vectors(own, m * OWN, OWN), vectors(winners, m * WINNERS, WINNERS)
             a1, hidden = vectors(state, 0, FIRST), vectors(state, FIRST, HIDDEN)
             down = vectors(v, m * outputs, outputs)
-            backward(
-                down, parameters[m], outputs, relus[m], none, none, a1, won, hidden, taps[m], q, p, q1, p1
-            )
+            backward(down, parameters[m], outputs, relus[m], none, none, a1, won, hidden, taps[m], q, p, q1, p1)
             add_pixel_totals(p1, won, totals[m])
     out[:] = 0.0
     for m in range(members):
@@ -233,7 +230,7 @@ def _with_momentum(g, velocity, momentum):  # type: ignore[no-untyped-def]
 
 @entry
 def ascend(  # type: ignore[no-untyped-def]
-    images, labels, plan, first, steps, aim, delta, velocity, eps, step, decay, momentum, parts, l2, low, high,
+    images, labels, plan, first, steps, targeted, delta, velocity, eps, step, decay, momentum, parts, l2, low, high,
     mean, scale, parameters, outputs, relus, classes, average, kind, cap, work, winners, logits, taps, last, notes
 ):  # fmt: skip
     """Steps of an attack, ``first`` and following of ``steps``, on the images of ``plan`` (steps, B).
@@ -262,7 +259,7 @@ def ascend(  # type: ignore[no-untyped-def]
                 _moved(point, g, h, eps, l2, point)
             index = plan[i, part : part + size]
             _gradient(
-                images, index, labels, aim, point, low, high, mean, scale, parameters, taps, outputs, relus, classes,
+                images, index, labels, point, low, high, mean, scale, parameters, taps, outputs, relus, classes,
                 average, kind, cap, work, winners, logits, rows, block_labels, losses, totals, planes, out, g
             )  # fmt: skip
             largest, least = np.float32(0), np.float32(math.inf)
@@ -273,7 +270,7 @@ def ascend(  # type: ignore[no-untyped-def]
                 if not x >= least:
                     least = x
             notes[i, part // size, 0], notes[i, part // size, 1] = largest, least
-            if aim >= 0:
+            if targeted:
                 for n in range(784):
                     g[n] = -g[n]
             _finite(g)

@@ -34,7 +34,7 @@ from jacobian_ensembles.engine.vectors import (
     zeros,
 )
 
-#: Vectors of a block: the padded image, the first layer's outputs, the hidden features, and how many a row of these has.
+#: Vectors of a block: the padded image, the first layer's outputs, the hidden features, and an image's row of these.
 PLANE, FIRST, HIDDEN, ROW = 32 * 32, 6 * 14 * 14, 604, 624
 #: The hidden features of the last two hidden layers start here.
 FC1, FC2 = 400, 520

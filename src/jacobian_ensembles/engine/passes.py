@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,12 @@ class Networks:
     scale: np.float32
 
     def __len__(self) -> int:
+        """M."""
         return len(self.parameters)
+
+    def only(self, member: int) -> Networks:
+        """One of them."""
+        return replace(self, parameters=self.parameters[member : member + 1], relus=self.relus[member : member + 1])
 
     @property
     def _inputs(self) -> tuple[Any, ...]:
@@ -106,9 +111,7 @@ class Networks:
         loops.logits_of(images, *self._inputs, *self._work, out)
         return out[:, :, : self.classes]
 
-    def predictions(
-        self, images: Any, deltas: Any, clip: bool, average: str = "logits"
-    ) -> Any:
+    def predictions(self, images: Any, deltas: Any, clip: bool, average: str = "logits") -> Any:
         """The ensemble's class of every image under every perturbation.
 
         Args:
@@ -166,7 +169,7 @@ class Networks:
         average: str = "logits",
         loss: str = "cross_entropy",
         cap: float | None = None,
-        target: int | None = None,
+        targeted: bool = False,
     ) -> tuple[Any, Any]:
         """Steps of the attack :mod:`~jacobian_ensembles.attacks.sgd_uap` on the ensemble.
 
@@ -188,7 +191,7 @@ class Networks:
             average: ``logits`` or ``probabilities``.
             loss: A name of :data:`~jacobian_ensembles.engine.losses.LOSSES`.
             cap: Of a cross-entropy, in nats; None for no cap.
-            target: A class for which images are to pass; None for leaving their own.
+            targeted: Descend: images are to pass for their labels instead of leaving them.
 
         Returns:
             The gradient (784,) of the last step, and (T, parts, 2) of every gradient: its largest entry, and the
@@ -198,21 +201,32 @@ class Networks:
         notes = np.zeros((len(plan), -(-plan.shape[1] // size), 2), np.float32)
         last = np.zeros(784, np.float32)
         loops.ascend(
-            images, labels, plan, first, len(plan) if steps is None else steps, -1 if target is None else target,
-            delta, velocity, eps, step, decay, momentum, parts, norm == "l2", *_bounds(clip), *self._inputs,
+            images, labels, plan, first, len(plan) if steps is None else steps, targeted, delta,
+            velocity, eps, step, decay, momentum, parts, norm == "l2", *_bounds(clip), *self._inputs,
             self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else cap, *self._work,
             buffers.take("taps", len(self) * TAPS2).reshape(len(self), TAPS2), last, notes,
         )  # fmt: skip
         return last, notes
+
+    def gradient(
+        self, images: Any, labels: Any, *, average: str, loss: str, cap: float | None, targeted: bool = False
+    ) -> tuple[Any, Any]:
+        """The gradient of the mean loss with respect to something added to all images: see :meth:`ascend`.
+
+        Returns:
+            (784,), and (2,): its largest entry and the smallest loss, NaN if there was any.
+        """
+        plan, delta = np.arange(len(images))[None], np.zeros(784, np.float32)
+        how: dict[str, Any] = {"average": average, "loss": loss, "cap": cap, "targeted": targeted}
+        gradient, notes = self.ascend(images, labels, plan, delta, delta.copy(), eps=1.0, step=0.0, **how)
+        return gradient, notes[0, 0]
 
 
 def _bounds(clip: bool) -> tuple[float, float]:
     return (0.0, 1.0) if clip else (-math.inf, math.inf)
 
 
-def pack(
-    networks: Sequence[Sequence[Any]], relus: Sequence[bool], mean: float = 0.0, std: float = 1.0
-) -> Networks:
+def pack(networks: Sequence[Sequence[Any]], relus: Sequence[bool], mean: float = 0.0, std: float = 1.0) -> Networks:
     """LeNets' parameters as the engine reads them.
 
     Args:
@@ -232,72 +246,42 @@ def pack(
     return Networks(parameters, np.array(relus, np.bool_), classes, np.float32(mean), np.float32(1 / std))
 
 
-#: Numbers of the optimisers, by their names in the recipe; None for gradients alone.
-OPTIMIZERS = {None: training.NONE, "adam": training.ADAM, "sgd": training.SGD}
+def training_gradient(
+    network: Networks,
+    images: Any,
+    labels: Any,
+    directions: Any = None,
+    masks: Any = None,
+    shared: bool = False,
+) -> tuple[float, Any, Any]:
+    """The mean cross-entropy of one network plus 1/2 sum ||v^T J||^2, and its gradient.
 
+    Args:
+        network: A single one.
+        images: (B, 784).
+        labels: (B,).
+        directions: The v, (P, B, C) float32; None for none.
+        masks: (B, 204) float32, what dropout multiplies the units of the last two hidden layers by; None for none.
+        shared: Also give the gradient of the mean cross-entropy with respect to something added to all images.
 
-@dataclass
-class Learner:
-    """A LeNet in training: its parameters in one vector, their gradient, and the optimiser's memory.
+    Returns:
+        The loss; the gradient (S,), laid out as the parameters are; and the shared one (784,), or None.
 
-    Attributes:
-        theta: (S,), see :func:`pack`; :func:`pieces` says where each parameter lies.
-        relu: Whether the activation is ReLU; otherwise it is tanh.
-        classes: C.
-        mean: Subtracted from images.
-        std: Divides them after that.
+    Raises:
+        ValueError: If there are several networks.
     """
-
-    theta: Any
-    relu: bool
-    classes: int
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.gradient, self._mean, self._square = (aligned(len(self.theta)) for _ in range(3))
-        self._steps = 0
-
-    def step(
-        self,
-        images: Any,
-        index: Any,
-        labels: Any,
-        directions: Any = None,
-        masks: Any = None,
-        optimizer: str | None = None,
-        rate: float = 0.0,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-    ) -> float:
-        """The loss, its gradient in ``gradient``, and a step of the optimiser.
-
-        Args:
-            images: (N, 784) float32.
-            index: (B,) int64, the batch.
-            labels: (N,) int64.
-            directions: (P, B, C) float32, of which 1/2 sum ||v^T J||^2 is added to the mean cross-entropy; None for
-                none.
-            masks: (B, 204) float32, what dropout multiplies the hidden units of the last two layers by; None for none.
-            optimizer: ``adam``, ``sgd``, or None, which leaves the parameters as they are.
-            rate: The learning rate.
-            momentum: Of ``sgd``.
-            weight_decay: Of either.
-
-        Returns:
-            The loss.
-        """
-        outputs, many = outputs_of(self.classes), 0 if directions is None else len(directions)
-        blocks, size = -(-len(index) // LANES) * (1 + many), len(self.theta)
-        self._steps += optimizer is not None
-        loss: float = training.step_of(
-            images, index, labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
-            np.empty((0, 0), np.float32) if masks is None else masks, np.float32(self.mean), np.float32(1 / self.std),
-            self.theta, outputs, self.relu, self.classes, self.gradient,
-            buffers.take("step", (training.FIXED + 6 * outputs + 8) * LANES),
-            buffers.take("winners", (FIRST + 400) * LANES, np.int32), buffers.take("tables", training.TABLES),
-            buffers.take("downs", blocks * (204 + outputs) * LANES),
-            buffers.take("rows", (blocks + 1) * LANES * ROW), buffers.take("sums", (W3 + 128 + 96 + outputs) * LANES),
-            OPTIMIZERS[optimizer], self._mean, self._square, self._steps, rate, momentum, weight_decay,
-        )  # fmt: skip
-        return loss
+    if len(network) != 1:
+        raise ValueError(f"training is of one network. Got {len(network)}.")
+    outputs, many = outputs_of(network.classes), 0 if directions is None else len(directions)
+    blocks, gradient = -(-len(images) // LANES) * (1 + many), aligned(network.parameters.shape[1])
+    common = np.zeros((28, 32) if shared else (0, 0), np.float32)
+    loss = training.gradient_of(
+        images, np.arange(len(images)), labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
+        np.empty((0, 0), np.float32) if masks is None else masks, network.mean, network.scale, network.parameters[0],
+        outputs, network.relus[0], network.classes, gradient, common.reshape(-1),
+        buffers.take("step", (training.FIXED + 6 * outputs + 8) * LANES),
+        buffers.take("winners", (FIRST + 400) * LANES, np.int32), buffers.take("tables", training.TABLES),
+        buffers.take("downs", blocks * (204 + outputs) * LANES), buffers.take("rows", (blocks + 1) * LANES * ROW),
+        buffers.take("sums", (training.SUMS + outputs) * LANES),
+    )  # fmt: skip
+    return loss, gradient, np.ascontiguousarray(common[:, :28]).reshape(784) if shared else None

@@ -1,9 +1,9 @@
-"""A whole training step in one compiled call: the loss of one learner, its gradient, and the optimiser's update.
+"""A training step's derivatives in one compiled call: the loss of one learner and its gradient.
 
-The loss is the cross-entropy plus 1/2 sum ||v^T J||^2 over some directions v. With u = J^T v held constant, the gradient
-of 1/2 ||J^T v||^2 equals that of v^T J u, a product of weights and slopes. Through the weights it is an outer product
-per layer, of v on its way down and u on its way up. Through the slopes it joins the loss's own way back, as a *bend*: a
-tanh's slope 1 - a^2 changes by -2a, a ReLU's not at all. No backward pass is differentiated.
+The loss is the cross-entropy plus 1/2 sum ||v^T J||^2 over some directions v. With u = J^T v held constant, the
+gradient of 1/2 ||J^T v||^2 equals that of v^T J u, a product of weights and slopes. Through the weights it is an outer
+product per layer, of v on its way down and u on its way up. Through the slopes it joins the loss's own way back, as a
+*bend*: a tanh's slope 1 - a^2 changes by -2a, a ReLU's not at all. No backward pass is differentiated.
 """
 
 from __future__ import annotations
@@ -16,9 +16,44 @@ from jacobian_ensembles.engine.compiling import entry, inner
 from jacobian_ensembles.engine.layers import input_taps, linear_weights, tangent_taps
 from jacobian_ensembles.engine.losses import loss_and_gradient
 from jacobian_ensembles.engine.network import (
-    B1, B2, B3, B4, CORNER, FC1, FC2, FIRST, HIDDEN, PLANE, ROW, TANGENT1, TANGENT2, TAPS1, TAPS2, W1, W2, W3, W4, W5,
-    add, add_sums, backward, fill, forward, input_gradient1, linear3, linear4, linear5, tangent1, tangent2, through,
-    times, vectors, weight_gradient1, weight_gradient2,
+    B1,
+    B2,
+    B3,
+    B4,
+    CORNER,
+    FC1,
+    FC2,
+    FIRST,
+    HIDDEN,
+    PLANE,
+    ROW,
+    TANGENT1,
+    TANGENT2,
+    TAPS1,
+    TAPS2,
+    W1,
+    W2,
+    W3,
+    W4,
+    W5,
+    add,
+    add_pixel_totals,
+    add_sums,
+    backward,
+    fill,
+    forward,
+    input_gradient1,
+    linear3,
+    linear4,
+    linear5,
+    shared_gradient,
+    tangent1,
+    tangent2,
+    through,
+    times,
+    vectors,
+    weight_gradient1,
+    weight_gradient2,
 )  # fmt: skip
 from jacobian_ensembles.engine.vectors import (
     LANES,
@@ -27,7 +62,6 @@ from jacobian_ensembles.engine.vectors import (
     load,
     load_tile,
     scatter,
-    sqrt,
     store,
     total,
     zeros,
@@ -43,8 +77,7 @@ FIXED = 2 * PLANE + 5 * _FEATURES + 6 * FIRST + (HIDDEN + FIRST) + 4 * 196 + 204
 TABLES = TAPS2 + TAPS1 + TANGENT1 + TANGENT2
 #: Where sums of the linear layers' biases lie; those of the convolutions lie as their parameters do.
 _SUM3, _SUM4, _SUM5 = W3, W3 + 128, W3 + 128 + 96
-#: What an optimiser is called by number.
-NONE, ADAM, SGD = range(3)
+SUMS = _SUM5
 
 
 @inner
@@ -77,41 +110,18 @@ def _fold(sums, count, gradient):  # type: ignore[no-untyped-def]
         add_totals(gradient, f, load_tile(sums, f * LANES, zeros(LANES)))
 
 
-@inner
-def _adam(theta, gradient, mean, square, step, rate, decay):  # type: ignore[no-untyped-def]
-    """Kingma, Ba: Adam (2015), Algorithm 1, with beta 0.9 and 0.999 and weight decay as in torch.optim.Adam."""
-    size, root = rate / (1 - 0.9**step), math.sqrt(1 - 0.999**step)
-    for at in range(0, len(theta), LANES):
-        p = load(theta, at)
-        g = load(gradient, at) + decay * p
-        m = 0.9 * load(mean, at) + 0.1 * g
-        s = 0.999 * load(square, at) + 0.001 * g * g
-        store(mean, at, m)
-        store(square, at, s)
-        store(theta, at, p - size * (m / (sqrt(s) / root + 1e-8)))
-
-
-@inner
-def _sgd(theta, gradient, velocity, rate, momentum, decay):  # type: ignore[no-untyped-def]
-    """Gradient descent with momentum and weight decay as in torch.optim.SGD."""
-    for at in range(0, len(theta), LANES):
-        p = load(theta, at)
-        v = momentum * load(velocity, at) + (load(gradient, at) + decay * p)
-        store(velocity, at, v)
-        store(theta, at, p - rate * v)
-
-
 @entry
-def step_of(  # type: ignore[no-untyped-def]
+def gradient_of(  # type: ignore[no-untyped-def]
     images, index, labels, directions, masks, mean, scale, theta, outputs, relu, classes, gradient,
-    work, winners, tables, downs, rows, sums, optimizer, mean_of, square_of, step, rate, momentum, decay
+    common, work, winners, tables, downs, rows, sums,
 ):  # fmt: skip
-    """The loss at the images of an index, its ``gradient``, and, with an optimiser, the new parameters ``theta``.
+    """The loss at the images of an index, which is returned, and its ``gradient``, laid out like ``theta``.
 
-    Args are those of :func:`~jacobian_ensembles.engine.passes.training_step`; then, to be used as memory: ``work``,
-    FIXED + 6 * outputs vectors, ``winners``, FIRST + 400, ``tables``, TABLES elements, ``downs``, 204 + outputs vectors
-    of every block and direction, ``rows``, ROW elements of every image of these and of LANES more, and ``sums``,
-    W3 + 224 + outputs vectors.
+    The arguments are those of :func:`~jacobian_ensembles.engine.passes.training_gradient`; unless it is empty,
+    ``common`` (28, 32) gets the gradient of the mean cross-entropy with respect to something added to all images. Then
+    follows memory: ``work``, FIXED + 6 * outputs + 8 vectors, ``winners``, FIRST + 400, ``tables``, TABLES elements,
+    ``downs``, 204 + outputs vectors of every block and direction, ``rows``, ROW elements of every image of these and of
+    LANES more, and ``sums``, SUMS + outputs vectors.
     """
     count, many = len(index), len(directions)
     blocks, down = (count + LANES - 1) // LANES, 204 + outputs
@@ -150,7 +160,7 @@ def step_of(  # type: ignore[no-untyped-def]
     moved[:] = 0.0
     zero[:] = 0.0
     sums[:] = 0.0
-    won2, square = winners[FIRST * LANES :], 0.0
+    won2, square, totals = winners[FIRST * LANES :], 0.0, np.zeros(4 * FIRST, np.float32)
     last = W5 + 84 * outputs
     if not len(masks):
         mask = none
@@ -200,6 +210,9 @@ def step_of(  # type: ignore[no-untyped-def]
         loss_and_gradient(
             logits, 1, outputs, classes, 0, 0, math.inf, block_labels, 1.0 / count, each, shares, v, losses[first:]
         )
+        if len(common):
+            backward(v, theta, outputs, relu, mask, none, a1, winners, hidden, taps2, q, p, q1, p1)
+            add_pixel_totals(p1, winners, totals)
         change = bend if many and not relu else none
         backward(v, theta, outputs, relu, mask, change, a1, winners, hidden, taps2, q, p, q1, p1)
         here[: 204 * LANES] = vectors(p, FC1, 204)
@@ -221,10 +234,9 @@ def step_of(  # type: ignore[no-untyped-def]
     linear_weights3(downs, down, rows, ROW, everything, 120, gradient[W3:], scratch)
     linear_weights4(downs[120 * LANES :], down, rows[FC1:], ROW, everything, 84, gradient[W4:], scratch)
     linear_weights5(downs[204 * LANES :], down, rows[FC2:], ROW, everything, outputs, gradient[W5:], scratch)
-    if optimizer == ADAM:
-        _adam(theta, gradient, mean_of, square_of, step, rate, decay)
-    if optimizer == SGD:
-        _sgd(theta, gradient, mean_of, rate, momentum, decay)
+    if len(common):
+        shared_gradient(totals, theta, np.empty(6 * 32 * 64, np.float32), common)
+        common *= scale
     loss = 0.0
     for i in range(count):
         loss += losses[i]

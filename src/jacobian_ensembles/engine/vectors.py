@@ -192,12 +192,6 @@ def where(e, condition, a, b):  # type: ignore[no-untyped-def]
     return e.builder.select(condition, a, b)
 
 
-@_word(lambda x: floats)
-def sqrt(e, x):  # type: ignore[no-untyped-def]
-    """The square root."""
-    return e.call(f"llvm.sqrt.v{LANES}f32", floats.value, [x])
-
-
 @_word(lambda x: ints)
 def rounded(e, x):  # type: ignore[no-untyped-def]
     """The nearest whole numbers, as int32."""
@@ -273,7 +267,7 @@ def zeros2(typingctx, count, each):  # type: ignore[no-untyped-def]
 
 @_word(lambda sums, weight, at, stride, values: sums)
 def outer(e, sums, weight, at, stride, values):  # type: ignore[no-untyped-def]
-    """Add an outer product: ``sums[i][j] += weight[at + i * stride] * values[j]``; one vector in place of a tuple too."""
+    """Add an outer product: ``sums[i][j] += weight[at + i * stride] * values[j]``; ``values`` may be one vector."""
     at, stride = e.index(at, 2), e.index(stride, 3)
     added, old = e.items(values, e.kinds[4]), e.items(sums, e.kinds[0])
     new = []
@@ -296,9 +290,9 @@ def picked(e, sums, table, at, which, value):  # type: ignore[no-untyped-def]
 
 @_word(lambda sums, values, array, at, row: sums)
 def correlate(e, sums, values, array, at, row):  # type: ignore[no-untyped-def]
-    """Add what 2x2 pixels share with each shift: ``sums[y][x] += values[dy][dx] * array[at + (y+dy)*row + (x+dx)*LANES]``.
+    """Add what four pixels have in common with each shift of an image.
 
-    Each of the vectors that shifts have in common is loaded once.
+    ``sums[y][x] += values[dy][dx] * array[at + (y + dy) * row + (x + dx) * LANES]``, over dy and dx in (0, 1).
     """
     at, row = e.index(at, 3), e.index(row, 4)
     height, width = e.kinds[0].count, e.kinds[0].dtype.count

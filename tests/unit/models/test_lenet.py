@@ -128,11 +128,6 @@ def test_a_net_first_used_in_inference_mode_can_be_trained_afterwards():
     assert net.conv1.weight.grad.abs().sum() > 0
 
 
-def test_only_what_is_compiled_is_linearized():
-    with pytest.raises(ValueError, match=r"Only float32 on a CPU, with numba, is compiled\. Got torch\.float64 on cpu"):
-        make().linearize(textured(2))
-
-
 @pytest.mark.parametrize("p", [0.2, 0.6])
 def test_dropout_scales_the_units_it_keeps(p):
     net, x = make(dropout=p), textured(40)
