@@ -1,9 +1,9 @@
 """A network's layers on a block of images, forward and back, as loops over vectors.
 
-A block holds LANES images. Its arrays are flat float32: (channels, height, width, LANES), features (features, LANES),
-and for what belongs to a pooling window (channels, windows, windows, LANES). ``winners``, int32, says which of a
-window's four pixels, row by row, was the first maximum. The factories build each layer's loops for its sizes: strides
-and the numbers of sums in registers must be literal.
+A block holds LANES images. Its arrays hold vectors, one after another: (channels, height, width) of them for planes,
+(channels, windows, windows) for what belongs to a pooling window. ``winners``, of int32, says which of a window's four
+pixels, row by row, was the first maximum. Weights are flat. The factories build each layer's loops for its sizes:
+strides and the numbers of sums in registers must be literal.
 
 Of four pixels only the winner has a gradient. So each image picks, of four taps, the one that joins its winner and the
 pixel at hand: :func:`picked` needs 72 products where all pixels of a 5x5 kernel and its pooling need 100.
@@ -56,7 +56,7 @@ def convolution(channels: int, outputs: int, width: int, windows: int, together:
     Returns:
         ``layer(x, weight, bias, relu, out, winners)``.
     """
-    row, plane, kernel = width * LANES, width * width * LANES, channels * 25
+    plane, kernel = width * width, channels * 25
 
     @variant(inner, channels, outputs, width, windows, together)
     def layer(x, weight, bias, relu, out, winners):  # type: ignore[no-untyped-def]
@@ -67,12 +67,12 @@ def convolution(channels: int, outputs: int, width: int, windows: int, together:
                     for c in range(channels):
                         for ky in range(5):
                             for kx in range(5):
-                                at = c * plane + (2 * py + ky) * row + (2 * px + kx) * LANES
-                                square = load(x, at), load(x, at + LANES), load(x, at + row), load(x, at + row + LANES)
+                                at = c * plane + (2 * py + ky) * width + 2 * px + kx
+                                square = load(x, at), load(x, at + 1), load(x, at + width), load(x, at + width + 1)
                                 sums = outer(sums, weight, o * kernel + c * 25 + ky * 5 + kx, kernel, square)
                     for i in range(together):
                         best, winner = largest(sums[i])
-                        at = (((o + i) * windows + py) * windows + px) * LANES
+                        at = ((o + i) * windows + py) * windows + px
                         store(winners, at, winner)
                         store(out, at, activated(best + broadcast(bias, o + i), relu))
 
@@ -92,20 +92,19 @@ def tangent(channels: int, outputs: int, width: int, windows: int, together: int
     Returns:
         ``layer(x, taps, winners, out)``; see :func:`tangent_taps` for the taps.
     """
-    row, plane, taken = width * LANES, width * width * LANES, 4 * tap_outputs(outputs)
+    plane, area, taken = width * width, windows * windows, 4 * tap_outputs(outputs)
 
     @variant(inner, channels, outputs, width, windows, together)
     def layer(x, taps, winners, out):  # type: ignore[no-untyped-def]
-        area = windows * windows * LANES
         for py in range(windows):
             for px in range(windows):
                 for o in range(0, outputs, together):
-                    to = ((o * windows + py) * windows + px) * LANES
+                    to = (o * windows + py) * windows + px
                     which, sums = strided(winners, to, area, zeros(together)), zeros(together)
                     for c in range(channels):
                         for y in range(6):
                             for k in range(6):
-                                pixel = load(x, c * plane + (2 * py + y) * row + (2 * px + k) * LANES)
+                                pixel = load(x, c * plane + (2 * py + y) * width + 2 * px + k)
                                 sums = picked(sums, taps, (c * 36 + y * 6 + k) * taken + 4 * o, which, pixel)
                     for i in range(together):
                         store(out, to + i * area, sums[i])
@@ -151,7 +150,7 @@ def input_gradient(channels: int, outputs: int, width: int, windows: int, before
         ``layer(p, winners, taps, out, row, start)``: from the gradients of the windows' maxima; ``out`` has rows of
         ``row`` vectors, and its first pixel is vector ``start``. See :func:`input_taps` for the taps.
     """
-    squares, area = width // 2, windows * windows * LANES
+    squares, area = width // 2, windows * windows
 
     @variant(inner, channels, outputs, width, windows, before, together)
     def layer(p, winners, taps, out, row, start):  # type: ignore[no-untyped-def]
@@ -161,17 +160,17 @@ def input_gradient(channels: int, outputs: int, width: int, windows: int, before
                     sums = zeros2(together, 4)
                     for r in range(max(0, before - by), min(3, windows - by + before)):
                         for s in range(max(0, before - bx), min(3, windows - bx + before)):
-                            window = ((by - before + r) * windows + bx - before + s) * LANES
+                            window = (by - before + r) * windows + bx - before + s
                             for o in range(outputs):
                                 at = o * area + window
                                 tap = (((o * 3 + r) * 3 + s) * channels + c) * 16
                                 sums = picked(sums, taps, tap, load(winners, at), load(p, at))
                     for i in range(together):
-                        to = (start + ((c + i) * width + 2 * by) * row + 2 * bx) * LANES
+                        to = start + ((c + i) * width + 2 * by) * row + 2 * bx
                         store(out, to, sums[i][0])
-                        store(out, to + LANES, sums[i][1])
-                        store(out, to + row * LANES, sums[i][2])
-                        store(out, to + (row + 1) * LANES, sums[i][3])
+                        store(out, to + 1, sums[i][1])
+                        store(out, to + row, sums[i][2])
+                        store(out, to + row + 1, sums[i][3])
 
     return layer
 
@@ -213,9 +212,9 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
         windows: Pooling windows in a row of the output.
 
     Returns:
-        ``layer(p, winners, x, scratch, out)``: adds, image by image, to ``out`` (outputs, channels, 25, LANES).
+        ``layer(p, winners, x, scratch, out)``: adds, image by image, to ``out`` (outputs, channels, 25).
     """
-    row, plane, area = width * LANES, width * width * LANES, windows * windows
+    plane, area = width * width, windows * windows
 
     def strip(height: int) -> Any:
         """For some rows of the kernel, as many as there are registers for."""
@@ -225,8 +224,8 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
             sums = load_tile(out, 0, zeros2(height, 5))
             for py in range(windows):
                 for px in range(windows):
-                    square = load_tile(pixels, (py * windows + px) * 4 * LANES, zeros(4))
-                    sums = correlate(sums, square, x, 2 * py * row + 2 * px * LANES, row)
+                    square = load_tile(pixels, (py * windows + px) * 4, zeros(4))
+                    sums = correlate(sums, square, x, 2 * py * width + 2 * px, width)
             store_tile(out, 0, sums)
 
         return rows
@@ -237,16 +236,15 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
     def layer(p, winners, x, scratch, out):  # type: ignore[no-untyped-def]
         for o in range(outputs):
             for f in range(area):
-                at = (o * area + f) * LANES
-                store_tile(scratch, 4 * f * LANES, split(load(p, at), load(winners, at)))
+                store_tile(scratch, 4 * f, split(load(p, o * area + f), load(winners, o * area + f)))
             for c in range(channels):
-                image, to = x[c * plane :], out[(o * channels + c) * 25 * LANES :]
+                image, to = x[c * plane :], out[(o * channels + c) * 25 :]
                 if LANES == 16:
                     whole(scratch, image, to)
                 else:
                     double(scratch, image, to)
-                    double(scratch, image[2 * row :], to[10 * LANES :])
-                    single(scratch, image[4 * row :], to[20 * LANES :])
+                    double(scratch, image[2 * width :], to[10:])
+                    single(scratch, image[4 * width :], to[20:])
 
     return layer
 
@@ -268,8 +266,8 @@ def linear(inputs: int, together: int) -> Any:
             sums = outer(zeros(together), bias, o, 1, constant(1.0))
             for k in range(0, inputs, 4):
                 for j in range(4):
-                    sums = outer(sums, weight, o * inputs + k + j, inputs, load(x, (k + j) * LANES))
-            store_tile(out, o * LANES, sums)
+                    sums = outer(sums, weight, o * inputs + k + j, inputs, load(x, k + j))
+            store_tile(out, o, sums)
 
     return layer
 
@@ -291,8 +289,8 @@ def linear_back(inputs: int, together: int) -> Any:
             sums = zeros(together)
             for o in range(0, outputs, 4):
                 for j in range(4):
-                    sums = outer(sums, weight, (o + j) * inputs + k, 1, load(p, (o + j) * LANES))
-            store_tile(out, k * LANES, sums)
+                    sums = outer(sums, weight, (o + j) * inputs + k, 1, load(p, o + j))
+            store_tile(out, k, sums)
 
     return layer
 
@@ -306,8 +304,8 @@ def linear_weights(inputs: int, vectors: int, together: int) -> Any:
         together: Outputs at once; divides their number.
 
     Returns:
-        ``layer(p, features, rows, width, blocks, outputs, out)``: ``p`` (blocks, features, LANES) starts with what
-        comes down to the outputs, ``rows`` (images, width) with the inputs.
+        ``layer(p, features, rows, width, blocks, outputs, out, scratch)``: ``p`` (blocks, features) starts with what
+        comes down to the outputs, flat ``rows`` (images, width) with the inputs; ``scratch`` is flat, too.
     """
     step = vectors * LANES
 

@@ -28,7 +28,6 @@ from jacobian_ensembles.engine.network import (
     forward,
     input_gradient1,
     shared_gradient,
-    vectors,
 )
 from jacobian_ensembles.engine.vectors import LANES, load_tile, scatter, zeros
 
@@ -48,46 +47,38 @@ def _classify(plane, parameters, outputs, relus, work, winners, logits):  # type
     """All learners' logits of a block, keeping what the way back needs."""
     none = plane[:0]
     for m in range(len(parameters)):
-        own, won = vectors(work, m * OWN, OWN), vectors(winners, m * WINNERS, WINNERS)
-        a1, hidden = vectors(own, 0, FIRST), vectors(own, FIRST, HIDDEN)
-        scores = vectors(logits, m * outputs, outputs)
+        own, won = work[m * OWN : (m + 1) * OWN], winners[m * WINNERS : (m + 1) * WINNERS]
+        a1, hidden = own[:FIRST], own[FIRST : FIRST + HIDDEN]
+        scores = logits[m * outputs : (m + 1) * outputs]
         forward(plane, parameters[m], outputs, relus[m], none, a1, won, hidden, none, scores)
 
 
 @entry
-def logits_of(  # type: ignore[no-untyped-def]
-    images, mean, scale, parameters, outputs, relus, work, winners, logits, out
-):
-    """Logits of all learners: ``out`` (M, N, outputs)."""
-    rows, delta, plane = np.empty(LANES, np.int64), np.zeros(784, np.float32), vectors(work, 0, PLANE)
-    plane[:] = 0.0
-    for first in range(0, len(images), LANES):
-        _rows(first, len(images), rows)
-        fill(images.reshape(-1), rows, delta, -math.inf, math.inf, mean, scale, plane)
-        _classify(plane, parameters, outputs, relus, work[SHARED * LANES :], winners, logits)
-        for m in range(len(parameters)):
-            for c in range(outputs):
-                for i in range(min(LANES, len(images) - first)):
-                    out[m, first + i, c] = logits[(m * outputs + c) * LANES + i]
+def scores_of(  # type: ignore[no-untyped-def]
+    images, deltas, low, high, mean, scale, parameters, outputs, relus, classes, average, work, winners, logits,
+    each, taken
+):  # fmt: skip
+    """Classify every image under every perturbation.
 
-
-@entry
-def classes_of(  # type: ignore[no-untyped-def]
-    images, deltas, low, high, mean, scale, parameters, outputs, relus, classes, average, work, winners, logits, taken
-):
-    """The ensemble's class of every image under every perturbation: ``taken`` (K, N) int32, -1 where it is NaN."""
-    rows, plane, found = np.empty(LANES, np.int64), vectors(work, 0, PLANE), np.empty(LANES, np.int32)
+    Unless they are empty, ``taken`` (K, N) int32 gets the ensemble's class, -1 where it is NaN, and ``each``
+    (M, N, outputs) the logits of all learners under the last perturbation.
+    """
+    rows, plane, found = np.empty(LANES, np.int64), work[:PLANE], np.empty(LANES, np.int32)
     half = len(parameters) * outputs
-    each, scratch = vectors(logits, half, half), vectors(logits, 2 * half, outputs)
+    own, scratch = logits[half : 2 * half], logits[2 * half :]
     plane[:] = 0.0
     for first in range(0, len(images), LANES):
         _rows(first, len(images), rows)
+        here = min(LANES, len(images) - first)
         for k in range(len(deltas)):
             fill(images.reshape(-1), rows, deltas[k], low, high, mean, scale, plane)
-            _classify(plane, parameters, outputs, relus, work[SHARED * LANES :], winners, logits)
-            most_likely(logits, len(parameters), outputs, classes, average, each, scratch, found)
-            for i in range(min(LANES, len(images) - first)):
-                taken[k, first + i] = found[i]
+            _classify(plane, parameters, outputs, relus, work[SHARED:], winners, logits)
+            if len(taken):
+                most_likely(logits, len(parameters), outputs, classes, average, own, scratch, found)
+                taken[k, first : first + here] = found[:here]
+        for m in range(len(each)):
+            for c in range(outputs):
+                each[m, first : first + here, c] = logits[m * outputs + c, :here]
 
 
 @entry
@@ -95,17 +86,17 @@ def products_of(  # type: ignore[no-untyped-def]
     images, v, mean, scale, parameters, outputs, relus, work, winners, logits, taps, shared, out
 ):
     """One network's v^T J for each of ``v`` (K, N, C): ``out`` (K, N, 784), or its sum over images, (K, 28, 32)."""
-    rows, delta, plane = np.empty(LANES, np.int64), np.zeros(784, np.float32), vectors(work, 0, PLANE)
+    rows, delta, plane = np.empty(LANES, np.int64), np.zeros(784, np.float32), work[:PLANE]
     count, none, weights = len(images), plane[:0], parameters[0]
-    own, won = work[SHARED * LANES :], winners
-    a1, hidden = vectors(own, 0, FIRST), vectors(own, FIRST, HIDDEN)
+    own, won = work[SHARED:], winners
+    a1, hidden = own[:FIRST], own[FIRST : FIRST + HIDDEN]
     q, p, q1, p1 = _down(work)
     taps2, taps1 = taps[:TAPS2], taps[TAPS2 : TAPS2 + TAPS1]
     input_taps(weights[W2 : W2 + 2400], 6, taps2)
     input_taps(weights[W1 : W1 + 150], 1, taps1)
     totals, planes = np.zeros((len(v), 4 * FIRST), np.float32), np.empty(6 * 32 * 64, np.float32)
-    down = vectors(logits, outputs, outputs)
-    image = np.empty(784 * LANES, np.float32)
+    down = logits[outputs : 2 * outputs]
+    image = np.empty((784, LANES), np.float32)
     block = np.empty(784 * LANES, np.float32)
     for first in range(0, count, LANES):
         plane[:] = 0.0
@@ -116,14 +107,14 @@ def products_of(  # type: ignore[no-untyped-def]
             down[:] = 0.0
             for c in range(v.shape[2]):
                 for i in range(min(LANES, count - first)):
-                    down[c * LANES + i] = v[k, first + i, c] * scale
+                    down[c, i] = v[k, first + i, c] * scale
             backward(down, weights, outputs, relus[0], none, none, a1, won, hidden, taps2, q, p, q1, p1)
             if shared:
                 add_pixel_totals(p1, won, totals[k])
                 continue
             input_gradient1(p1, won, taps1, image, 28, 0)
             for n in range(0, 784, LANES):
-                scatter(block, 784, n, load_tile(image, n * LANES, zeros(LANES)))
+                scatter(block, 784, n, load_tile(image, n, zeros(LANES)))
             for i in range(min(LANES, count - first)):
                 out[k, first + i] = block[i * 784 : (i + 1) * 784]
     if shared:
@@ -136,10 +127,10 @@ def _down(work):  # type: ignore[no-untyped-def]
     """The parts of ``work`` for what comes down: q, p, q1 and p1 of :func:`backward`."""
     at = PLANE + HIDDEN + 4
     return (
-        vectors(work, PLANE, HIDDEN),
-        vectors(work, at, HIDDEN),
-        vectors(work, at + HIDDEN + 4, FIRST),
-        vectors(work, at + HIDDEN + 4 + FIRST, FIRST),
+        work[PLANE : PLANE + HIDDEN],
+        work[at : at + HIDDEN],
+        work[at + HIDDEN + 4 : at + HIDDEN + 4 + FIRST],
+        work[at + HIDDEN + 4 + FIRST : at + HIDDEN + 4 + FIRST + FIRST],
     )
 
 
@@ -149,10 +140,10 @@ def _gradient(  # type: ignore[no-untyped-def]
     kind, cap, work, winners, logits, rows, block_labels, losses, totals, planes, out, gradient
 ):  # fmt: skip
     """The gradient (784) of the mean loss at the images of an index under a perturbation, and the losses."""
-    count, members, plane = len(index), len(parameters), vectors(work, 0, PLANE)
-    own = work[SHARED * LANES :]
+    count, members, plane = len(index), len(parameters), work[:PLANE]
+    own = work[SHARED:]
     half, none = members * outputs, plane[:0]
-    each, v, scratch = vectors(logits, half, half), vectors(logits, 2 * half, half), logits[3 * half * LANES :]
+    each, v, scratch = logits[half : 2 * half], logits[2 * half : 3 * half], logits[3 * half :]
     q, p, q1, p1 = _down(work)
     share = 1.0 / count
     totals[:] = 0.0
@@ -166,9 +157,9 @@ def _gradient(  # type: ignore[no-untyped-def]
             logits, members, outputs, classes, average, kind, cap, block_labels, share, each, scratch, v, losses[first:]
         )
         for m in range(members):
-            state, won = vectors(own, m * OWN, OWN), vectors(winners, m * WINNERS, WINNERS)
-            a1, hidden = vectors(state, 0, FIRST), vectors(state, FIRST, HIDDEN)
-            down = vectors(v, m * outputs, outputs)
+            state, won = own[m * OWN : (m + 1) * OWN], winners[m * WINNERS : (m + 1) * WINNERS]
+            a1, hidden = state[:FIRST], state[FIRST : FIRST + HIDDEN]
+            down = v[m * outputs : (m + 1) * outputs]
             backward(down, parameters[m], outputs, relus[m], none, none, a1, won, hidden, taps[m], q, p, q1, p1)
             add_pixel_totals(p1, won, totals[m])
     out[:] = 0.0
@@ -241,7 +232,7 @@ def ascend(  # type: ignore[no-untyped-def]
     count, members = plan.shape[1], len(parameters)
     for m in range(members):
         input_taps(parameters[m, W2 : W2 + 2400], 6, taps[m])
-    vectors(work, 0, PLANE)[:] = 0.0
+    work[:PLANE][:] = 0.0
     logits[:] = 0.0
     rows, block_labels = np.empty(LANES, np.int64), np.empty(LANES, np.int32)
     losses, out = np.empty(count + LANES, np.float32), np.empty(28 * 32, np.float32)

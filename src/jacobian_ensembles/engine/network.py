@@ -3,8 +3,8 @@
 Parameters lie one piece after another in one vector, each from a multiple of 16 elements on, in the order of layers:
 weight, bias. The last layer is padded with zeros to a multiple of four outputs, ``outputs`` below.
 
-A block's values lie in flat arrays, counted in vectors: ``a1`` the first layer's outputs, ``hidden`` the outputs of the
-three hidden layers (400, 120 and 84 features), ``winners`` of the first and, from :data:`FIRST` on, the second pooling.
+A block's values lie in arrays of vectors: ``a1`` the first layer's outputs, ``hidden`` the outputs of the three hidden
+layers (400, 120 and 84 features), ``winners`` of the first and, from :data:`FIRST` on, the second pooling.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from jacobian_ensembles.engine.layers import (
 from jacobian_ensembles.engine.vectors import (
     LANES,
     add_totals,
-    any_of,
     broadcast,
     constant,
     fma,
@@ -31,7 +30,6 @@ from jacobian_ensembles.engine.vectors import (
     load,
     store,
     where,
-    zeros,
 )
 
 #: Vectors of a block: the padded image, the first layer's outputs, the hidden features, and an image's row of these.
@@ -54,30 +52,24 @@ linear3, linear4, linear5 = linear(400, 12), linear(120, 12), linear(84, 4)
 back3, back4, back5 = linear_back(400, 20 if _WIDE else 10), linear_back(120, 12), linear_back(84, 12)
 
 
-@inlined
-def vectors(array, first, count):  # type: ignore[no-untyped-def]
-    """Some of the vectors of an array."""
-    return array[first * LANES : (first + count) * LANES]
-
-
 @inner
 def activate(z, relu):  # type: ignore[no-untyped-def]
     """Apply the activation in place."""
-    for at in range(0, len(z), LANES):
+    for at in range(len(z)):
         store(z, at, activated(load(z, at), relu))
 
 
 @inner
 def through(q, a, relu, p):  # type: ignore[no-untyped-def]
     """Multiply by the activation's slope where its outputs are ``a``."""
-    for at in range(0, len(q), LANES):
+    for at in range(len(q)):
         store(p, at, load(q, at) * slope(load(a, at), relu))
 
 
 @inner
 def times(p, mask):  # type: ignore[no-untyped-def]
     """Multiply in place by dropout's mask, if there is one."""
-    for at in range(0, len(mask), LANES):
+    for at in range(len(mask)):
         store(p, at, load(p, at) * load(mask, at))
 
 
@@ -95,7 +87,7 @@ def fill(images, rows, delta, low, high, mean, scale, plane):  # type: ignore[no
             x = pixels[j] + broadcast(delta, n)
             x = where(x < least, least, x)
             x = where(x > most, most, x)
-            store(plane, (n // 28 * 32 + n % 28 + CORNER) * LANES, (x - shift) * factor)
+            store(plane, n // 28 * 32 + n % 28 + CORNER, (x - shift) * factor)
 
 
 @inner
@@ -106,20 +98,20 @@ def forward(plane, parameters, outputs, relu, mask, a1, winners, hidden, dropped
     after that, if there is one.
     """
     p = parameters
-    h2, h3, h4 = vectors(hidden, 0, FC1), vectors(hidden, FC1, 120), vectors(hidden, FC2, 84)
+    h2, h3, h4 = hidden[:FC1], hidden[FC1:FC2], hidden[FC2:HIDDEN]
     convolution1(plane, p[W1:], p[B1:], relu, a1, winners)
-    convolution2(a1, p[W2:], p[B2:], relu, h2, winners[FIRST * LANES :])
+    convolution2(a1, p[W2:], p[B2:], relu, h2, winners[FIRST:])
     linear3(p[W3:], p[B3 : B3 + 120], h2, h3)
     activate(h3, relu)
     if len(mask):
         dropped[:] = hidden[: len(dropped)]
-        h3, h4 = vectors(dropped, FC1, 120), vectors(dropped, FC2, 84)
-        times(h3, vectors(mask, 0, 120))
-    linear4(p[W4:], p[B4 : B4 + 84], h3, vectors(hidden, FC2, 84))
-    activate(vectors(hidden, FC2, 84), relu)
+        h3, h4 = dropped[FC1:FC2], dropped[FC2:HIDDEN]
+        times(h3, mask[:120])
+    linear4(p[W4:], p[B4 : B4 + 84], h3, hidden[FC2:HIDDEN])
+    activate(hidden[FC2:HIDDEN], relu)
     if len(mask):
-        h4[:] = vectors(hidden, FC2, 84)
-        times(h4, vectors(mask, 120, 84))
+        h4[:] = hidden[FC2:HIDDEN]
+        times(h4, mask[120:204])
     last = W5 + 84 * outputs
     linear5(p[W5:], p[last : last + outputs], h4, logits)
 
@@ -133,41 +125,41 @@ def backward(v, parameters, outputs, relu, mask, bend, a1, winners, hidden, taps
     empty.
     """
     w = parameters
-    q2, q3, q4 = vectors(q, 0, FC1), vectors(q, FC1, 120), vectors(q, FC2, 84)
-    p2, p3, p4 = vectors(p, 0, FC1), vectors(p, FC1, 120), vectors(p, FC2, 84)
+    q2, q3, q4 = q[:FC1], q[FC1:FC2], q[FC2:HIDDEN]
+    p2, p3, p4 = p[:FC1], p[FC1:FC2], p[FC2:HIDDEN]
     back5(w[W5:], v, outputs, q4)
-    through(q4, vectors(hidden, FC2, 84), relu, p4)
+    through(q4, hidden[FC2:HIDDEN], relu, p4)
     if len(mask):
-        times(p4, vectors(mask, 120, 84))
+        times(p4, mask[120:204])
     if len(bend):
-        add(p4, vectors(bend, FC2, 84))
+        add(p4, bend[FC2:HIDDEN])
     back4(w[W4:], p4, 84, q3)
-    through(q3, vectors(hidden, FC1, 120), relu, p3)
+    through(q3, hidden[FC1:FC2], relu, p3)
     if len(mask):
-        times(p3, vectors(mask, 0, 120))
+        times(p3, mask[:120])
     if len(bend):
-        add(p3, vectors(bend, FC1, 120))
+        add(p3, bend[FC1:FC2])
     back3(w[W3:], p3, 120, q2)
-    through(q2, vectors(hidden, 0, FC1), relu, p2)
+    through(q2, hidden[:FC1], relu, p2)
     if len(bend):
-        add(p2, vectors(bend, 0, FC1))
-    input_gradient2(p2, winners[FIRST * LANES :], taps2, q1, 14, 0)
+        add(p2, bend[:FC1])
+    input_gradient2(p2, winners[FIRST:], taps2, q1, 14, 0)
     through(q1, a1, relu, p1)
     if len(bend):
-        add(p1, vectors(bend, HIDDEN, FIRST))
+        add(p1, bend[HIDDEN : HIDDEN + FIRST])
 
 
 @inner
 def add(p, more):  # type: ignore[no-untyped-def]
     """Add to ``p`` in place."""
-    for at in range(0, len(more), LANES):
+    for at in range(len(more)):
         store(p, at, load(p, at) + load(more, at))
 
 
 @inlined
 def _pixels(p1, winners, f):  # type: ignore[no-untyped-def]
     """The four pixels' gradients in one window."""
-    return split(load(p1, f * LANES), load(winners, f * LANES))
+    return split(load(p1, f), load(winners, f))
 
 
 @inner
@@ -206,19 +198,10 @@ def shared_gradient(total, weight, planes, out):  # type: ignore[no-untyped-def]
 
 
 @inner
-def is_undefined(logits):  # type: ignore[no-untyped-def]
-    """Whether any image's logit is NaN."""
-    found = load(logits, 0) != load(logits, 0)
-    for at in range(LANES, len(logits), LANES):
-        found = found | (load(logits, at) != load(logits, at))
-    return any_of(found)
-
-
-@inner
 def add_sums(p, area, out):  # type: ignore[no-untyped-def]
     """Add up groups of ``area`` vectors, each group to one vector of ``out``."""
-    for f in range(len(p) // (area * LANES)):
-        sums = zeros(1)[0]
-        for at in range(f * area * LANES, (f + 1) * area * LANES, LANES):
+    for f in range(len(out)):
+        sums = load(out, f)
+        for at in range(f * area, (f + 1) * area):
             sums = sums + load(p, at)
-        store(out, f * LANES, load(out, f * LANES) + sums)
+        store(out, f, sums)

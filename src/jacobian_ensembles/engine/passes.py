@@ -38,11 +38,15 @@ class _Buffers(threading.local):
         self._arrays: dict[str, Any] = {}
 
     def take(self, name: str, count: int, dtype: Any = np.float32) -> Any:
-        """``count`` elements, with whatever is in them."""
+        """``count`` vectors, with whatever is in them."""
         kept = self._arrays.get(name)
         if kept is None or len(kept) < count:
-            kept = self._arrays[name] = aligned(count, dtype)
+            kept = self._arrays[name] = aligned((count, LANES), dtype)
         return kept[:count]
+
+    def flat(self, name: str, count: int) -> Any:
+        """``count`` numbers."""
+        return self.take(name, -(-count // LANES)).reshape(-1)[:count]
 
 
 buffers = _Buffers()
@@ -100,16 +104,20 @@ class Networks:
     def _work(self) -> tuple[Any, ...]:
         m, outputs = len(self), outputs_of(self.classes)
         return (
-            buffers.take("work", (loops.SHARED + m * loops.OWN) * LANES),
-            buffers.take("winners", m * loops.WINNERS * LANES, np.int32),
-            buffers.take("logits", (3 * m + 2) * outputs * LANES),
+            buffers.take("work", loops.SHARED + m * loops.OWN),
+            buffers.take("winners", m * loops.WINNERS, np.int32),
+            buffers.take("logits", (3 * m + 2) * outputs),
         )
 
     def logits(self, images: Any) -> Any:
         """Logits of every network: (M, N, C)."""
-        out = np.empty((len(self), len(images), outputs_of(self.classes)), np.float32)
-        loops.logits_of(images, *self._inputs, *self._work, out)
+        out, none = np.empty((len(self), len(images), outputs_of(self.classes)), np.float32), np.empty((0, 0), np.int32)
+        self._score(images, np.zeros((1, 784), np.float32), False, "logits", out, none)
         return out[:, :, : self.classes]
+
+    def _score(self, images: Any, deltas: Any, clip: bool, average: str, each: Any, taken: Any) -> None:
+        setting = self.classes, AVERAGES[average]
+        loops.scores_of(images, deltas, *_bounds(clip), *self._inputs, *setting, *self._work, each, taken)
 
     def predictions(self, images: Any, deltas: Any, clip: bool, average: str = "logits") -> Any:
         """The ensemble's class of every image under every perturbation.
@@ -124,8 +132,7 @@ class Networks:
             (K, N) int32; -1 where the scores are NaN.
         """
         taken = np.empty((len(deltas), len(images)), np.int32)
-        setting = self.classes, AVERAGES[average]
-        loops.classes_of(images, deltas, *_bounds(clip), *self._inputs, *setting, *self._work, taken)
+        self._score(images, deltas, clip, average, np.empty((0, 0, 0), np.float32), taken)
         return taken
 
     def products(self, images: Any, v: Any, shared: bool = False) -> Any:
@@ -145,7 +152,7 @@ class Networks:
         if len(self) != 1:
             raise ValueError(f"products are of one network. Got {len(self)}.")
         out = np.zeros((len(v), 28, 32) if shared else (len(v), len(images), 784), np.float32)
-        taps = buffers.take("taps", TAPS2 + TAPS1)
+        taps = buffers.flat("taps", TAPS2 + TAPS1)
         loops.products_of(images, v, *self._inputs, *self._work, taps, shared, out)
         return np.ascontiguousarray(out[:, :, :28]).reshape(len(v), 784) if shared else out
 
@@ -204,7 +211,7 @@ class Networks:
             images, labels, plan, first, len(plan) if steps is None else steps, targeted, delta,
             velocity, eps, step, decay, momentum, parts, norm == "l2", *_bounds(clip), *self._inputs,
             self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else cap, *self._work,
-            buffers.take("taps", len(self) * TAPS2).reshape(len(self), TAPS2), last, notes,
+            buffers.flat("taps", len(self) * TAPS2).reshape(len(self), TAPS2), last, notes,
         )  # fmt: skip
         return last, notes
 
@@ -279,9 +286,9 @@ def training_gradient(
         images, np.arange(len(images)), labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
         np.empty((0, 0), np.float32) if masks is None else masks, network.mean, network.scale, network.parameters[0],
         outputs, network.relus[0], network.classes, gradient, common.reshape(-1),
-        buffers.take("step", (training.FIXED + 6 * outputs + 8) * LANES),
-        buffers.take("winners", (FIRST + 400) * LANES, np.int32), buffers.take("tables", training.TABLES),
-        buffers.take("downs", blocks * (204 + outputs) * LANES), buffers.take("rows", (blocks + 1) * LANES * ROW),
-        buffers.take("sums", (training.SUMS + outputs) * LANES),
+        buffers.take("step", training.FIXED + 5 * outputs),
+        buffers.take("winners", FIRST + 400, np.int32), buffers.flat("tables", training.TABLES),
+        buffers.take("downs", blocks * (204 + outputs)), buffers.flat("rows", (blocks + 1) * LANES * ROW),
+        buffers.take("sums", training.SUMS + outputs),
     )  # fmt: skip
     return loss, gradient, np.ascontiguousarray(common[:, :28]).reshape(784) if shared else None

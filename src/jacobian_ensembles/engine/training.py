@@ -51,7 +51,6 @@ from jacobian_ensembles.engine.network import (
     tangent2,
     through,
     times,
-    vectors,
     weight_gradient1,
     weight_gradient2,
 )  # fmt: skip
@@ -83,7 +82,7 @@ SUMS = _SUM5
 @inner
 def _bend(bend, a, q, t):  # type: ignore[no-untyped-def]
     """Add what the change of the slopes at ``a`` adds to the gradient before these activations."""
-    for at in range(0, len(q), LANES):
+    for at in range(len(q)):
         change = -2.0 * load(a, at) * load(q, at) * load(t, at)
         store(bend, at, load(bend, at) + change)
 
@@ -92,7 +91,7 @@ def _bend(bend, a, q, t):  # type: ignore[no-untyped-def]
 def _to_rows(hidden, rows, first):  # type: ignore[no-untyped-def]
     """Write a block's hidden features image by image, from row ``first`` on."""
     for f in range(0, HIDDEN, LANES):
-        scatter(rows, ROW, first * ROW + f, load_tile(hidden, f * LANES, zeros(LANES)))
+        scatter(rows, ROW, first * ROW + f, load_tile(hidden, f, zeros(LANES)))
 
 
 @inner
@@ -100,14 +99,14 @@ def _columns(array, first, count, factor, out):  # type: ignore[no-untyped-def]
     """Rows (N, features) to a block's features; zeros for images that are missing."""
     for f in range(array.shape[1]):
         for i in range(LANES):
-            out[f * LANES + i] = array[first + i, f] * factor if first + i < count else 0.0
+            out[f, i] = array[first + i, f] * factor if first + i < count else 0.0
 
 
 @inner
 def _fold(sums, count, gradient):  # type: ignore[no-untyped-def]
     """Add up lanes: ``count`` vectors, or up to LANES - 1 more."""
     for f in range(0, count, LANES):
-        add_totals(gradient, f, load_tile(sums, f * LANES, zeros(LANES)))
+        add_totals(gradient, f, load_tile(sums, f, zeros(LANES)))
 
 
 @entry
@@ -119,7 +118,7 @@ def gradient_of(  # type: ignore[no-untyped-def]
 
     The arguments are those of :func:`~jacobian_ensembles.engine.passes.training_gradient`; unless it is empty,
     ``common`` (28, 32) gets the gradient of the mean cross-entropy with respect to something added to all images. Then
-    follows memory: ``work``, FIXED + 6 * outputs + 8 vectors, ``winners``, FIRST + 400, ``tables``, TABLES elements,
+    follows memory: ``work``, FIXED + 5 * outputs vectors, ``winners``, FIRST + 400, ``tables``, TABLES elements,
     ``downs``, 204 + outputs vectors of every block and direction, ``rows``, ROW elements of every image of these and of
     LANES more, and ``sums``, SUMS + outputs vectors.
     """
@@ -134,33 +133,32 @@ def gradient_of(  # type: ignore[no-untyped-def]
         tangent_taps(theta[W1 : W1 + 150], 1, taps3)
         tangent_taps(theta[W2 : W2 + 2400], 6, taps4)
     at, none = 0, work[:0]
-    plane, at = vectors(work, at, PLANE), at + PLANE
-    moved, at = vectors(work, at, PLANE), at + PLANE
-    hidden, at = vectors(work, at, HIDDEN), at + _FEATURES
-    dropped, at = vectors(work, at, HIDDEN), at + _FEATURES
-    q, at = vectors(work, at, HIDDEN), at + _FEATURES
-    p, at = vectors(work, at, HIDDEN), at + _FEATURES
-    t, at = vectors(work, at, HIDDEN), at + _FEATURES
-    a1, at = vectors(work, at, FIRST), at + FIRST
-    q1, at = vectors(work, at, FIRST), at + FIRST
-    p1, at = vectors(work, at, FIRST), at + FIRST
-    t1, at = vectors(work, at, FIRST), at + FIRST
-    z, at = vectors(work, at, 2 * FIRST), at + 2 * FIRST
-    bend, at = vectors(work, at, HIDDEN + FIRST), at + HIDDEN + FIRST
-    scratch, at = vectors(work, at, 4 * 196), at + 4 * 196
-    mask, at = vectors(work, at, 204), at + 204
-    logits, at = vectors(work, at, outputs), at + outputs
-    each, at = vectors(work, at, outputs), at + outputs
-    shares, at = vectors(work, at, 2 * outputs), at + 2 * outputs
-    ju, at = vectors(work, at, outputs), at + outputs
-    zero = vectors(work, at, 8)[:120]  # biases that tangents do not have
+    plane, at = work[at : at + PLANE], at + PLANE
+    moved, at = work[at : at + PLANE], at + PLANE
+    hidden, at = work[at : at + HIDDEN], at + _FEATURES
+    dropped, at = work[at : at + HIDDEN], at + _FEATURES
+    q, at = work[at : at + HIDDEN], at + _FEATURES
+    p, at = work[at : at + HIDDEN], at + _FEATURES
+    t, at = work[at : at + HIDDEN], at + _FEATURES
+    a1, at = work[at : at + FIRST], at + FIRST
+    q1, at = work[at : at + FIRST], at + FIRST
+    p1, at = work[at : at + FIRST], at + FIRST
+    t1, at = work[at : at + FIRST], at + FIRST
+    z, at = work[at : at + 2 * FIRST], at + 2 * FIRST
+    bend, at = work[at : at + HIDDEN + FIRST], at + HIDDEN + FIRST
+    scratch, at = work[at : at + 4 * 196], at + 4 * 196
+    mask, at = work[at : at + 204], at + 204
+    logits, at = work[at : at + outputs], at + outputs
+    each, at = work[at : at + outputs], at + outputs
+    shares, at = work[at : at + 2 * outputs], at + 2 * outputs
+    ju, at = work[at : at + outputs], at + outputs
+    zero, edge = np.zeros(120, np.float32), np.empty(128, np.float32)  # tangents have no biases
     rows_of, block_labels = np.empty(LANES, np.int64), np.empty(LANES, np.int32)
     losses, nothing = np.empty(blocks * LANES, np.float32), np.zeros(784, np.float32)
     plane[:] = 0.0
     moved[:] = 0.0
-    zero[:] = 0.0
     sums[:] = 0.0
-    won2, square, totals = winners[FIRST * LANES :], 0.0, np.zeros(4 * FIRST, np.float32)
+    won2, square, totals = winners[FIRST:], 0.0, np.zeros(4 * FIRST, np.float32)
     last = W5 + 84 * outputs
     if not len(masks):
         mask = none
@@ -175,37 +173,37 @@ def gradient_of(  # type: ignore[no-untyped-def]
         forward(plane, theta, outputs, relu, mask, a1, winners, hidden, dropped, logits)
         bend[:] = 0.0
         for d in range(many):
-            here = vectors(downs, ((1 + d) * blocks + b) * down, down)
-            v = vectors(here, 204, outputs)
+            here = downs[((1 + d) * blocks + b) * down : ((1 + d) * blocks + b) * down + down]
+            v = here[204 : 204 + outputs]
             v[:] = 0.0
             _columns(directions[d], first, count, scale, v)
             backward(v, theta, outputs, relu, mask, none, a1, winners, hidden, taps2, q, p, q1, p1)
-            here[: 204 * LANES] = vectors(p, FC1, 204)
+            here[:204] = p[FC1:HIDDEN]
             input_gradient1(p1, winners, taps1, moved, 32, CORNER)
             tangent1(moved, taps3, winners, z)
-            through(z[: FIRST * LANES], a1, relu, t1)
-            weight_gradient1(p1, winners, moved, scratch, vectors(sums, W1, 150))
-            weight_gradient2(p, won2, t1, scratch, vectors(sums, W2, 2400))
+            through(z[:FIRST], a1, relu, t1)
+            weight_gradient1(p1, winners, moved, scratch, sums[W1 : W1 + 150])
+            weight_gradient2(p, won2, t1, scratch, sums[W2 : W2 + 2400])
             tangent2(t1, taps4, won2, z)
-            t2, t3, t4 = vectors(t, 0, FC1), vectors(t, FC1, 120), vectors(t, FC2, 84)
-            through(vectors(z, 0, FC1), vectors(hidden, 0, FC1), relu, t2)
+            t2, t3, t4 = t[:FC1], t[FC1:FC2], t[FC2:HIDDEN]
+            through(z[:FC1], hidden[:FC1], relu, t2)
             linear3(theta[W3:], zero, t2, z)
-            through(vectors(z, 0, 120), vectors(hidden, FC1, 120), relu, t3)
-            times(t3, vectors(mask, 0, 120))
+            through(z[:120], hidden[FC1:FC2], relu, t3)
+            times(t3, mask[:120])
             linear4(theta[W4:], zero[:84], t3, z)
-            through(vectors(z, 0, 84), vectors(hidden, FC2, 84), relu, t4)
-            times(t4, vectors(mask, 120, 84))
+            through(z[:84], hidden[FC2:HIDDEN], relu, t4)
+            times(t4, mask[120:204])
             linear5(theta[W5:], zero[:outputs], t4, ju)
             part = constant(0.0)
             for c in range(outputs):
-                part = part + load(v, c * LANES) * load(ju, c * LANES)
+                part = part + load(v, c) * load(ju, c)
             square += total(part)
             if not relu:
                 _bend(bend, hidden, q, t)
-                _bend(vectors(bend, HIDDEN, FIRST), a1, q1, t1)
+                _bend(bend[HIDDEN : HIDDEN + FIRST], a1, q1, t1)
             _to_rows(t, rows, ((1 + d) * blocks + b) * LANES)
-        here = vectors(downs, b * down, down)
-        v = vectors(here, 204, outputs)
+        here = downs[b * down : (b + 1) * down]
+        v = here[204 : 204 + outputs]
         v[:] = 0.0
         loss_and_gradient(
             logits, 1, outputs, classes, 0, 0, math.inf, block_labels, 1.0 / count, each, shares, v, losses[first:]
@@ -215,25 +213,25 @@ def gradient_of(  # type: ignore[no-untyped-def]
             add_pixel_totals(p1, winners, totals)
         change = bend if many and not relu else none
         backward(v, theta, outputs, relu, mask, change, a1, winners, hidden, taps2, q, p, q1, p1)
-        here[: 204 * LANES] = vectors(p, FC1, 204)
+        here[:204] = p[FC1:HIDDEN]
         _to_rows(dropped if len(masks) else hidden, rows, first)
-        weight_gradient1(p1, winners, plane, scratch, vectors(sums, W1, 150))
-        weight_gradient2(p, won2, a1, scratch, vectors(sums, W2, 2400))
-        add_sums(p1, 196, vectors(sums, B1, 6))
-        add_sums(vectors(p, 0, FC1), 25, vectors(sums, B2, 16))
-        add(vectors(sums, _SUM3, 120), vectors(here, 0, 120))
-        add(vectors(sums, _SUM4, 84), vectors(here, 120, 84))
-        add(vectors(sums, _SUM5, outputs), v)
+        weight_gradient1(p1, winners, plane, scratch, sums[W1 : W1 + 150])
+        weight_gradient2(p, won2, a1, scratch, sums[W2 : W2 + 2400])
+        add_sums(p1, 196, sums[B1 : B1 + 6])
+        add_sums(p[:FC1], 25, sums[B2 : B2 + 16])
+        add(sums[_SUM3 : _SUM3 + 120], here[:120])
+        add(sums[_SUM4 : _SUM4 + 84], here[120:204])
+        add(sums[_SUM5 : _SUM5 + outputs], v)
     gradient[:] = 0.0
     _fold(sums, W3, gradient)
-    _fold(vectors(sums, _SUM3, 128), 120, gradient[B3:])
-    _fold(vectors(sums, _SUM4, 96), 84, gradient[B4:])
+    _fold(sums[_SUM3 : _SUM3 + 128], 120, gradient[B3:])
+    _fold(sums[_SUM4 : _SUM4 + 96], 84, gradient[B4:])
     for c in range(classes):
-        gradient[last + c] = total(load(sums, (_SUM5 + c) * LANES))
+        gradient[last + c] = total(load(sums, _SUM5 + c))
     everything = blocks * (1 + many)
-    linear_weights3(downs, down, rows, ROW, everything, 120, gradient[W3:], scratch)
-    linear_weights4(downs[120 * LANES :], down, rows[FC1:], ROW, everything, 84, gradient[W4:], scratch)
-    linear_weights5(downs[204 * LANES :], down, rows[FC2:], ROW, everything, outputs, gradient[W5:], scratch)
+    linear_weights3(downs, down, rows, ROW, everything, 120, gradient[W3:], edge)
+    linear_weights4(downs[120:], down, rows[FC1:], ROW, everything, 84, gradient[W4:], edge)
+    linear_weights5(downs[204:], down, rows[FC2:], ROW, everything, outputs, gradient[W5:], edge)
     if len(common):
         shared_gradient(totals, theta, np.empty(6 * 32 * 64, np.float32), common)
         common *= scale

@@ -4,7 +4,9 @@ A vector holds one number for each of ``LANES`` images. It is a value like a flo
 registers, comparisons give masks for :func:`where`. Nothing is left to a compiler's vectoriser. A *tile* is a tuple of
 vectors, or a tuple of tuples: sums that stay in registers while a loop adds to them.
 
-Arrays are flat; ``at`` counts elements, not vectors. All functions work inside compiled functions only.
+Arrays are flat or hold vectors, (n, LANES). Where a word reads or writes vectors of an array, ``at`` counts elements of
+a flat one and vectors of the other; where it reads single numbers, elements. All words work inside compiled functions
+only.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ def _word(result: Callable[..., Any]) -> Callable[..., Any]:
     def make(emit: Callable[..., Any]) -> Any:
         def typed(_: Any, *kinds: Any) -> Any:
             kind = result(*kinds)
+            if kind is None:
+                return None
 
             def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
                 found = emit(_Emitter(context, builder, signature), *args)
@@ -79,8 +83,12 @@ class _Emitter:
     def __init__(self, context: Any, builder: Any, signature: Any) -> None:
         self.context, self.builder, self.kinds, self.result = context, builder, signature.args, signature.return_type
 
-    def index(self, value: Any, place: int) -> Any:
-        return self.context.cast(self.builder, value, self.kinds[place], types.intp)
+    def index(self, value: Any, place: int, array: int | None = None) -> Any:
+        """An argument as an integer; in elements, if it counts those or vectors of another argument, an array."""
+        found = self.context.cast(self.builder, value, self.kinds[place], types.intp)
+        if array is not None and self.kinds[array].ndim == 2:
+            found = self.builder.mul(found, ir.Constant(_INT64, LANES))
+        return found
 
     def address(self, array: Any, at: Any, kind: ir.Type, place: int = 0) -> Any:
         """The address of a value of a kind at an element of the array that is argument number ``place``."""
@@ -159,13 +167,13 @@ class _Emitter:
 @_word(lambda array, at: _KINDS[array.dtype])
 def load(e, array, at):  # type: ignore[no-untyped-def]
     """The vector at an element of an array of float32 or int32."""
-    return e.load(array, e.index(at, 1), e.result.value)
+    return e.load(array, e.index(at, 1, 0), e.result.value)
 
 
 @_word(lambda array, at, value: types.void)
 def store(e, array, at, value):  # type: ignore[no-untyped-def]
     """Write a vector to an array."""
-    e.store(array, e.index(at, 1), value)
+    e.store(array, e.index(at, 1, 0), value)
 
 
 @_word(lambda array, at: floats)
@@ -238,31 +246,25 @@ def total(e, a):  # type: ignore[no-untyped-def]
 
 
 def _zeros(*counts: Any) -> Any:
-    """The type of a tile with literal counts; None lets numba try again with those."""
+    """The type of a tile; None where counts are not literal, which has numba try again with literals."""
     kind: Any = floats
     for count in reversed(counts):
         if not isinstance(count, types.IntegerLiteral):
-            raise TypeError
+            return None
         kind = types.UniTuple(kind, count.literal_value)
     return kind
 
 
-@intrinsic
-def zeros(typingctx, count):  # type: ignore[no-untyped-def]
-    """A tile of ``count`` vectors of zeros."""
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    kind = _zeros(count)
-    return kind(count), lambda context, builder, signature, args: ir.Constant(context.get_value_type(kind), None)
+@_word(_zeros)
+def zeros(e, count):  # type: ignore[no-untyped-def]
+    """A tile of so many vectors of zeros."""
+    return ir.Constant(e.context.get_value_type(e.result), None)
 
 
-@intrinsic
-def zeros2(typingctx, count, each):  # type: ignore[no-untyped-def]
-    """A tile of ``count`` tuples of ``each`` vectors of zeros."""
-    if not (isinstance(count, types.IntegerLiteral) and isinstance(each, types.IntegerLiteral)):
-        return None
-    kind = _zeros(count, each)
-    return kind(count, each), lambda context, builder, signature, args: ir.Constant(context.get_value_type(kind), None)
+@_word(_zeros)
+def zeros2(e, count, each):  # type: ignore[no-untyped-def]
+    """A tile of so many tuples of so many vectors of zeros."""
+    return ir.Constant(e.context.get_value_type(e.result), None)
 
 
 @_word(lambda sums, weight, at, stride, values: sums)
@@ -292,9 +294,9 @@ def picked(e, sums, table, at, which, value):  # type: ignore[no-untyped-def]
 def correlate(e, sums, values, array, at, row):  # type: ignore[no-untyped-def]
     """Add what four pixels have in common with each shift of an image.
 
-    ``sums[y][x] += values[dy][dx] * array[at + (y + dy) * row + (x + dx) * LANES]``, over dy and dx in (0, 1).
+    ``sums[y][x] += values[dy][dx] * array[at + (y + dy) * row + x + dx]``, over dy and dx in (0, 1).
     """
-    at, row = e.index(at, 3), e.index(row, 4)
+    at, row = e.index(at, 3, 2), e.index(row, 4, 2)
     height, width = e.kinds[0].count, e.kinds[0].dtype.count
     new, pixels = e.items(sums, e.kinds[0]), e.items(values, e.kinds[1])
     for y in range(height + 1):
@@ -311,14 +313,14 @@ def correlate(e, sums, values, array, at, row):  # type: ignore[no-untyped-def]
 @_word(lambda array, at, like: like)
 def load_tile(e, array, at, like):  # type: ignore[no-untyped-def]
     """A tile shaped like another, from vectors that follow one another in an array."""
-    at, count = e.index(at, 1), len(e.items(like, e.kinds[2]))
+    at, count = e.index(at, 1, 0), len(e.items(like, e.kinds[2]))
     return e.tile([e.load(array, e.ahead(at, i, LANES), floats.value) for i in range(count)])
 
 
 @_word(lambda array, at, step, like: types.UniTuple(_KINDS[array.dtype], like.count))
 def strided(e, array, at, step, like):  # type: ignore[no-untyped-def]
-    """As many vectors as a tile has, each ``step`` elements after the one before."""
-    at, step = e.index(at, 1), e.index(step, 2)
+    """As many vectors as a tile has, each ``step`` after the one before."""
+    at, step = e.index(at, 1, 0), e.index(step, 2, 0)
     return e.tile([e.load(array, e.ahead(at, i, step), e.result.dtype.value) for i in range(e.result.count)])
 
 
@@ -326,7 +328,7 @@ def strided(e, array, at, step, like):  # type: ignore[no-untyped-def]
 def store_tile(e, array, at, tile):  # type: ignore[no-untyped-def]
     """Write a tile's vectors one after another."""
     for i, v in enumerate(e.items(tile, e.kinds[2])):
-        e.store(array, e.ahead(e.index(at, 1), i, LANES), v)
+        e.store(array, e.ahead(e.index(at, 1, 0), i, LANES), v)
 
 
 def _turned(e: _Emitter, rows: list[Any]) -> list[Any]:
