@@ -178,9 +178,12 @@ def ascend(
     # to the device once, not once per step: the loop never waits for it
     plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
     if (found := in_engine(model, images)) is not None:
-        aims = [None] * len(seeds) if targets is None else targets.tolist()
-        ways = zip(delta, plan.unbind(1), aims, strict=True)
-        return torch.stack([_ascend_compiled(*found, images, labels, eps, settings, *way) for way in ways])
+        return torch.stack([
+            _ascend_compiled(
+                *found, images, labels, eps, settings, delta[g], plan[:, g], None if targets is None else targets[g]
+            )
+            for g in range(len(seeds))
+        ])  # fmt: skip
 
     def gradient_at(point: Tensor, index: Tensor) -> Tensor:
         """The gradient at the images with indices (G, B) under perturbations (G, ...), shaped like these."""
@@ -222,12 +225,12 @@ def _ascend_compiled(
     settings: SgdOptions,
     start: Tensor,
     plan: Tensor,
-    target: int | None,
+    target: Tensor | None,
 ) -> Tensor:
     """The steps of :func:`ascend` for one perturbation, (...), in the engine."""
     delta = start.flatten().numpy().copy()
     velocity = np.zeros_like(delta)
-    aims = labels if target is None else torch.full_like(labels, target)
+    aims = labels if target is None else target.expand_as(labels).contiguous()
     x, y = rows(images), aims.numpy()
     cap, bounded = None if target is not None else settings.loss_cap, settings.loss in ("probability", "margin")
     for i in range(0, len(plan), _AT_ONCE):

@@ -152,8 +152,7 @@ def loss_gradient(
         largest, least = torch.from_numpy(np.stack(notes)).unbind(1)
         note_steps(largest, least, limit, len(x))
         return torch.from_numpy(np.stack(each)).view(groups, *x.shape[1:])
-    members = compiled(list(model.members), x) if isinstance(model, Ensemble) else None
-    if members is not None:
+    if isinstance(model, Ensemble) and (members := compiled(list(model.members), x)) is not None:
         of_groups = zip(x.split(size), labels.split(size), strict=True)
         found_parts = [_compiled_gradient(model, members, part, y, cap, loss) for part, y in of_groups]
         gradient, losses = (torch.cat(tensors) for tensors in zip(*found_parts, strict=True))

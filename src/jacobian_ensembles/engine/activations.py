@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from jacobian_ensembles.engine.compiling import inlined
-from jacobian_ensembles.engine.vectors import as_floats, bits, constant, floats, fma, rounded, shifted, where
-
-__all__ = ["activated", "exp", "floats", "log", "slope", "tanh"]
+from jacobian_ensembles.engine.vectors import as_floats, bits, constant, fma, rounded, shifted, where
 
 
 @inlined

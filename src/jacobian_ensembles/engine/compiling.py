@@ -88,7 +88,7 @@ def _warn(what: str) -> None:
 _WARNED: list[str] = []
 
 
-class _Checked(CompileResultCacheImpl):  # type: ignore[misc]
+class _Checked(CompileResultCacheImpl):
     """Compiled code with a checksum: damaged code would not fail, but run."""
 
     def reduce(self, data: Any) -> Any:
@@ -102,7 +102,7 @@ class _Checked(CompileResultCacheImpl):  # type: ignore[misc]
         return super().rebuild(target_context, pickle.loads(code))
 
 
-class _Kept(FunctionCache):  # type: ignore[misc]
+class _Kept(FunctionCache):
     """numba's cache, except that a fault of it costs a warning and a compilation, never a run."""
 
     _impl_class = _Checked

@@ -63,5 +63,6 @@ def in_engine(model: nn.Module, x: Tensor) -> tuple[Networks, str] | None:
         Its learners and how their scores are averaged; None if anything else must compute the ensemble's scores.
     """
     members, average = (model.members, model.average) if isinstance(model, Ensemble) else ([model], "logits")
-    networks = compiled(list(members), x) if isinstance(average, str) else None
-    return None if networks is None else (networks, average)
+    if not isinstance(average, str) or (networks := compiled(list(members), x)) is None:
+        return None
+    return networks, average

@@ -123,7 +123,9 @@ def former_gradient(model, x, labels, cap):
     v = (log_probabilities.exp() * share).scatter_add(2, index, -share)
     if model.average == "logits":
         v = (v / len(nets)).expand(len(nets), -1, -1)
-    each = [net.products(rows(x), v_m[None].contiguous().numpy(), shared=True) for net, v_m in zip(nets, v, strict=True)]
+    each = [
+        net.products(rows(x), v_m[None].contiguous().numpy(), shared=True) for net, v_m in zip(nets, v, strict=True)
+    ]
     return torch.from_numpy(sum(each)).view(1, 28, 28)
 
 

@@ -145,21 +145,25 @@ def _derivatives(
         trained = [p for p in model.parameters() if p.requires_grad]
         return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True)), common
 
-    masks, scaled = model.masks(len(x), dropout), None
+    masks = model.masks(len(x), dropout)
     if lambda_jr:
-        scaled = directions * math.sqrt(lambda_jr * network.classes / (len(x) * len(directions)))
-        scaled = scaled.float().contiguous().numpy()
+        directions = directions.float() * math.sqrt(lambda_jr * network.classes / (len(x) * len(directions)))
     passes = engine()
     assert passes is not None
-    value, gradient, shared_gradient = passes.training_gradient(
-        network, rows(x), labels.numpy(), scaled, None if masks is None else masks.numpy(), shared
+    found, gradient, shared_gradient = passes.training_gradient(
+        network,
+        rows(x),
+        labels.numpy(),
+        directions.contiguous().numpy() if lambda_jr else None,
+        None if masks is None else masks.numpy(),
+        shared,
     )
     whole = torch.from_numpy(gradient)
     parts = zip(model.parameters(), passes.pieces(network.classes), strict=True)
     gradients = [whole[piece].view_as(p) for p, piece in parts if p.requires_grad]
     if shared:
         common = torch.from_numpy(shared_gradient).view(x.shape[1:])
-    return torch.tensor(value, dtype=x.dtype), gradients, common
+    return torch.tensor(found, dtype=x.dtype), gradients, common
 
 
 def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
