@@ -12,7 +12,8 @@ from helpers_science import (
     textured,
 )
 
-from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models import lenet
+from jacobian_ensembles.models.lenet import LeNet, compiled
 from jacobian_ensembles.storage.learners import PARAMETER_SHAPES
 
 
@@ -137,3 +138,40 @@ def test_dropout_scales_the_units_it_keeps(p):
         assert abs((mask > 0).double().mean().item() - (1 - p)) < 4 * math.sqrt(p * (1 - p) / mask.numel())
     expected = plain_lenet(dict(net.named_parameters()), x, masks=masks)
     torch.testing.assert_close(net(x, torch.Generator().manual_seed(3)), expected, rtol=1e-12, atol=1e-12)
+
+
+def single(**options):
+    return LeNet(generator=torch.Generator().manual_seed(0), **options)
+
+
+def test_which_networks_run_in_the_engine():
+    pytest.importorskip("numba")
+    net, x = single(), textured(1, dtype=torch.float32)
+    assert len(compiled([net, single(activation="relu")], x)) == 2
+    for nets, inputs in (
+        ([net], x.double()),
+        ([single().double()], x),
+        ([torch.nn.Flatten()], x),
+        ([net, torch.nn.Flatten()], x),
+        ([net], x.to("meta")),
+        ([net], x.flatten(1)),
+        ([net, single(mean=0.5)], x),
+        ([net, single(classes=3)], x),
+    ):
+        assert compiled(nets, inputs) is None
+
+
+def test_forward_runs_in_the_engine_where_no_gradient_is_wanted_and_is_differentiable_elsewhere(monkeypatch):
+    pytest.importorskip("numba")
+    net, x = single().requires_grad_(False), textured(3, dtype=torch.float32)
+    textbook, calls = plain_of(net)(x), []
+    monkeypatch.setattr(lenet, "compiled", lambda *args: calls.append(1) or compiled(*args))
+    torch.testing.assert_close(net(x), textbook, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        net(x.clone().requires_grad_(True))
+    with torch.inference_mode():
+        net(x)
+    assert len(calls) == 3
+    assert net(x.clone().requires_grad_(True)).requires_grad
+    assert net.requires_grad_(True)(x).requires_grad
+    assert len(calls) == 3
