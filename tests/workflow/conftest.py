@@ -168,7 +168,7 @@ passes.training_gradient(network, images, labels)
 
 
 def compile_everything() -> None:
-    """Have the code compiled beside its source, once, and not by the jobs of every copy: that takes half a minute of CPU."""
+    """Have the code compiled beside its source, once, and not by the jobs of every copy: that takes half a minute."""
     source = ROOT / "src"
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(source)], check=True)
     subprocess.run([sys.executable, "-c", COMPILE], env={**os.environ, "PYTHONPATH": str(source)}, check=True)

@@ -231,7 +231,7 @@ def _ascend_compiled(
     delta = start.flatten().numpy().copy()
     velocity = np.zeros_like(delta)
     aims = labels if target is None else target.expand_as(labels).contiguous()
-    x, y = rows(images), aims.numpy()
+    x, y = rows(images), aims.long().numpy()
     cap, bounded = None if target is not None else settings.loss_cap, settings.loss in ("probability", "margin")
     for i in range(0, len(plan), _AT_ONCE):
         _, notes = networks.ascend(

@@ -147,7 +147,7 @@ def loss_gradient(
     if (found := in_engine(model, x)) is not None:
         networks, average = found
         how: dict[str, Any] = {"average": average, "loss": loss, "cap": cap, "targeted": targeted}
-        parts = zip(rows(x).reshape(groups, size, -1), labels.view(groups, size).numpy(), strict=True)
+        parts = zip(rows(x).reshape(groups, size, -1), labels.long().reshape(groups, size).numpy(), strict=True)
         each, notes = zip(*(networks.gradient(part, y, **how) for part, y in parts), strict=True)
         largest, least = torch.from_numpy(np.stack(notes)).unbind(1)
         note_steps(largest, least, limit, len(x))

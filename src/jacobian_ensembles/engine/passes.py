@@ -1,6 +1,7 @@
 """The engine's functions for Python, on NumPy arrays: what it computes of LeNets, each in one compiled call.
 
-Nothing here knows torch. Images are float32 (N, 784), contiguous, pixels as the caller has them; labels are int64 (N,).
+Nothing here knows torch. Arrays are contiguous and writable (for others numba would compile anew): images float32
+(N, 784), pixels as the caller has them, and labels int64 (N,).
 Buffers are kept from call to call, one set for each thread. Results are new arrays.
 """
 
@@ -208,9 +209,9 @@ class Networks:
         notes = np.zeros((len(plan), -(-plan.shape[1] // size), 2), np.float32)
         last = np.zeros(784, np.float32)
         loops.ascend(
-            images, labels, plan, first, len(plan) if steps is None else steps, targeted, delta,
-            velocity, eps, step, decay, momentum, parts, norm == "l2", *_bounds(clip), *self._inputs,
-            self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else cap, *self._work,
+            images, labels, plan, first, len(plan) if steps is None else steps, bool(targeted), delta, velocity,
+            float(eps), float(step), bool(decay), float(momentum), parts, norm == "l2", *_bounds(clip), *self._inputs,
+            self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else float(cap), *self._work,
             buffers.flat("taps", len(self) * TAPS2).reshape(len(self), TAPS2), last, notes,
         )  # fmt: skip
         return last, notes

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.ensembles.methods import Method
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import compiled
+from jacobian_ensembles.models.lenet import compiled, unchanged
 
 if TYPE_CHECKING:
     from jacobian_ensembles.engine.passes import Networks
@@ -62,7 +62,10 @@ def in_engine(model: nn.Module, x: Tensor) -> tuple[Networks, str] | None:
     Returns:
         Its learners and how their scores are averaged; None if anything else must compute the ensemble's scores.
     """
-    members, average = (model.members, model.average) if isinstance(model, Ensemble) else ([model], "logits")
-    if not isinstance(average, str) or (networks := compiled(list(members), x)) is None:
+    members: list[nn.Module] = [model]
+    average: str | Callable[[Tensor], Tensor] = "logits"
+    if isinstance(model, Ensemble) and unchanged(model, Ensemble):
+        members, average = list(model.members), model.average
+    if not isinstance(average, str) or (networks := compiled(members, x)) is None:
         return None
     return networks, average

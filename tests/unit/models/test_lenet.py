@@ -12,6 +12,7 @@ from helpers_science import (
     textured,
 )
 
+from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
 from jacobian_ensembles.models import lenet
 from jacobian_ensembles.models.lenet import LeNet, compiled
 from jacobian_ensembles.storage.learners import PARAMETER_SHAPES
@@ -175,3 +176,22 @@ def test_forward_runs_in_the_engine_where_no_gradient_is_wanted_and_is_different
     assert net(x.clone().requires_grad_(True)).requires_grad
     assert net.requires_grad_(True)(x).requires_grad
     assert len(calls) == 3
+
+
+def test_a_network_or_ensemble_that_does_something_else_is_not_the_engines():
+    pytest.importorskip("numba")
+
+    class Doubled(LeNet):
+        def forward(self, x, dropout=None):
+            return 2 * super().forward(x, dropout)
+
+    class Flipped(Ensemble):
+        def forward(self, x):
+            return super().forward(x.flip(3))
+
+    net, x = single(), textured(1, dtype=torch.float32)
+    assert in_engine(Ensemble([net]), x) is not None
+    hooked = single()
+    hooked.conv2.register_forward_hook(lambda module, inputs, out: out + 1)
+    for other in (Doubled(), Ensemble([Doubled()]), Flipped([net]), hooked, Ensemble([net], lambda logits: logits[0])):
+        assert in_engine(other, x) is None

@@ -153,7 +153,7 @@ def _derivatives(
     found, gradient, shared_gradient = passes.training_gradient(
         network,
         rows(x),
-        labels.numpy(),
+        labels.long().numpy(),
         directions.contiguous().numpy() if lambda_jr else None,
         None if masks is None else masks.numpy(),
         shared,
