@@ -220,7 +220,7 @@ def _with_momentum(g, velocity, momentum):  # type: ignore[no-untyped-def]
 
 
 @entry
-def ascend(  # type: ignore[no-untyped-def]
+def steps_of(  # type: ignore[no-untyped-def]
     images, labels, plan, first, steps, targeted, delta, velocity, eps, step, decay, momentum, parts, l2, low, high,
     mean, scale, parameters, outputs, relus, classes, average, kind, cap, work, winners, logits, taps, last, notes
 ):  # fmt: skip

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.engine import loops, training
+from jacobian_ensembles.engine.loops import OWN, SHARED, WINNERS, products_of, scores_of, steps_of
 from jacobian_ensembles.engine.losses import AVERAGES, LOSSES
 from jacobian_ensembles.engine.network import B1, B2, B3, B4, FIRST, ROW, TAPS1, TAPS2, W1, W2, W3, W4, W5
+from jacobian_ensembles.engine.training import FIXED, SUMS, TABLES, gradient_of
 from jacobian_ensembles.engine.vectors import LANES
 
 _STARTS = (W1, B1, W2, B2, W3, B3, W4, B4)
@@ -105,8 +106,8 @@ class Networks:
     def _work(self) -> tuple[Any, ...]:
         m, outputs = len(self), outputs_of(self.classes)
         return (
-            buffers.take("work", loops.SHARED + m * loops.OWN),
-            buffers.take("winners", m * loops.WINNERS, np.int32),
+            buffers.take("work", SHARED + m * OWN),
+            buffers.take("winners", m * WINNERS, np.int32),
             buffers.take("logits", (3 * m + 2) * outputs),
         )
 
@@ -118,7 +119,7 @@ class Networks:
 
     def _score(self, images: Any, deltas: Any, clip: bool, average: str, each: Any, taken: Any) -> None:
         setting = self.classes, AVERAGES[average]
-        loops.scores_of(images, deltas, *_bounds(clip), *self._inputs, *setting, *self._work, each, taken)
+        scores_of(images, deltas, *_bounds(clip), *self._inputs, *setting, *self._work, each, taken)
 
     def predictions(self, images: Any, deltas: Any, clip: bool, average: str = "logits") -> Any:
         """The ensemble's class of every image under every perturbation.
@@ -154,7 +155,7 @@ class Networks:
             raise ValueError(f"products are of one network. Got {len(self)}.")
         out = np.zeros((len(v), 28, 32) if shared else (len(v), len(images), 784), np.float32)
         taps = buffers.flat("taps", TAPS2 + TAPS1)
-        loops.products_of(images, v, *self._inputs, *self._work, taps, shared, out)
+        products_of(images, v, *self._inputs, *self._work, taps, shared, out)
         return np.ascontiguousarray(out[:, :, :28]).reshape(len(v), 784) if shared else out
 
     def ascend(
@@ -208,7 +209,7 @@ class Networks:
         size = -(-plan.shape[1] // parts)
         notes = np.zeros((len(plan), -(-plan.shape[1] // size), 2), np.float32)
         last = np.zeros(784, np.float32)
-        loops.ascend(
+        steps_of(
             images, labels, plan, first, len(plan) if steps is None else steps, bool(targeted), delta, velocity,
             float(eps), float(step), bool(decay), float(momentum), parts, norm == "l2", *_bounds(clip), *self._inputs,
             self.classes, AVERAGES[average], LOSSES[loss], math.inf if cap is None else float(cap), *self._work,
@@ -283,13 +284,13 @@ def training_gradient(
     outputs, many = outputs_of(network.classes), 0 if directions is None else len(directions)
     blocks, gradient = -(-len(images) // LANES) * (1 + many), aligned(network.parameters.shape[1])
     common = np.zeros((28, 32) if shared else (0, 0), np.float32)
-    loss = training.gradient_of(
+    loss = gradient_of(
         images, np.arange(len(images)), labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
         np.empty((0, 0), np.float32) if masks is None else masks, network.mean, network.scale, network.parameters[0],
         outputs, network.relus[0], network.classes, gradient, common.reshape(-1),
-        buffers.take("step", training.FIXED + 5 * outputs),
-        buffers.take("winners", FIRST + 400, np.int32), buffers.flat("tables", training.TABLES),
+        buffers.take("step", FIXED + 5 * outputs),
+        buffers.take("winners", FIRST + 400, np.int32), buffers.flat("tables", TABLES),
         buffers.take("downs", blocks * (204 + outputs)), buffers.flat("rows", (blocks + 1) * LANES * ROW),
-        buffers.take("sums", training.SUMS + outputs),
+        buffers.take("sums", SUMS + outputs),
     )  # fmt: skip
     return loss, gradient, np.ascontiguousarray(common[:, :28]).reshape(784) if shared else None
