@@ -8,14 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.outcome import note_steps
+from jacobian_ensembles.ensembles.ensemble import in_engine
 from jacobian_ensembles.evaluation.accuracy import perturb, sizes
+from jacobian_ensembles.models.lenet import rows
 
 if TYPE_CHECKING:
     from jacobian_ensembles.attacks.sgd_uap import SgdOptions
+    from jacobian_ensembles.engine.passes import Networks
 
 log = logging.getLogger(__name__)
 _TINY = torch.finfo(torch.float64).tiny  # divided by in place of a size of zero
@@ -172,6 +177,13 @@ def ascend(
     streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
     # to the device once, not once per step: the loop never waits for it
     plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
+    if (found := in_engine(model, images)) is not None:
+        return torch.stack([
+            _ascend_compiled(
+                *found, images, labels, eps, settings, delta[g], plan[:, g], None if targets is None else targets[g]
+            )
+            for g in range(len(seeds))
+        ])  # fmt: skip
 
     def gradient_at(point: Tensor, index: Tensor) -> Tensor:
         """The gradient at the images with indices (G, B) under perturbations (G, ...), shaped like these."""
@@ -199,3 +211,37 @@ def ascend(
         delta = project(delta + step * steepest(gradient, norm), eps, norm)
         log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
     return delta
+
+
+_AT_ONCE = 25  # steps between two reports of progress
+
+
+def _ascend_compiled(
+    networks: Networks,
+    average: str,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    settings: SgdOptions,
+    start: Tensor,
+    plan: Tensor,
+    target: Tensor | None,
+) -> Tensor:
+    """The steps of :func:`ascend` for one perturbation, (...), in the engine."""
+    delta = start.flatten().numpy().copy()
+    velocity = np.zeros_like(delta)
+    aims = labels if target is None else target.expand_as(labels).contiguous()
+    x, y = rows(images), aims.long().numpy()
+    cap, bounded = None if target is not None else settings.loss_cap, settings.loss in ("probability", "margin")
+    for i in range(0, len(plan), _AT_ONCE):
+        _, notes = networks.ascend(
+            x, y, plan[i : i + _AT_ONCE].contiguous().numpy(), delta, velocity, eps=eps, step=settings.step, first=i,
+            steps=len(plan), decay=settings.step_rule == "decay", momentum=settings.momentum,
+            parts=settings.inner_batches, norm=settings.norm, clip=settings.clip, average=average, loss=settings.loss,
+            cap=cap, targeted=target is not None,
+        )  # fmt: skip
+        largest, least = torch.from_numpy(notes).flatten(0, 1).unbind(1)
+        limit = 0.0 if target is not None else 1.0 if bounded else cap
+        note_steps(largest, least, limit, len(notes) * plan.shape[1])
+        log.debug("attack", extra={"progress": (min(i + _AT_ONCE, len(plan)), len(plan))})
+    return torch.from_numpy(delta).view_as(start)

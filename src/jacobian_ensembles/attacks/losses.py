@@ -1,7 +1,7 @@
 """Losses that an attack ascends, and their gradient with respect to a shared perturbation.
 
-A loss maps log-probabilities to one number per image. :func:`loss_gradient` finds its gradient at the logits, which are
-few; the rest is the model's own derivative, by compiled loops or autograd.
+A loss maps log-probabilities to one number per image. LeNets are differentiated by the engine, which has the same
+losses (:mod:`jacobian_ensembles.engine.losses`), any other model by autograd.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.outcome import note_step
+from jacobian_ensembles.attacks.outcome import note_steps
 from jacobian_ensembles.attacks.summing import summed_gradient
-from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import LeNet, compiled
+from jacobian_ensembles.models.lenet import compiled, rows
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.engine.passes import Networks
 
 
 def capped_loss(log_probabilities: Tensor, labels: Tensor, cap: float | None) -> Tensor:
@@ -119,8 +124,8 @@ def loss_gradient(
 
     Args:
         model: Maps inputs to logits or log-probabilities (B, C); an
-            :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` of LeNets on a CPU uses their compiled loops,
-            anything else automatic differentiation.
+            :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` of LeNets on a CPU runs in the engine,
+            anything else by automatic differentiation.
         x: (G*B, ...), perturbed inputs of G groups one after another.
         labels: (G*B,), the true classes, or the targets.
         cap: See :func:`capped_loss`; bounded losses and targeted attacks have none.
@@ -137,10 +142,20 @@ def loss_gradient(
         loss = "cross_entropy"
     size = len(x) // groups
     cap = None if targeted else cap
-    if isinstance(model, Ensemble) and all(compiled(member, x) for member in model.members):
-        parts = zip(x.split(size), labels.split(size), strict=True)
-        found = [_compiled_gradient(model, part, y, cap, loss) for part, y in parts]
-        gradient, losses = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    bounded = loss in ("probability", "margin")
+    limit = 0.0 if targeted else 1.0 if bounded else cap
+    if (found := in_engine(model, x)) is not None:
+        networks, average = found
+        how: dict[str, Any] = {"average": average, "loss": loss, "cap": cap, "targeted": targeted}
+        parts = zip(rows(x).reshape(groups, size, -1), labels.long().reshape(groups, size).numpy(), strict=True)
+        each, notes = zip(*(networks.gradient(part, y, **how) for part, y in parts), strict=True)
+        largest, least = torch.from_numpy(np.stack(notes)).unbind(1)
+        note_steps(largest, least, limit, len(x))
+        return torch.from_numpy(np.stack(each)).view(groups, *x.shape[1:])
+    if isinstance(model, Ensemble) and (members := compiled(list(model.members), x)) is not None:
+        of_groups = zip(x.split(size), labels.split(size), strict=True)
+        found_parts = [_compiled_gradient(model, members, part, y, cap, loss) for part, y in of_groups]
+        gradient, losses = (torch.cat(tensors) for tensors in zip(*found_parts, strict=True))
     else:
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -151,50 +166,21 @@ def loss_gradient(
         gradient = summed_gradient(total, x, groups) if total.requires_grad else torch.zeros_like(x[:groups])
     if targeted:
         gradient, losses = -gradient, -losses
-    bounded = loss in ("probability", "margin")
-    note_step(gradient, losses, 0.0 if targeted else 1.0 if bounded else cap)
+    note_steps(gradient.abs().flatten(1).amax(1), losses.detach().view(groups, -1).amin(1), limit, len(x))
     return gradient.nan_to_num(nan=0.0)
 
 
-def _derivative(total: Tensor, at: Tensor) -> Tensor:
-    """The gradient of a scalar, shaped like ``at``; zero where the model detaches."""
-    if not total.requires_grad:
-        return torch.zeros_like(at)
-    (found,) = torch.autograd.grad(total, at, allow_unused=True, materialize_grads=True)
-    return found
-
-
 def _compiled_gradient(
-    model: Ensemble, x: Tensor, labels: Tensor, cap: float | None, loss: str
+    model: Ensemble, networks: Networks, x: Tensor, labels: Tensor, cap: float | None, loss: str
 ) -> tuple[Tensor, Tensor]:
-    """The gradient (1, 1, 28, 28) of one group's mean loss and its losses (B,), by the LeNets' compiled loops."""
-    points = [member.linearize(x) for member in model.members if isinstance(member, LeNet)]
-    v, losses = _logits_gradient(model, torch.stack([p.logits for p in points]), labels, cap, loss)
-    gradient = functools.reduce(torch.add, (p.vjp_sum(v_m) for p, v_m in zip(points, v, strict=True)))
-    return gradient[None], losses.detach()
-
-
-def _logits_gradient(
-    model: Ensemble, logits: Tensor, labels: Tensor, cap: float | None, loss: str
-) -> tuple[Tensor, Tensor]:
-    """The mean loss's gradient with respect to the learners' logits, (M, B, C), and the losses (B,)."""
-    if callable(model.average) or loss != "cross_entropy":
-        with torch.enable_grad():
-            logits.requires_grad_(True)
-            out = logits.log_softmax(-1) if loss == "members" else model.combine(logits)
-            losses = LOSSES[loss](out, labels, cap)
-            return _derivative(losses.sum() / len(labels), logits), losses
-    # by hand: for so few numbers this takes a fraction of automatic differentiation's time
-    members = len(logits)
-    if model.average == "logits":
-        logits = logits.mean(0, keepdim=True)
-    log_probabilities = logits.log_softmax(2)
-    index = labels.expand(len(logits), -1)[..., None]
-    true = log_probabilities.gather(2, index)
-    share = true.softmax(0) / len(labels)  # of each member in the probability of the true class
-    losses = math.log(len(logits)) - true.logsumexp(0)[:, 0] if len(logits) > 1 else -true[0, :, 0]
-    if cap is not None:
-        share *= (losses <= cap)[:, None]
-        losses = losses.clamp(max=cap)
-    v = (log_probabilities.exp_() * share).scatter_add_(2, index, -share)
-    return (v / members).expand(members, -1, -1) if model.average == "logits" else v, losses
+    """The gradient (1, ...) of one group's mean loss and its losses (B,), of LeNets averaged by a function."""
+    images = rows(x)
+    logits = torch.from_numpy(networks.logits(images).copy()).requires_grad_(True)
+    with torch.enable_grad():
+        losses = LOSSES[loss](logits.log_softmax(-1) if loss == "members" else model.combine(logits), labels, cap)
+        total = losses.sum() / len(labels)
+    if not total.requires_grad:  # the function may detach
+        return torch.zeros_like(x[:1]), losses
+    (v,) = torch.autograd.grad(total, logits, allow_unused=True, materialize_grads=True)
+    each = [networks.only(m).products(images, v_m[None].contiguous().numpy(), shared=True) for m, v_m in enumerate(v)]
+    return torch.from_numpy(functools.reduce(np.add, each)).view(1, *x.shape[1:]), losses.detach()

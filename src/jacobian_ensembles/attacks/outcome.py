@@ -29,21 +29,21 @@ class Steps:
         #: How many images a gradient was taken at: the cost of an attack.
         self.images = 0
 
-    def note(self, gradient: Tensor, losses: Tensor, cap: float | None) -> None:
-        """Count one step of G groups side by side.
+    def note(self, largest: Tensor, least: Tensor, cap: float | None, images: int) -> None:
+        """Count G steps.
 
         A step is idle if its gradient is zero or has an entry that is not finite, unless every loss has reached its
         cap: then there was nothing left to ascend.
 
         Args:
-            gradient: (G, ...), of each group's mean loss.
-            losses: (G*B,), of each sample.
+            largest: (G,), the largest entry of each step's gradient, without sign.
+            least: (G,), the smallest loss of each.
             cap: The largest possible loss of a sample, up to rounding; None for no cap.
+            images: At how many images gradients were taken.
         """
-        largest = gradient.abs().flatten(1).amax(1)
         limit = math.nan if cap is None else cap - 1e-6 * max(cap, 1)
-        self._notes.append((largest, losses.detach().view(len(gradient), -1).amin(1) >= limit))
-        self.images += len(losses)
+        self._notes.append((largest, least >= limit))
+        self.images += images
 
     def add(self, other: Steps) -> None:
         """Add the steps of another count."""
@@ -107,10 +107,10 @@ def counting_steps() -> Iterator[Steps]:
             around.add(steps)
 
 
-def note_step(gradient: Tensor, losses: Tensor, cap: float | None) -> None:
-    """Report one step to the current count, if any: see :meth:`Steps.note`."""
+def note_steps(largest: Tensor, least: Tensor, cap: float | None, images: int) -> None:
+    """Report steps to the current count, if any: see :meth:`Steps.note`."""
     if (steps := _COUNT.get()) is not None:
-        steps.note(gradient, losses, cap)
+        steps.note(largest, least, cap, images)
 
 
 def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str, norm: str = "linf") -> None:

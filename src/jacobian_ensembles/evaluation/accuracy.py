@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.ensembles.ensemble import in_engine
 from jacobian_ensembles.models.door import scores
+from jacobian_ensembles.models.lenet import rows
 
 
 def perturb(x: Tensor, delta: Tensor, clip: bool) -> Tensor:
@@ -72,6 +74,11 @@ def correct(
     Raises:
         ValueError: If the model returns NaN for a perturbed image.
     """
+    if (found := in_engine(model, images)) is not None:
+        networks, average = found
+        moves = rows(deltas.to(images).expand(-1, *images.shape[1:]))
+        taken = torch.from_numpy(networks.predictions(rows(images), moves, clip, average))
+        return _defined(taken == labels, taken < 0)
     batch = batch or batch_size(images.device)
     out = torch.empty(len(deltas), len(labels), dtype=torch.bool, device=images.device)
     undefined = torch.zeros((), dtype=torch.bool, device=images.device)
@@ -81,11 +88,16 @@ def correct(
             of_batch = scores(model, perturb(images[part], delta, clip))
             out[k, part] = of_batch.argmax(1) == labels[part]
             undefined |= of_batch.isnan().any()
-    if undefined:
+    return _defined(out, undefined)
+
+
+def _defined(right: Tensor, undefined: Tensor) -> Tensor:
+    """``right``, on the CPU, unless some scores were NaN."""
+    if undefined.any():
         raise ValueError(
             "the model returned NaN for perturbed images, which may lie outside [0, 1]: let it take those, or set clip."
         )
-    return out.cpu()
+    return right.cpu()
 
 
 @torch.no_grad()

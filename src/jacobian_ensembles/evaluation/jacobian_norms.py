@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.data.tensors import check_pixels
-from jacobian_ensembles.models.door import scores, try_out
+from jacobian_ensembles.models.door import try_out
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
-from jacobian_ensembles.models.jacobian import DETACHED, exact_jacobian, logit_jacobian, unit_vectors
+from jacobian_ensembles.models.jacobian import exact_jacobian, linearize, unit_vectors
 
 
 @own_modes()
@@ -43,23 +43,16 @@ def jacobian_norm(
     try_out(model, images)
     rng = torch.Generator().manual_seed(seed)
     norms = []
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model):
         for x in images.split(batch):
             if projections is None:
                 norms.append(exact_jacobian(model, x).flatten(1).norm(dim=1))
                 continue
-            x = x.detach().requires_grad_(True)
-            out = scores(model, x)
-            if not out.requires_grad:
-                raise ValueError(DETACHED)
-            total = x.new_zeros(len(x))
-            for i in range(projections):
-                v = unit_vectors(len(x), out.shape[1], rng).to(out)
-                (g,) = torch.autograd.grad(
-                    (out * v).sum(), x, retain_graph=i + 1 < projections, allow_unused=True, materialize_grads=True
-                )
-                total += g.flatten(1).pow(2).sum(1)
-            norms.append((total * out.shape[1] / projections).sqrt())
+            at = linearize(model, x)
+            classes = at.logits.shape[1]
+            v = torch.stack([unit_vectors(len(x), classes, rng) for _ in range(projections)]).to(at.logits)
+            square = at.products(v).flatten(2).square().sum(2).sum(0)
+            norms.append((square * classes / projections).sqrt())
     return torch.cat(norms)
 
 
@@ -81,7 +74,7 @@ def jacobian_statistics(members: Sequence[nn.Module], images: Tensor, batch: int
     learners, ensemble = [], []
     cosine = power_sums = torch.zeros((), dtype=torch.float64, device=images.device)
     for x in images.split(batch):
-        jacobians = torch.stack([logit_jacobian(member, x) for member in members]).double()
+        jacobians = torch.stack([exact_jacobian(member, x) for member in members]).double()
         shape = jacobians.shape[2:]
         flat = jacobians.flatten(2)
         norms = flat.square().sum(2)

@@ -1,15 +1,19 @@
-"""The input-output Jacobian of a network."""
+"""The input-output Jacobian of a network, and products with it: compiled for LeNets, else by autograd."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import LeNet, compiled
+from jacobian_ensembles.models.lenet import compiled, rows
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.engine.passes import Networks
 
 #: What is wrong with a model whose outputs autograd cannot follow.
 DETACHED = (
@@ -32,8 +36,75 @@ def unit_vectors(batch: int, classes: int, generator: torch.Generator) -> Tensor
     return F.normalize(torch.randn(batch, classes, generator=generator), dim=1)
 
 
+class Linearization(Protocol):
+    """A network at a batch: its outputs there, and products with its Jacobian J (C x D), outside any graph."""
+
+    @property
+    def logits(self) -> Tensor:
+        """The outputs, (B, C)."""
+
+    def products(self, v: Tensor) -> Tensor:
+        """v^T J of every sample, for each of K vectors: (K, B, C) to (K, B, ...)."""
+
+
+def linearize(model: Callable[[Tensor], Tensor], x: Tensor) -> Linearization:
+    """A network's outputs at a batch, and products with its Jacobian there.
+
+    Args:
+        model: Maps (B, ...) to (B, C), each sample on its own.
+        x: (B, ...).
+
+    Returns:
+        See :class:`Linearization`.
+
+    Raises:
+        ValueError: If the outputs are not scores, or cannot be differentiated.
+    """
+    networks = compiled([model], x) if isinstance(model, nn.Module) else None
+    return _Differentiated(model, x) if networks is None else _Compiled(networks, x)
+
+
+class _Compiled:
+    """A LeNet in the engine."""
+
+    def __init__(self, networks: Networks, x: Tensor) -> None:
+        self._networks, self._x = networks, x
+
+    @property
+    def logits(self) -> Tensor:
+        return torch.from_numpy(self._networks.logits(rows(self._x))[0].copy())
+
+    def products(self, v: Tensor) -> Tensor:
+        found = self._networks.products(rows(self._x), v.detach().float().contiguous().numpy())
+        return torch.from_numpy(found).view(len(v), *self._x.shape)
+
+
+class _Differentiated:
+    """Any network, by automatic differentiation of one forward pass."""
+
+    def __init__(self, model: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self._x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            self._out = scores(model, self._x)
+        if not self._out.requires_grad:
+            raise ValueError(DETACHED)
+
+    @property
+    def logits(self) -> Tensor:
+        return self._out.detach()
+
+    def products(self, v: Tensor) -> Tensor:
+        found = [
+            torch.autograd.grad(
+                self._out, self._x, row.to(self._out), retain_graph=True, allow_unused=True, materialize_grads=True
+            )[0]
+            for row in v
+        ]
+        return torch.stack(found)
+
+
 def exact_jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The Jacobian of a model's outputs with respect to its inputs, by C backward passes.
+    """The Jacobian of a model's outputs with respect to its inputs, row by row.
 
     Args:
         model: Maps (B, ...) to (B, C), each sample on its own.
@@ -45,33 +116,7 @@ def exact_jacobian(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Raises:
         ValueError: If the outputs are not scores, or cannot be differentiated.
     """
-    x = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        out = scores(model, x)
-        if not out.requires_grad:
-            raise ValueError(DETACHED)
-        rows = [
-            torch.autograd.grad(
-                out[:, c].sum(), x, retain_graph=c + 1 < out.shape[1], allow_unused=True, materialize_grads=True
-            )[0].flatten(1)
-            for c in range(out.shape[1])
-        ]
-    return torch.stack(rows, dim=1)
-
-
-@torch.no_grad()
-def logit_jacobian(model: nn.Module, x: Tensor) -> Tensor:
-    """The Jacobian of a classifier's logits, by a LeNet's compiled products or, for any other, :func:`exact_jacobian`.
-
-    Args:
-        model: Maps (B, ...) to logits (B, C), each sample on its own.
-        x: (B, ...), in [0, 1].
-
-    Returns:
-        (B, C, D).
-    """
-    if not (isinstance(model, LeNet) and compiled(model, x)):
-        return exact_jacobian(model, x)
-    at = model.linearize(x)
-    unit = torch.eye(at.logits.shape[1], device=x.device)
-    return torch.stack([at.vjp(row.expand_as(at.logits)).flatten(1) for row in unit], dim=1)
+    at = linearize(model, x)
+    batch, classes = at.logits.shape
+    unit = torch.eye(classes, dtype=at.logits.dtype, device=x.device)
+    return at.products(unit[:, None].expand(classes, batch, classes)).flatten(2).transpose(0, 1)

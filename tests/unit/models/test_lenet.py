@@ -12,7 +12,9 @@ from helpers_science import (
     textured,
 )
 
-from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
+from jacobian_ensembles.models import lenet
+from jacobian_ensembles.models.lenet import LeNet, compiled
 from jacobian_ensembles.storage.learners import PARAMETER_SHAPES
 
 
@@ -128,11 +130,6 @@ def test_a_net_first_used_in_inference_mode_can_be_trained_afterwards():
     assert net.conv1.weight.grad.abs().sum() > 0
 
 
-def test_only_what_is_compiled_is_linearized():
-    with pytest.raises(ValueError, match=r"Only float32 on a CPU, with numba, is compiled\. Got torch\.float64 on cpu"):
-        make().linearize(textured(2))
-
-
 @pytest.mark.parametrize("p", [0.2, 0.6])
 def test_dropout_scales_the_units_it_keeps(p):
     net, x = make(dropout=p), textured(40)
@@ -142,3 +139,59 @@ def test_dropout_scales_the_units_it_keeps(p):
         assert abs((mask > 0).double().mean().item() - (1 - p)) < 4 * math.sqrt(p * (1 - p) / mask.numel())
     expected = plain_lenet(dict(net.named_parameters()), x, masks=masks)
     torch.testing.assert_close(net(x, torch.Generator().manual_seed(3)), expected, rtol=1e-12, atol=1e-12)
+
+
+def single(**options):
+    return LeNet(generator=torch.Generator().manual_seed(0), **options)
+
+
+def test_which_networks_run_in_the_engine():
+    pytest.importorskip("numba")
+    net, x = single(), textured(1, dtype=torch.float32)
+    assert len(compiled([net, single(activation="relu")], x)) == 2
+    for nets, inputs in (
+        ([net], x.double()),
+        ([single().double()], x),
+        ([torch.nn.Flatten()], x),
+        ([net, torch.nn.Flatten()], x),
+        ([net], x.to("meta")),
+        ([net], x.flatten(1)),
+        ([net, single(mean=0.5)], x),
+        ([net, single(classes=3)], x),
+    ):
+        assert compiled(nets, inputs) is None
+
+
+def test_forward_runs_in_the_engine_where_no_gradient_is_wanted_and_is_differentiable_elsewhere(monkeypatch):
+    pytest.importorskip("numba")
+    net, x = single().requires_grad_(False), textured(3, dtype=torch.float32)
+    textbook, calls = plain_of(net)(x), []
+    monkeypatch.setattr(lenet, "compiled", lambda *args: calls.append(1) or compiled(*args))
+    torch.testing.assert_close(net(x), textbook, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        net(x.clone().requires_grad_(True))
+    with torch.inference_mode():
+        net(x)
+    assert len(calls) == 3
+    assert net(x.clone().requires_grad_(True)).requires_grad
+    assert net.requires_grad_(True)(x).requires_grad
+    assert len(calls) == 3
+
+
+def test_a_network_or_ensemble_that_does_something_else_is_not_the_engines():
+    pytest.importorskip("numba")
+
+    class Doubled(LeNet):
+        def forward(self, x, dropout=None):
+            return 2 * super().forward(x, dropout)
+
+    class Flipped(Ensemble):
+        def forward(self, x):
+            return super().forward(x.flip(3))
+
+    net, x = single(), textured(1, dtype=torch.float32)
+    assert in_engine(Ensemble([net]), x) is not None
+    hooked = single()
+    hooked.conv2.register_forward_hook(lambda module, inputs, out: out + 1)
+    for other in (Doubled(), Ensemble([Doubled()]), Flipped([net]), hooked, Ensemble([net], lambda logits: logits[0])):
+        assert in_engine(other, x) is None

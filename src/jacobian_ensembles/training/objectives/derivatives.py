@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
-from jacobian_ensembles.models.jacobian import unit_vectors
-from jacobian_ensembles.models.lenet import LeNet, compiled
+from jacobian_ensembles.models.jacobian import linearize, unit_vectors
+from jacobian_ensembles.models.lenet import LeNet, compiled, engine, rows
 from jacobian_ensembles.training.objectives.objective import Model
 
 
@@ -66,7 +66,7 @@ def loss_and_gradients(
     """The training loss of one learner, cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1), and its gradient.
 
     A :class:`LeNet` on a CPU needs no automatic differentiation (see
-    :meth:`~jacobian_ensembles.models.lenet.Linearization.gradients`); any other module is differentiated twice.
+    :func:`~jacobian_ensembles.engine.passes.training_gradient`); any other module is differentiated twice.
 
     Args:
         model: A classifier from (B, ...) to logits (B, C).
@@ -131,7 +131,8 @@ def _derivatives(
             raise ValueError(f"lambda_jr is {lambda_jr:g}: directions (P, B, C) are needed. Got None.")
         directions = x.new_zeros(0)
     common: Tensor | None = None
-    if not (isinstance(model, LeNet) and compiled(model, x)):
+    network = compiled([model], x)
+    if network is None or not isinstance(model, LeNet):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr) or shared)
             logits = scores(model, x) if dropout is None else model(x, dropout)
@@ -144,18 +145,25 @@ def _derivatives(
         trained = [p for p in model.parameters() if p.requires_grad]
         return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True)), common
 
-    with torch.no_grad():
-        at = model.linearize(x, dropout)
-        batch, classes = at.logits.shape
-        log_probabilities = at.logits.log_softmax(1)
-        r = log_probabilities.exp().scatter_add_(1, labels[:, None], x.new_full((batch, 1), -1.0)) / batch
-        scaled = []
-        if lambda_jr:
-            scaled = list(directions * math.sqrt(lambda_jr * classes / (batch * len(directions))))
-        gradients, square = at.gradients(r, scaled)
-        if shared:
-            common = at.vjp_sum(r)
-        return F.nll_loss(log_probabilities, labels) + square / 2, gradients, common
+    masks = model.masks(len(x), dropout)
+    if lambda_jr:
+        directions = directions.float() * math.sqrt(lambda_jr * network.classes / (len(x) * len(directions)))
+    passes = engine()
+    assert passes is not None
+    found, gradient, shared_gradient = passes.training_gradient(
+        network,
+        rows(x),
+        labels.long().numpy(),
+        directions.contiguous().numpy() if lambda_jr else None,
+        None if masks is None else masks.numpy(),
+        shared,
+    )
+    whole = torch.from_numpy(gradient)
+    parts = zip(model.parameters(), passes.pieces(network.classes), strict=True)
+    gradients = [whole[piece].view_as(p) for p, piece in parts if p.requires_grad]
+    if shared:
+        common = torch.from_numpy(shared_gradient).view(x.shape[1:])
+    return torch.tensor(found, dtype=x.dtype), gradients, common
 
 
 def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -169,15 +177,11 @@ def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (B, ...), outside any graph.
     """
-    if isinstance(model, LeNet) and compiled(model, x):
-        with torch.no_grad():
-            at = model.linearize(x)
-            return at.vjp(at.logits.softmax(1) - F.one_hot(labels, at.logits.shape[1]))
-    with evaluating(model), torch.enable_grad():
-        x = x.detach().requires_grad_(True)
-        loss = F.cross_entropy(scores(model, x), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, x)
-    return gradient
+    with evaluating(model), torch.no_grad():
+        at = linearize(model, x)
+        v = at.logits.softmax(1)
+        v[torch.arange(len(v)), labels] -= 1
+        return at.products(v[None])[0]
 
 
 def as_model(net: nn.Module, dropout: torch.Generator | None) -> Model:

@@ -1,0 +1,1 @@
+"""LeNets at the processor's limit: compiled loops over explicit vectors, without torch."""
