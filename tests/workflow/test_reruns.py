@@ -165,7 +165,7 @@ def test_an_edit_of_an_adapter_reruns_its_rule(smoke, edit):
 
 
 def test_an_edit_of_the_figures_only_redraws(smoke, edit):
-    edit("src/jacobian_ensembles/paper/figures.py", "markersize=4.5", "markersize=5.5")
+    edit("src/jacobian_ensembles/paper/figures.py", "elinewidth=0.8", "elinewidth=0.9")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {
         "plot_figure": 3,
         "describe_run": 1,
@@ -175,7 +175,7 @@ def test_an_edit_of_the_figures_only_redraws(smoke, edit):
 
 
 def test_an_edit_of_the_attack_recrafts_but_does_not_retrain(smoke, edit):
-    edit("src/jacobian_ensembles/attacks/sgd_uap.py", "return delta.clamp(-eps, eps)", "return delta.clamp(-eps, +eps)")
+    edit("src/jacobian_ensembles/attacks/ascent.py", "return delta.clamp(-eps, eps)", "return delta.clamp(-eps, +eps)")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == ATTACK | GATHER
 
 
@@ -186,7 +186,7 @@ def test_an_edit_of_the_regulariser_retrains(smoke, edit):
 
 def test_comments_and_docstrings_rerun_nothing(smoke, edit):
     edit("src/jacobian_ensembles/training/learner.py", "import math\n", "import math  # for the cosine\n")
-    edit("src/jacobian_ensembles/attacks/sgd_uap.py", "Project onto", "Project  onto")
+    edit("src/jacobian_ensembles/attacks/ascent.py", "Project onto", "Project  onto")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == {}
 
 

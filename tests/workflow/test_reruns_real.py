@@ -89,10 +89,10 @@ def test_a_deleted_intermediate_is_rebuilt_the_same_without_its_neighbours(copy,
 
 
 def test_an_edit_of_the_attack_recrafts_everything_and_retrains_nothing(copy):
-    source = copy.path / "src/jacobian_ensembles/attacks/sgd_uap.py"
-    old = "return delta.clamp(-eps, eps)"
+    source = copy.path / "src/jacobian_ensembles/attacks/ascent.py"
+    old = "delta, velocity, eps=eps, step"
     assert old in source.read_text()
-    source.write_text(source.read_text().replace(old, "return delta.clamp(-eps / 2, eps / 2)"))
+    source.write_text(source.read_text().replace(old, "delta, velocity, eps=eps / 2, step"))
     done, written = run_and_tell(copy, METRICS)
     assert done == {"craft_uaps": 4, "select_worst_uap": 2, "aggregate_metrics": 1}
     assert stages(written) >= {"uaps", "worst", "metrics"}
