@@ -15,6 +15,7 @@ NAME is a shipped run, and NAMES are several, with commas between them:
 ``claims NAME``          a line for each of the paper's claims: the verdict, and the effect that decides it
 ``attacks NAME``         the effects of the claims that another attack changes by a point
 ``gains NAME``           what ensembles add under attack, to which single network, at which eps
+``key NAME``             networks without and with regularisation, one and nine of them, with intervals over trainings
 ``grid NAME``            accuracies of every model, with a column per lambda; ``runs NAMES``: with a column per run
 ``origins NAMES``        what made the runs
 ``models NAME``          the ensembles that a run keeps
@@ -34,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import t as t_distribution
 from scipy.stats import ttest_ind_from_stats
 
 import jacobian_ensembles as je
@@ -145,6 +147,28 @@ def _side_by_side(runs: list[str]) -> str:
     table = table.fillna("–")
     models = [f"{DATASET_TITLES[r['dataset']]}, {model_name(r)}" for r in table.index.to_frame().to_dict("records")]
     return to_markdown(table.reset_index(drop=True).assign(model=models)[["model", *runs, "*paper*"]]).rstrip()
+
+
+def _key(runs: list[str]) -> str:
+    """Four voting models of each dataset: alone and of nine, without and with the paper's lambda for the dataset."""
+    (run,) = runs
+    strength = {"mnist": 0.05, "fashion_mnist": 0.1}  # of the paper's best single network in Table 1
+    summary = _metrics(run, "summary").query("ensemble == 'voting' and members in [1, 9]")
+    rows = []
+    for row in summary.sort_values(["dataset", "lambda", "members"], ascending=[False, True, True]).to_dict("records"):
+        if row["lambda"] in (0, strength[row["dataset"]]):
+            half = float(t_distribution.ppf(0.975, row["repetitions"] - 1)) / math.sqrt(row["repetitions"])
+            cells = {
+                title: f"{100 * mean:.1f} [{100 * max(0, mean - half * sd):.1f}, {100 * min(1, mean + half * sd):.1f}]"
+                for title, mean, sd in (
+                    ("clean", row["clean_accuracy"], row["clean_sd"]),
+                    ("under attack", row["mean_uap_accuracy"], row["mean_uap_sd"]),
+                )
+            }
+            networks = "one network" if row["members"] == 1 else "nine, averaged"
+            first = {"dataset": DATASET_TITLES[row["dataset"]], "networks": networks, "lambda": f"{row['lambda']:g}"}
+            rows.append(first | cells)
+    return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
 def _grid(runs: list[str]) -> str:
@@ -374,6 +398,7 @@ _OF_RUNS: dict[str, tuple[Callable[[list[str]], str], list[str]]] = {
     "attacks": (_attacks, ["metrics/ablation.csv"]),
     "gains": (_gains, ["metrics/metrics.csv"]),
     "grid": (_grid, _SUMMARY),
+    "key": (_key, _SUMMARY),
     "runs": (_side_by_side, _SUMMARY),
     "origins": (_origins, ["provenance.json"]),
     "models": (_models, ["models/", "bits/"]),
