@@ -88,11 +88,11 @@ def test_a_model_of_ones_own_is_attacked_and_evaluated(folder, capsys):
         (["train", "--dataset", "mnist", "--set", "training.epoch=2"], 2, "did you mean 'epochs'?"),
         (["train", "--dataset", "mnist", "--set", "training"], 2, "give section.key=value"),
         (["train", "--dataset", "mnist", "--config", "nothing.yaml"], 2, "nothing.yaml: there is no such file in"),
-        (["attack", "nothing.safetensors", "--eps", "0.1"], 1, "nothing.safetensors: there is no such file"),
+        (["attack", "nothing.safetensors", "--eps", "0.1"], 2, "nothing.safetensors: there is no such file"),
         (["attack", "own.py:nothing", "--dataset", "mnist", "--eps", "0.1"], 2, "own.py defines no nothing"),
         (["attack", "own.py:mine", "--eps", "0.1"], 2, "Name them with --dataset"),
         (["evaluate", "own.py:wrong", "--dataset", "own.py:patches"], 2, "returned 3, where an nn.Module is needed"),
-        (["attack", "own.py:mine", "--dataset", "own.py:patches", "--eps", "2"], 1, "eps must lie in (0, 1]"),
+        (["attack", "table1/mnist/snapshot/M3/lambda7.00", "--eps", "0.1"], 2, "no such ensemble is shipped"),
         (["report", "."], 1, "no finished or shipped run"),
         (["join", ".", "more", "-o", "whole"], 1, "no finished or shipped run"),
     ],
@@ -105,7 +105,10 @@ def test_failures_are_one_clear_message_and_an_exit_code(folder, capsys, argumen
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["tran"], ["attack", "m.safetensors"], ["train", "--dataset", "mnist", "--members", "0"]]
+    "arguments",
+    [[], ["tran"], ["attack", "m.safetensors"], ["train", "--dataset", "mnist", "--members", "0"]]
+    + [["attack", "own.py:mine", "--dataset", "mnist", "--eps", eps] for eps in ("2", "0", "nan", "all", "-0.1")]
+    + [["train", "--dataset", "mnist", "--repetition", "-1"], ["train", "--dataset", "mnist", "--lambda", "much"]],
 )
 def test_a_wrong_command_line_is_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as error:
@@ -120,7 +123,7 @@ def test_help_teaches(command, capsys):
         main([*command.split(), "--help"])
     assert error.value.code == 0
     text = capsys.readouterr().out
-    assert "Exit codes: 0 done" in text
+    assert [code in text for code in ("Exit codes: 0 done", "1 the work", "2 the command", "130 stopped")] == [True] * 4
     assert command or all(name in text for name in ("train", "attack", "evaluate", "report", "join", "info"))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers_science import patch_dataset
 
-from jacobian_ensembles.cli.main import _data, read_config
+from jacobian_ensembles.cli.models import _data
+from jacobian_ensembles.config.reading import read_config
 from jacobian_ensembles.extensions.origin import dataset_origin, folder_digest, place_token
 from jacobian_ensembles.runs.layout import Layout
 from jacobian_ensembles.storage.files import load_tensors
