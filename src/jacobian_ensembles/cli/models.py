@@ -6,17 +6,14 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jacobian_ensembles.cli.options import AddCommand, check_output, compute, eps, natural, number, positive, settings
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.config.reading import read_config
 from jacobian_ensembles.config.schema import Config, ConfigError
-from jacobian_ensembles.extensions.origin import dataset_origin, place_token
 from jacobian_ensembles.extensions.references import ExtensionError, resolve, short_name, source_file
 from jacobian_ensembles.runs.devices import claim_gpu, prepare_device, wants_gpu
-from jacobian_ensembles.runs.layout import Layout
 from jacobian_ensembles.storage.files import ArtifactError, read_header
 
 if TYPE_CHECKING:
@@ -48,27 +45,13 @@ def _device(cfg: Config, threads: int) -> Iterator[str]:
         yield prepare_device("cuda" if gpu else "cpu").type
 
 
-def _data(cfg: Config, dataset: str) -> Path:
-    """The stored dataset, obtained first if it is missing."""
-    from jacobian_ensembles.stages.download_dataset import download_dataset
-
-    name, layout = short_name(dataset), Layout(cfg.run.results, cfg.run.name)
-    path = Path(layout.dataset.format(dataset=name))
-    current = path.is_file()
-    if name != dataset:
-        origin = dataset_origin(dataset, cfg.data.local_dir)
-        path = Path(layout.own_dataset.format(dataset=f"{name}-{place_token(origin)}"))
-        current = path.is_file() and read_header(path, kind="dataset")[1].get("origin") == origin
-    if not current:
-        download_dataset(dataset, path, cfg.data.local_dir)
-    return path
-
-
 def _images(cfg: Config, dataset: str) -> StoredImages:
     """The stored dataset, obtained first if it is missing, and which of its images the configuration uses."""
     from jacobian_ensembles.stages.inputs import StoredImages
+    from jacobian_ensembles.stages.obtaining import obtain_dataset
 
-    return StoredImages(_data(cfg, dataset), **cfg.data.model_dump(exclude={"local_dir"}), dataset=short_name(dataset))
+    path = obtain_dataset(dataset, cfg.run.results, cfg.data.local_dir, cfg.run.name)
+    return StoredImages(path, **cfg.data.model_dump(exclude={"local_dir"}), dataset=short_name(dataset))
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -126,7 +109,9 @@ def _model(args: argparse.Namespace) -> tuple[str, Cell]:
         source_file(args.model)
     dataset = args.dataset or str(spec["dataset"])
     if not dataset:
-        raise ConfigError("Which images? Name them with --dataset: mnist, fashion_mnist, or path/to/file.py:object.")
+        raise ConfigError(
+            "Which images? Name them with --dataset: mnist, fashion_mnist, path/to/folder or file.py:object."
+        )
     return dataset, Cell(**{**spec, "dataset": dataset, "repetition": args.repetition})
 
 
@@ -177,14 +162,17 @@ def add_commands(add: AddCommand) -> None:
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("model", help=_MODEL)
     model.add_argument(
-        "--dataset", help="mnist, fashion_mnist or path/to/file.py:object; default: what it was trained on"
+        "--dataset",
+        help="mnist, fashion_mnist, path/to/folder or path/to/file.py:object; default: what it was trained on",
     )
     model.add_argument("--method", help="path/to/file.py:object, where the ensemble method is your own")
     model.add_argument(
         "--repetition", type=natural, default=0, help="of the training; it seeds the attack (default: 0)"
     )
     train = add("train", _train, "Train one ensemble and store it in one file.", [settings(), compute()])
-    train.add_argument("--dataset", required=True, help="mnist, fashion_mnist, or path/to/file.py:object")
+    train.add_argument(
+        "--dataset", required=True, help="mnist, fashion_mnist, path/to/folder or path/to/file.py:object"
+    )
     train.add_argument(
         "--ensemble", default="voting", help="bagging, snapshot, voting or file.py:object (default: voting)"
     )

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from jacobian_ensembles.cli import models, runs, shipped
+from jacobian_ensembles.cli.models import add_commands as add_models
+from jacobian_ensembles.cli.runs import add_commands as add_runs
+from jacobian_ensembles.cli.shipped import add_commands as add_shipped
 
 _DESCRIPTION = """\
 Train, attack and evaluate single models outside the workflow, with the same code and the same configuration.
@@ -42,6 +44,6 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
-    for family in (models, runs, shipped):
-        family.add_commands(add)
+    for add_family in (add_models, add_runs, add_shipped):
+        add_family(add)
     return top
