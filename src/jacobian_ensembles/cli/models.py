@@ -6,6 +6,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jacobian_ensembles.cli.options import AddCommand, check_output, compute, eps, natural, number, positive, settings
@@ -121,16 +122,23 @@ def _attack(args: argparse.Namespace) -> None:
     attack = cfg.attack.model_copy(update={"seeds": args.seeds})
     check_output(args.output, args.model)
     with _device(cfg, args.threads) as device:
-        from jacobian_ensembles.stages.craft_uaps import craft_uaps
+        import torch
 
+        from jacobian_ensembles.evaluation.accuracy import sizes
+        from jacobian_ensembles.evaluation.record import evaluate
+        from jacobian_ensembles.stages.craft_uaps import craft_uaps
+        from jacobian_ensembles.storage.perturbations import load_uaps
+
+        model, images = _load(args, cfg), _images(cfg, dataset)
         craft_uaps(
-            _load(args, cfg), _images(cfg, dataset), args.output, cell=cell, eps=args.eps, first=0,
+            model, images, args.output, cell=cell, eps=args.eps, first=0,
             last=attack.perturbations - 1, attack=attack.recipe(), seed=cfg.seed, device=device,
         )  # fmt: skip
-    from jacobian_ensembles.storage.perturbations import load_uaps
-
-    accuracies = load_uaps([args.output])[1].mean(axis=1)
-    print(f"{args.output}: {len(accuracies)} perturbations, eps {args.eps:g}, worst accuracy {accuracies.min():.2%}")
+        deltas, correct, _ = load_uaps([args.output])
+        x, y = images.split("test")
+        clean = evaluate(model, x.to(device), y.to(device))
+    found = replace(clean, correct=correct, sizes=sizes(torch.from_numpy(deltas), attack.norm).numpy())
+    print(f"{args.output}: {len(deltas)} perturbations, eps {args.eps:g}. {found}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

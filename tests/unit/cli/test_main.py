@@ -62,15 +62,19 @@ def test_train_attack_and_evaluate(folder, capsys):
     deltas, bits, spec = load_uaps(["u.safetensors"])
     assert deltas.shape == (3, 1, 28, 28)
     assert (spec["ensemble"], spec["members"], spec["eps"]) == ("bagging", 2, 0.3)
+    said = capsys.readouterr()
     assert main(["evaluate", "m.safetensors", *data, "--uaps", "u.safetensors", "--csv", "t.csv"]) == 0
     table = pd.read_csv("t.csv", index_col=0)
     np.testing.assert_allclose(table["accuracy"].iloc[1:], bits.mean(axis=1))
-    assert table.loc["clean", "accuracy"] > 0.8
+    clean, worst = table.loc["clean", "accuracy"], table["accuracy"].iloc[1:].min()
+    assert clean > 0.8
+    assert f"3 perturbations, eps 0.3. Of 100 images, {clean:.2%} are classified correctly" in said.out
+    assert f", {worst:.2%} under the worst of 3 perturbations (size 0.3); chance" in said.out
     printed = capsys.readouterr()
     assert "clean" in printed.out
     # no terminal here: plain lines, with a time stamp and no carriage return
-    assert "epoch 8/8" in printed.err
-    assert "\r" not in printed.err
+    assert "epoch 8/8" in said.err
+    assert "\r" not in said.err
     assert main(["info", "m.safetensors", "u.safetensors"]) == 0
     assert "learners {" in capsys.readouterr().out
 
