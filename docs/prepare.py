@@ -43,7 +43,7 @@ def prepared(page: Path) -> str:
 
 
 def _help() -> str:
-    from jacobian_ensembles.cli.main import parser
+    from jacobian_ensembles.cli.parser import parser
 
     os.environ["COLUMNS"] = "100"  # the width argparse wraps its help to
     top = parser()

@@ -15,6 +15,7 @@ certify            the accuracy that no perturbation up to a size can go below
 Certificate        what certify returns
 stress             is a model's robustness real? many attacks on it, and the flags they raise
 jacobian_norm      the norm of a model's Jacobian at each image
+load_dataset       a built-in dataset, or your own, obtained where it is missing: train, validation, test
 load_split         training, validation or test images of a stored dataset
 shipped_models     the names of all ensembles that come with the package
 load_ensemble      one of these, or one of a run, as a torch module
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from jacobian_ensembles.runs.zoo import shipped_models as shipped_models
     from jacobian_ensembles.runs.zoo import stored_file as stored_file
     from jacobian_ensembles.stages.inputs import load_split as load_split
+    from jacobian_ensembles.stages.obtaining import load_dataset as load_dataset
     from jacobian_ensembles.training.ensembles import train_ensemble as train_ensemble
 
 # matplotlib cannot even be imported where this names a notebook's backend that is not installed
@@ -62,6 +64,7 @@ PUBLIC = {
     "evaluate": "evaluation.record",
     "jacobian_norm": "evaluation.jacobian_norms",
     "load_correct": "runs.zoo",
+    "load_dataset": "stages.obtaining",
     "load_ensemble": "runs.zoo",
     "load_perturbation": "runs.zoo",
     "load_split": "stages.inputs",

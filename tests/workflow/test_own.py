@@ -135,6 +135,21 @@ def test_a_run_of_another_name_has_a_dataset_of_its_own(own):
     assert other["import_dataset"] == 1
 
 
+def test_a_folder_by_its_path_is_a_dataset_and_an_edited_image_is_imported_anew(own):
+    by_path = ("data", "--configfile", "own.yaml", "--config", "run={name: by_path}")
+    by_path += ("grid={datasets: [./images]}", "data={local_dir: null}")
+    own.snakemake(*by_path)
+    arrays, spec = load_tensors(own.path / "results/by_path/data/images.safetensors", "dataset")
+    assert arrays["train_images"].shape == (120, 24, 20, 3)
+    assert spec["class_names"] == ["blue", "green", "red"]
+    assert own.planned(*by_path) == {}
+    path = own.path / "images/train/red/0.png"
+    kept = path.stat()
+    path.touch()
+    assert own.planned(*by_path)["import_dataset"] == 1
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+
+
 def test_a_reference_that_leads_nowhere_is_refused_before_any_job(own):
     output = own.snakemake("--dry-run", "--config", "attack={method: mine.py:attack}", check=False)
     assert "attack.method: got 'mine.py:attack'; no file mine.py in" in output

@@ -8,7 +8,7 @@ from jacobian_ensembles.runs.layout import (
     number_token,
 )
 from jacobian_ensembles.extensions.code_digest import extension_digest
-from jacobian_ensembles.extensions.origin import folder_digest
+from jacobian_ensembles.extensions.origin import content_digest
 from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.paper import catalogue
 

@@ -46,7 +46,7 @@ rule import_dataset:
     params:
         source=lambda w: cfg.reference(w.dataset),
         local_dir=cfg.data.local_dir,
-        content=lambda w: folder_digest(cfg.data.local_dir),
+        content=lambda w: content_digest(cfg.reference(w.dataset), cfg.data.local_dir),
         code=lambda w: code("import_dataset", w.dataset),
     message:
         "Import {wildcards.dataset}"
@@ -56,4 +56,4 @@ rule import_dataset:
 
 rule data:
     input:
-        map(file_of, cfg.datasets),
+        list(map(file_of, cfg.datasets)),

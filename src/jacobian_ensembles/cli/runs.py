@@ -5,27 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from jacobian_ensembles.cli.options import AddCommand, check_output, settings
 from jacobian_ensembles.config.reading import read_config
-from jacobian_ensembles.config.schema import ConfigError
 from jacobian_ensembles.runs.devices import visible_gpus
 from jacobian_ensembles.runs.provenance import about
-from jacobian_ensembles.storage.files import read_header, try_output
+from jacobian_ensembles.storage.files import read_header
 
 
-def check_output(path: str | Path | None, *inputs: str | None) -> None:
-    """Refuse an output that could not be written, before anything is fetched, trained or attacked."""
-    if path is None:
-        return
-    if any(given is not None and Path(given).resolve() == Path(path).resolve() for given in inputs):
-        raise ConfigError(f"{path}: it is read and would be overwritten. Give another file to write.")
-    try:
-        try_output(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}). Give another file.") from error
-
-
-def report_runs(args: argparse.Namespace) -> None:
-    """Write the page of a finished run."""
+def _report(args: argparse.Namespace) -> None:
     from jacobian_ensembles.stages.write_report import write_report
 
     path = args.output or Path(args.folder) / "report.html"
@@ -35,27 +22,24 @@ def report_runs(args: argparse.Namespace) -> None:
     print(path)
 
 
-def compare_runs(args: argparse.Namespace) -> None:
-    """Compare runs side by side."""
+def _compare(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set)
     page = Path(args.output) / "comparison.html"
     check_output(page)
-    from jacobian_ensembles.stages.compare_runs import compare_runs as compare
+    from jacobian_ensembles.stages.compare_runs import compare_runs
 
-    compare(args.runs, args.output, cfg.metrics.clean_weight, cfg.metrics.confidence, args.transfer)
+    compare_runs(args.runs, args.output, cfg.metrics.clean_weight, cfg.metrics.confidence, args.transfer)
     print(page)
 
 
-def join_runs(args: argparse.Namespace) -> None:
-    """Join shipped runs."""
-    from jacobian_ensembles.runs.join import join_runs as join
+def _join(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.join import join_runs
 
-    join(args.parts, args.output)
+    join_runs(args.parts, args.output)
     print(args.output)
 
 
-def describe_files(args: argparse.Namespace) -> None:
-    """Print versions and devices, and what each file is."""
+def _info(args: argparse.Namespace) -> None:
     facts = {**about(), "GPUs": ", ".join(visible_gpus()) or "none"}
     for path in args.files:
         kind, spec = read_header(path)
@@ -63,3 +47,27 @@ def describe_files(args: argparse.Namespace) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def add_commands(add: AddCommand) -> None:
+    """Add these commands to a command line."""
+    report = add("report", _report, "Write the page of a finished run.", [])
+    report.add_argument("folder", help="results/<run>")
+    report.add_argument("-o", "--output", help="default: <folder>/report.html")
+    compare = add("compare", _compare, "Set finished or shipped runs beside one another.", [settings()])
+    compare.add_argument(
+        "runs", nargs="+", help="results/<run> or results/reference/<run>; differences are from the first"
+    )
+    compare.add_argument("-o", "--output", default="comparison", help="folder to write (default: comparison)")
+    compare.add_argument(
+        "--transfer",
+        action="store_true",
+        help="also try the perturbations crafted for each run's best models on the others' (finished runs only)",
+    )
+    join = add("join", _join, "Put shipped runs together that computed different models of one grid.", [])
+    join.add_argument(
+        "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"
+    )
+    join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
+    info = add("info", _info, "Versions and devices, and what a stored file is.", [])
+    info.add_argument("files", nargs="*", help="files of the workflow or of these commands")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from jacobian_ensembles.cli.options import AddCommand
 from jacobian_ensembles.runs.provenance import source_tree
-
-AddCommand = Callable[[str, Any, str, list[argparse.ArgumentParser]], argparse.ArgumentParser]
 
 
 def _crate(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.extensions.references import check_reference, short_name
 
-DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS))]
+DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARDS, folders=True))]
 EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
 
 
@@ -55,7 +55,8 @@ class Grid(Settings):
     """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times.
 
     Attributes:
-        datasets: mnist, fashion_mnist, or path/to/file.py:object for one of your own.
+        datasets: mnist, fashion_mnist, path/to/folder of images (train/<class>/, test/<class>/), or
+            path/to/file.py:object.
         ensembles: bagging (bootstrap resamples), snapshot (cyclic learning rate), voting (seeds only), or
             path/to/file.py:object.
         members: M, learners per ensemble.

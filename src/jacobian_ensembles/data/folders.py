@@ -34,7 +34,7 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
     Args:
         folder: The folder. Its classes are those of ``train``, numbered in alphabetical order, or by number if all are
             numbers.
-        mode: ``RGB`` for three channels, ``L`` for one (grey).
+        mode: ``RGB`` for three channels, ``L`` for one (grey); ``auto`` for one if every pixel of every image is grey.
 
     Returns:
         Arrays and class names as :func:`~jacobian_ensembles.data.arrays.check_arrays` wants them.
@@ -42,10 +42,10 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
     Raises:
         DataError: If a file or folder is missing, unreadable or out of place, or an image differs in size from the
             first; the message names it.
-        ValueError: If ``mode`` is neither.
+        ValueError: If ``mode`` is none of these.
     """
-    if mode not in ("RGB", "L"):
-        raise ValueError(f"mode must be 'RGB' or 'L'. Got {mode!r}.")
+    if mode not in ("RGB", "L", "auto"):
+        raise ValueError(f"mode must be 'RGB', 'L' or 'auto'. Got {mode!r}.")
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{_say(folder)}: no such folder. Images belong in train/<class>/ and test/<class>/ of one.")
@@ -73,7 +73,7 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
         images, labels = [], []
         for label, name in enumerate(names):
             for path in _files(classes[part][name]):
-                pixels = read_image(path, mode)
+                pixels = read_image(path, "L" if mode == "L" else "RGB")
                 first = first or (path, pixels)
                 if pixels.shape != first[1].shape:
                     raise DataError(
@@ -83,6 +83,9 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
                 images.append(pixels)
                 labels.append(label)
         out |= {f"{part}_images": np.stack(images), f"{part}_labels": np.array(labels)}
+    stacks = [f"{part}_images" for part in ("train", "test")]
+    if mode == "auto" and all((out[name] == out[name][..., :1]).all() for name in stacks):
+        out |= {name: out[name][..., 0] for name in stacks}
     return out
 
 

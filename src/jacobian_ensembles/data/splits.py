@@ -11,6 +11,11 @@ from jacobian_ensembles.seeding import derive_seed
 log = logging.getLogger(__name__)
 
 
+def default_validation(images: int) -> int:
+    """How many of n training images are held out for validation unless one says: 5,000, but at most a tenth."""
+    return min(5_000, images // 10)
+
+
 def validation_indices(labels: np.ndarray, size: int, dataset: str) -> np.ndarray:
     """Choose the fixed, stratified validation images of a training set.
 

@@ -47,6 +47,19 @@ class Evaluation:
         return np.asarray(self.correct.mean(axis=1))
 
     @property
+    def chance(self) -> float:
+        """The share of the most frequent class, in [0, 1]: the accuracy of always naming it."""
+        return float(np.bincount(self.labels).max() / len(self.labels))
+
+    def __str__(self) -> str:
+        """The whole in one sentence."""
+        images, found = len(self.labels), f"{self.clean_accuracy:.2%} are classified correctly"
+        if k := len(self.correct):
+            which = f"the worst of {k} perturbations" if k > 1 else "one perturbation"
+            found += f", {self.worst_accuracy:.2%} under {which} (size {self.sizes[self.worst]:.3g})"
+        return f"Of {images:,} images, {found}; chance, always naming the most frequent class, is {self.chance:.2%}."
+
+    @property
     def worst(self) -> int:
         """The index of the most harmful perturbation, the first in a tie.
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from jacobian_ensembles.extensions.code_digest import extension_digest
-from jacobian_ensembles.extensions.references import short_name, source_file
+from jacobian_ensembles.extensions.references import folder_of, short_name, source_file
 
 
 def folder_digest(folder: str | Path | None) -> str:
@@ -39,22 +39,30 @@ def folder_digest(folder: str | Path | None) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def content_digest(reference: str, local_dir: str | None) -> str:
+    """The :func:`folder_digest` of what a user's dataset is read from: the folder it names, or ``data.local_dir``."""
+    return folder_digest(folder_of(reference) or local_dir)
+
+
 def dataset_origin(reference: str, local_dir: str | None) -> dict[str, str | None]:
     """What identifies a user's dataset: two with the same origin are the same.
 
     Args:
-        reference: The reference to its function; see :mod:`~jacobian_ensembles.extensions.references`.
+        reference: The reference to its function, or the folder of images; see
+            :mod:`~jacobian_ensembles.extensions.references`.
         local_dir: The folder named by ``data.local_dir``.
 
     Returns:
-        ``reference``, with the full path of its file; ``code``, its digest; ``local_dir``, resolved; and ``content``,
-        the :func:`folder_digest` of that.
+        ``reference``, with the full path of its file or folder; ``code``, its digest; ``local_dir``, resolved, where a
+        function is given it; and ``content``, see :func:`content_digest`.
     """
+    folder = folder_of(reference)
+    function = f"{(source_file(reference) or Path()).resolve()}:{short_name(reference)}"
     return {
-        "reference": f"{(source_file(reference) or Path()).resolve()}:{short_name(reference)}",
+        "reference": function if folder is None else str(folder.resolve()),
         "code": extension_digest(reference),
-        "local_dir": None if local_dir is None else str(Path(local_dir).resolve()),
-        "content": folder_digest(local_dir),
+        "local_dir": None if local_dir is None or folder is not None else str(Path(local_dir).resolve()),
+        "content": content_digest(reference, local_dir),
     }
 
 

@@ -2,7 +2,8 @@
 
 Each kind has a plain dictionary of what is built in. A *reference* names an object that is not:
 ``path/to/file.py:object``, or ``package.module:object`` for an installed module. Its short name, the part after the
-colon, is what result paths, tables and figures call it. Only :func:`resolve` runs the user's code.
+colon, is what result paths, tables and figures call it. A dataset's reference may also be the path of a folder of
+images, such as ``path/to/folder``, whose name is its short name. Only :func:`resolve` runs the user's code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
@@ -27,15 +28,20 @@ class ExtensionError(ValueError):
 
 
 def short_name(reference: str) -> str:
-    """The name that paths, tables and figures use: what follows the colon, or the whole name of a built-in.
+    """The name that paths, tables and figures use: what follows the colon, a folder's name, or that of a built-in.
 
     Letters that can be spelled in several ways, such as ü, are spelled as Python spells names.
     """
-    return unicodedata.normalize("NFKC", reference.rpartition(":")[2])
+    return unicodedata.normalize("NFKC", PurePath(reference.rpartition(":")[2]).name)
+
+
+def folder_of(reference: str) -> Path | None:
+    """The folder that a reference names: one with a slash and without a colon. None for all others."""
+    return Path(reference).expanduser() if "/" in reference and ":" not in reference else None
 
 
 def source_file(reference: str) -> Path | None:
-    """The file a reference leads into; None for a name without a colon, which is built in.
+    """The file a reference leads into; None for one without a colon: what is built in, or a folder.
 
     Raises:
         ExtensionError: If there is no such file or module.
@@ -70,12 +76,13 @@ def _defined(tree: ast.Module) -> set[str]:
     return names
 
 
-def check_reference(reference: str, builtin: Iterable[str]) -> str:
+def check_reference(reference: str, builtin: Iterable[str], folders: bool = False) -> str:
     """Check a name or reference without running the file it leads to.
 
     Args:
         reference: A name of ``builtin``, or a reference.
         builtin: The names that are built in.
+        folders: Whether it may name a folder.
 
     Returns:
         ``reference``.
@@ -87,14 +94,19 @@ def check_reference(reference: str, builtin: Iterable[str]) -> str:
     name = short_name(reference)
     try:
         path = source_file(reference)
-        if path is None:
-            if name not in builtin:
-                raise ExtensionError(f"give one of {known}, or path/to/file.py:object for one of your own")
+        folder = folder_of(reference) if folders else None
+        if path is None and folder is None:
+            if reference not in builtin:
+                or_folder = ", or path/to/folder (with a slash) for a folder of images" if folders else ""
+                raise ExtensionError(f"give one of {known}, or path/to/file.py:object for one of your own{or_folder}")
             return reference
         if name in builtin or not (name.isidentifier() and re.fullmatch(r"[^\W\d]\w*", name)):
-            raise ExtensionError(
-                f"the part after the colon must be a Python name other than {known}, of letters, digits and _"
-            )
+            part = "the folder's name" if path is None else "the part after the colon"
+            raise ExtensionError(f"{part} must be a Python name other than {known}, of letters, digits and _")
+        if path is None:
+            if folder is None or not folder.is_dir():
+                raise ExtensionError(f"no folder {folder} in {Path.cwd()}")
+            return reference
         try:
             defined = _defined(parse(path))
         except SyntaxError as error:

@@ -9,8 +9,9 @@ from typing import Any
 
 from jacobian_ensembles.data.arrays import check_arrays, check_class_names, repeated_images
 from jacobian_ensembles.data.fetching import DATASETS
+from jacobian_ensembles.data.folders import read_image_folder
 from jacobian_ensembles.extensions.origin import dataset_origin
-from jacobian_ensembles.extensions.references import resolve, short_name
+from jacobian_ensembles.extensions.references import check_reference, folder_of, resolve, short_name
 from jacobian_ensembles.storage.files import save_tensors
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
     """Obtain a dataset and store it as one checked file; a user's also says where it is from.
 
     Args:
-        dataset: A key of :data:`DATASETS`, or a reference (see :mod:`~jacobian_ensembles.extensions.references`) to a
-            function from ``local_dir`` to the arrays of :func:`check_arrays`.
+        dataset: A key of :data:`DATASETS`; or a reference (see :mod:`~jacobian_ensembles.extensions.references`) to a
+            folder of images or to a function from ``local_dir`` to the arrays of :func:`check_arrays`.
         path: The file to write.
         local_dir: See :func:`fetch_dataset`.
 
@@ -29,7 +30,9 @@ def download_dataset(dataset: str, path: str | Path, local_dir: str | Path | Non
         DataError: If a user's arrays are not a dataset, or a built-in one could not be fetched.
     """
     name = short_name(dataset)
-    arrays = resolve(dataset, DATASETS)(local_dir)
+    check_reference(dataset, DATASETS, folders=True)
+    folder = folder_of(dataset)
+    arrays = resolve(dataset, DATASETS)(local_dir) if folder is None else read_image_folder(folder, "auto")
     spec: dict[str, Any] = {"dataset": name}
     if dataset not in DATASETS:
         names = arrays.get("class_names") if isinstance(arrays, Mapping) else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jacobian_ensembles.data.splits import limited_indices, validation_indices
+from jacobian_ensembles.data.cards import class_names
+from jacobian_ensembles.data.splits import default_validation, limited_indices, validation_indices
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import resolve
@@ -25,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """A stored dataset, and which of its images a job uses.
+    """A stored dataset, and which of its images are used.
 
     Attributes:
         path: The file.
-        validation_images: Size of the validation split.
+        validation_images: Size of the validation split; None for the default of :func:`load_split`.
         train_images: Train (and craft) on only this many training images; None for all.
         test_images: Use only this many test images; None for all.
         dataset: The dataset that it must be; None for any.
     """
 
     path: str | Path
-    validation_images: int
+    validation_images: int | None = None
     train_images: int | None = None
     test_images: int | None = None
     dataset: str | None = None
@@ -46,11 +48,32 @@ class StoredImages:
         limit = {"train": self.train_images, "test": self.test_images}.get(name)
         return load_split(self.path, name, self.validation_images, limit, self.dataset)
 
+    @cached_property
+    def train(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels to train and craft on: the training set without its validation images."""
+        return self.split("train")
+
+    @cached_property
+    def validation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels to make choices on."""
+        return self.split("validation")
+
+    @cached_property
+    def test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels to test on."""
+        return self.split("test")
+
     @property
     def classes(self) -> int:
         """C, the number of classes: one more than the largest training label."""
         tensors, _ = _load_dataset(self.path, self.dataset)
         return int(tensors["train_labels"].max()) + 1
+
+    @property
+    def class_names(self) -> list[str]:
+        """What the C classes are called; numbers if they have no names."""
+        _, spec = _load_dataset(self.path, self.dataset)
+        return spec.get("class_names") or class_names(spec["dataset"], self.classes)
 
 
 @dataclass(frozen=True)
@@ -101,14 +124,19 @@ def load_ensemble(
 
 
 def load_split(
-    path: str | Path, split: str, validation_images: int, limit: int | None = None, dataset: str | None = None
+    path: str | Path,
+    split: str,
+    validation_images: int | None = None,
+    limit: int | None = None,
+    dataset: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Load one split of a stored dataset.
 
     Args:
         path: The file :func:`~jacobian_ensembles.stages.download_dataset.download_dataset` wrote.
         split: ``train`` (the training set without its validation images), ``validation`` or ``test``.
-        validation_images: Size of the validation split.
+        validation_images: Size of the validation split; None for 5,000, as in ``config.yaml``, but at most a tenth of
+            the training set.
         limit: Use only this many images, a fixed random choice; None for all.
         dataset: The dataset that the file must hold; None for any.
 
@@ -129,7 +157,8 @@ def load_split(
     if split == "test":
         index = np.arange(len(labels))
     else:
-        index = validation_indices(labels, validation_images, spec["dataset"])
+        size = default_validation(len(labels)) if validation_images is None else validation_images
+        index = validation_indices(labels, size, spec["dataset"])
         if split == "train":
             index = np.setdiff1d(np.arange(len(labels)), index)
     if limit is not None:

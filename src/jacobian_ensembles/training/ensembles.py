@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from jacobian_ensembles.config.training import Training
-from jacobian_ensembles.data.splits import validation_indices
+from jacobian_ensembles.data.splits import default_validation, validation_indices
 from jacobian_ensembles.data.tensors import check_images, check_training_labels
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
@@ -82,7 +82,7 @@ def train_ensemble(
                 f"Got images {tuple(validation[0].shape[1:])}, labels up to {int(validation[1].max())}."
             )
     else:
-        held_out = torch.from_numpy(validation_indices(labels.cpu().numpy(), min(5000, len(labels) // 10), "data"))
+        held_out = torch.from_numpy(validation_indices(labels.cpu().numpy(), default_validation(len(labels)), "data"))
         held_out = held_out.to(labels.device)
         kept = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
         kept[held_out] = False

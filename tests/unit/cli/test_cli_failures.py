@@ -15,6 +15,8 @@ from jacobian_ensembles.extensions.failures import one_line
 from jacobian_ensembles.storage.files import ArtifactError, load_tensors, read_json, save_tensors, try_output
 
 USERS = '''
+import os
+import signal
 import numpy as np
 import torch
 from torch import nn
@@ -53,6 +55,10 @@ def divides(): 1 / 0
 def pair(): return Net(lambda z: (z, z))
 def rounds(): return Net(lambda z: z.round())
 def argument(path): return None
+def nothing_made(): return None
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    return Net()
 class Odd(Exception): pass
 def odd(): raise Odd
 '''
@@ -102,6 +108,18 @@ def test_any_failure_of_users_code_is_one_line_with_its_place(folder, capsys, mo
 def test_a_dataset_that_fails_says_where(folder, capsys):
     assert main(["train", "--dataset", "users.py:broken_data"]) == 1
     assert capsys.readouterr().err.startswith("KeyError: None (/")
+
+
+def test_ctrl_c_is_code_130_and_leaves_nothing(folder, capsys):
+    assert main(["attack", "users.py:interrupted", *DATA, "--eps", "0.1"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["users.py"]
+
+
+def test_a_model_that_cannot_be_used_is_code_2_before_any_image_is_read(folder, capsys):
+    assert main(["evaluate", "users.py:nothing_made", *DATA]) == 2
+    assert "users.py:nothing_made returned None" in capsys.readouterr().err
+    assert not (folder / "results").exists()
 
 
 def read_only(path):

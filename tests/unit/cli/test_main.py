@@ -62,15 +62,19 @@ def test_train_attack_and_evaluate(folder, capsys):
     deltas, bits, spec = load_uaps(["u.safetensors"])
     assert deltas.shape == (3, 1, 28, 28)
     assert (spec["ensemble"], spec["members"], spec["eps"]) == ("bagging", 2, 0.3)
+    said = capsys.readouterr()
     assert main(["evaluate", "m.safetensors", *data, "--uaps", "u.safetensors", "--csv", "t.csv"]) == 0
     table = pd.read_csv("t.csv", index_col=0)
     np.testing.assert_allclose(table["accuracy"].iloc[1:], bits.mean(axis=1))
-    assert table.loc["clean", "accuracy"] > 0.8
+    clean, worst = table.loc["clean", "accuracy"], table["accuracy"].iloc[1:].min()
+    assert clean > 0.8
+    assert f"3 perturbations, eps 0.3. Of 100 images, {clean:.2%} are classified correctly" in said.out
+    assert f", {worst:.2%} under the worst of 3 perturbations (size 0.3); chance" in said.out
     printed = capsys.readouterr()
     assert "clean" in printed.out
     # no terminal here: plain lines, with a time stamp and no carriage return
-    assert "epoch 8/8" in printed.err
-    assert "\r" not in printed.err
+    assert "epoch 8/8" in said.err
+    assert "\r" not in said.err
     assert main(["info", "m.safetensors", "u.safetensors"]) == 0
     assert "learners {" in capsys.readouterr().out
 
@@ -88,11 +92,11 @@ def test_a_model_of_ones_own_is_attacked_and_evaluated(folder, capsys):
         (["train", "--dataset", "mnist", "--set", "training.epoch=2"], 2, "did you mean 'epochs'?"),
         (["train", "--dataset", "mnist", "--set", "training"], 2, "give section.key=value"),
         (["train", "--dataset", "mnist", "--config", "nothing.yaml"], 2, "nothing.yaml: there is no such file in"),
-        (["attack", "nothing.safetensors", "--eps", "0.1"], 1, "nothing.safetensors: there is no such file"),
+        (["attack", "nothing.safetensors", "--eps", "0.1"], 2, "nothing.safetensors: there is no such file"),
         (["attack", "own.py:nothing", "--dataset", "mnist", "--eps", "0.1"], 2, "own.py defines no nothing"),
         (["attack", "own.py:mine", "--eps", "0.1"], 2, "Name them with --dataset"),
         (["evaluate", "own.py:wrong", "--dataset", "own.py:patches"], 2, "returned 3, where an nn.Module is needed"),
-        (["attack", "own.py:mine", "--dataset", "own.py:patches", "--eps", "2"], 1, "eps must lie in (0, 1]"),
+        (["attack", "table1/mnist/snapshot/M3/lambda7.00", "--eps", "0.1"], 2, "no such ensemble is shipped"),
         (["report", "."], 1, "no finished or shipped run"),
         (["join", ".", "more", "-o", "whole"], 1, "no finished or shipped run"),
     ],
@@ -105,7 +109,10 @@ def test_failures_are_one_clear_message_and_an_exit_code(folder, capsys, argumen
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["tran"], ["attack", "m.safetensors"], ["train", "--dataset", "mnist", "--members", "0"]]
+    "arguments",
+    [[], ["tran"], ["attack", "m.safetensors"], ["train", "--dataset", "mnist", "--members", "0"]]
+    + [["attack", "own.py:mine", "--dataset", "mnist", "--eps", eps] for eps in ("2", "0", "nan", "all", "-0.1")]
+    + [["train", "--dataset", "mnist", "--repetition", "-1"], ["train", "--dataset", "mnist", "--lambda", "much"]],
 )
 def test_a_wrong_command_line_is_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as error:
@@ -120,7 +127,7 @@ def test_help_teaches(command, capsys):
         main([*command.split(), "--help"])
     assert error.value.code == 0
     text = capsys.readouterr().out
-    assert "Exit codes: 0 done" in text
+    assert [code in text for code in ("Exit codes: 0 done", "1 the work", "2 the command", "130 stopped")] == [True] * 4
     assert command or all(name in text for name in ("train", "attack", "evaluate", "report", "join", "info"))
 
 

@@ -165,7 +165,7 @@ def test_a_missing_folder_and_a_file_are_refused(tmp_path):
     (tmp_path / "images.zip").touch()
     with pytest.raises(DataError, match=r"images.zip: no such folder"):
         read_image_folder(tmp_path / "images.zip")
-    with pytest.raises(ValueError, match="mode must be 'RGB' or 'L'"):
+    with pytest.raises(ValueError, match="mode must be 'RGB', 'L' or 'auto'"):
         read_image_folder(tmp_path, "RGBA")
 
 

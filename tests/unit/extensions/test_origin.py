@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers_science import patch_dataset
 
-from jacobian_ensembles.cli.main import _data, read_config
+from jacobian_ensembles.config.reading import read_config
 from jacobian_ensembles.extensions.origin import dataset_origin, folder_digest, place_token
 from jacobian_ensembles.runs.layout import Layout
+from jacobian_ensembles.stages.obtaining import obtain_dataset
 from jacobian_ensembles.storage.files import load_tensors
 
 FUNCTION = """
@@ -44,7 +45,8 @@ def here(tmp_path, monkeypatch):
 
 def stored(*settings, reference="own.py:patches"):
     cell = {"datasets": [reference], "ensembles": ["voting"], "members": [1], "lambdas": [0]}
-    path = _data(read_config([], list(settings), cell), reference)
+    cfg = read_config([], list(settings), cell)
+    path = obtain_dataset(reference, cfg.run.results, cfg.data.local_dir, cfg.run.name)
     tensors, spec = load_tensors(path, "dataset")
     return path, tensors["train_images"], spec
 
