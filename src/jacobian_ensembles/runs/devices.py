@@ -49,7 +49,7 @@ def _built_without_cuda() -> bool:
     """Whether the installed torch is a build for CPUs, which its version file tells without an import of torch."""
     found = find_spec("torch")
     try:
-        text = Path(found.origin).with_name("version.py").read_text() if found and found.origin else ""
+        text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8") if found and found.origin else ""
     except OSError:
         return False
     return bool(re.search(r"^cuda\b[^=\n]*= *None", text, re.M)) and bool(

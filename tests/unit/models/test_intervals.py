@@ -6,10 +6,11 @@ import torch
 from helpers_science import give_biases, plain_of, textured
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from torch import nn
 
-from jacobian_ensembles.models import intervals, kernels
+from jacobian_ensembles.engine import activations
+from jacobian_ensembles.engine.compiling import inner
+from jacobian_ensembles.models import intervals
 from jacobian_ensembles.models.building import Normalized
 from jacobian_ensembles.models.intervals import layers_of, margin_bounds
 from jacobian_ensembles.models.lenet import LeNet
@@ -121,15 +122,17 @@ def test_the_slack_by_hand():
 
 
 def test_tanh_is_computed_within_its_allowance():
-    tanh = kernels._tanh
+    vectors = pytest.importorskip("jacobian_ensembles.engine.vectors", reason="numba is missing", exc_type=ImportError)
+    load, store, tanh = vectors.load, vectors.store, activations.tanh
 
-    @njit
+    @inner
     def compiled(x, out):
-        for i in range(len(x)):
-            out[i] = tanh(x[i])
+        for at in range(len(x)):
+            store(out, at, tanh(load(x, at)))
 
     bits = np.arange(0, int(np.float32(10).view(np.uint32)), 4001, dtype=np.uint32)
     x = np.concatenate([bits.view(np.float32), -bits.view(np.float32)])
+    x = x[: len(x) // vectors.LANES * vectors.LANES].reshape(-1, vectors.LANES)
     exact, out = np.tanh(x.astype(np.float64)), np.empty_like(x)
     compiled(x, out)
     for found in (out, torch.tanh(torch.from_numpy(x)).numpy()):
