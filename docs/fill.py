@@ -311,7 +311,7 @@ def _attacks(runs: list[str]) -> str:
     rows = []
     for claims in zip(*found.values(), strict=True):
         for effects in zip(*(claim.effects for claim in claims), strict=True):
-            means = [effect.mean for effect in effects]
+            means = [effect.value for effect in effects]
             if max(means) - min(means) >= 1:
                 row = {"claim": claims[0].row.claim, "effect": effects[0].part, "needed": f"{effects[0].needed:+g}"}
                 rows.append(row | {name: f"{mean:+.1f}" for name, mean in zip(found, means, strict=True)})

@@ -38,7 +38,8 @@ rule write_report:
     input:
         summary=paths.summary,
         comparison=f"{paths.tables}/comparison.csv",
-        claims=f"{paths.tables}/claims.csv",
+        claims=paths.sources["claims"],
+        effects=paths.sources["effects"],
         figures=expand(f"{paths.figures}/{{figure}}.png", figure=shown),
         clean=of_every_model(paths.clean),
         uaps=of_every_model(worst_at_figure2),

@@ -21,7 +21,7 @@ class Item:
             and the settings, to a matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
         inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``,
-            ``stress``, ``transfer``.
+            ``stress``, ``transfer``, and the tables ``claims`` and ``effects``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The workflow target that makes it.
@@ -54,6 +54,8 @@ class Item:
         return has.get(self.only, True)
 
 
+#: The columns that a source must have, of those that are not tables of models.
+COLUMNS = {"claims": ("claim", "statement", "verdict"), "effects": ("claim", "dataset", "part", "value")}
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
 
 #: In the order of the page.
@@ -95,9 +97,8 @@ FIGURES = (
     Item(
         name="claim_effects",
         function="jacobian_ensembles.paper.claims_figure:claim_effects",
-        inputs=("metrics", "summary", "jacobian"),
+        inputs=("summary", "claims", "effects"),
         target="claims",
-        settings=("clean_weight", "confidence"),
         caption="The paper's claims: each effect with its interval, and dashed the size that it needs. A hollow dot is "
         "a single value, which has no interval.",
         alt="Dot plots with intervals of the effects behind each of the paper's claims, a panel per claim, which its "
@@ -173,6 +174,15 @@ TABLES = (
         settings=("clean_weight", "confidence"),
         caption="Each claim of the paper with this run's numbers behind it, the test used and a verdict; the rules of "
         "the verdicts are in jacobian_ensembles/paper/claim_rules.py.",
+    ),
+    Item(
+        name="effects",
+        function="jacobian_ensembles.paper.claims:effects",
+        inputs=("metrics", "summary", "jacobian"),
+        target="claims",
+        settings=("clean_weight", "confidence"),
+        caption="The effects behind the claims, a row each: what is compared, the size needed, the mean with its "
+        "interval, the p values of being no larger and no smaller than needed, and the trainings behind it.",
     ),
     Item(
         name="theorem",

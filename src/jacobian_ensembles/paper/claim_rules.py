@@ -64,8 +64,8 @@ class Rule:
 Found = tuple[list[Effect], list[str]]
 
 
-def _unmeasured(part: str, needed: float) -> Effect:
-    return Effect(part, needed, np.nan, -np.inf, np.inf, np.nan, np.nan, 0)
+def _unmeasured(dataset: str, part: str, needed: float) -> Effect:
+    return Effect(dataset, part, needed, np.nan, -np.inf, np.inf, np.nan, np.nan, 0)
 
 
 def _datasets(trainings: pd.DataFrame) -> list[str]:
@@ -75,7 +75,7 @@ def _datasets(trainings: pd.DataFrame) -> list[str]:
 
 
 def _lacking(effects: Sequence[Effect], what: str) -> list[str]:
-    parts = [effect.part for effect in effects if np.isnan(effect.mean)]
+    parts = [effect.part for effect in effects if np.isnan(effect.value)]
     return [what if len(parts) == len(effects) else f"{what} ({', '.join(parts)})"] if parts else []
 
 
@@ -109,8 +109,8 @@ def _gains(trainings: pd.DataFrame, level: float, column: str, needed: Callable[
             chosen = {"dataset": dataset} | ({"ensemble": method} if method else {})
             values = _of(gains, **chosen)
             part = f"{DATASET_TITLES[dataset]} {method}".rstrip()
-            effect = measured(part, needed(dataset), values, level, ["ensemble", "lambda"])
-            effects.append(replace(effect, detail=_better_in(trainings, column, **chosen)) if len(values) else effect)
+            effect = measured(dataset, part, needed(dataset), values, level, ["ensemble", "lambda"])
+            effects.append(replace(effect, models=_better_in(trainings, column, **chosen)) if len(values) else effect)
     return effects, _lacking(effects, "M = 1 beside M > 1")
 
 
@@ -122,7 +122,7 @@ def _loss_at_large_lambda(trainings: pd.DataFrame, level: float) -> Found:
     wide = over_lambda(ends, "clean")
     loss = wide[0.0] - wide[largest]
     effects = [
-        measured(DATASET_TITLES[d], 1.0, _of(loss, dataset=d), level, ["ensemble"]) for d in _datasets(trainings)
+        measured(d, DATASET_TITLES[d], 1.0, _of(loss, dataset=d), level, ["ensemble"]) for d in _datasets(trainings)
     ]
     return effects, _lacking(effects, f"λ = 0 beside {largest:g}")
 
@@ -144,9 +144,9 @@ def _best_range(
         here = wanted[wanted["dataset"] == dataset]
         wide = over_lambda(here, column)
         if len(wide) and set(map(float, wide.columns)) == set(lambdas):
-            effects.append(best_inside(DATASET_TITLES[dataset], needed(dataset), wide, inside, outside, level))
+            effects.append(best_inside(dataset, DATASET_TITLES[dataset], needed(dataset), wide, inside, outside, level))
         else:
-            effects.append(_unmeasured(DATASET_TITLES[dataset], needed(dataset)))
+            effects.append(_unmeasured(dataset, DATASET_TITLES[dataset], needed(dataset)))
     return effects, missing or _lacking(effects, f"λ = {', '.join(f'{value:g}' for value in sorted(lambdas))}")
 
 
@@ -173,10 +173,11 @@ def _monotone_on_mnist(trainings: pd.DataFrame, level: float) -> Found:
     lambdas = sorted(wide.columns)
     steps = [(a, b, -_UAP) for a, b in pairwise(lambdas) if len(lambdas) > 2] + [(lambdas[0], lambdas[-1], _UAP)]
     effects = [
-        measured(f"MNIST λ {a:g} to {b:g}", needed, wide[b] - wide[a], level, ["ensemble"]) for a, b, needed in steps
+        measured("mnist", f"MNIST λ {a:g} to {b:g}", needed, wide[b] - wide[a], level, ["ensemble"])
+        for a, b, needed in steps
     ]
     # it may fall at values that were not run, so without them nobody can tell that it does not
-    return effects + [_unmeasured(f"MNIST {lam}", -_UAP) for lam in missing], missing
+    return effects + [_unmeasured("mnist", f"MNIST {lam}", -_UAP) for lam in missing], missing
 
 
 def _against_kinds(
@@ -193,8 +194,8 @@ def _against_kinds(
         here = trainings[trainings["dataset"] == dataset]
         for kind in kinds:
             values, models = best_of_kinds(here, chosen_by, column, "Jacobian ensemble", kind)
-            effect = measured(f"{DATASET_TITLES[dataset]}, {kind}", needed(dataset), values, level, [])
-            effects.append(replace(effect, detail=models))
+            effect = measured(dataset, f"{DATASET_TITLES[dataset]}, {kind}", needed(dataset), values, level, [])
+            effects.append(replace(effect, models=models))
     methods = [name for name in ENSEMBLES if name not in set(trainings["ensemble"])]
     missing = _absent(trainings, LAMBDAS) + methods
     if missing:  # the best may be among what was not run
@@ -208,10 +209,9 @@ def _norms_fall(trainings: pd.DataFrame, level: float) -> Found:
     for dataset in _datasets(trainings):
         for column, symbol in (("log_mean", "E"), ("log_variance", "Var")):
             gains = _of(gains_of_ensembles(trainings, column), dataset=dataset)
-            effect = measured(
-                f"{DATASET_TITLES[dataset]} {symbol}", -np.log1p(-0.1), -gains, level, ["ensemble", "lambda"]
-            )
-            values = {name: -100 * np.expm1(-getattr(effect, name)) for name in ("needed", "mean", "low", "high")}
+            part = f"{DATASET_TITLES[dataset]} {symbol}"
+            effect = measured(dataset, part, -np.log1p(-0.1), -gains, level, ["ensemble", "lambda"])
+            values = {name: -100 * np.expm1(-getattr(effect, name)) for name in ("needed", "value", "low", "high")}
             effects.append(replace(effect, **values))
     return effects, _lacking(effects, "Jacobian norms at M = 1 beside M > 1")
 
@@ -226,7 +226,8 @@ def _gains_grow_with_lambda(trainings: pd.DataFrame, level: float) -> Found:
             regularised = gains.index.get_level_values("lambda") > 0
             mean, plain = (gains[chosen].groupby(block).mean() for chosen in (regularised, ~regularised))
             change = (mean - plain).dropna()
-            effects.append(measured(f"{DATASET_TITLES[dataset]} {title}", needed, change, level, ["ensemble"]))
+            part = f"{DATASET_TITLES[dataset]} {title}"
+            effects.append(measured(dataset, part, needed, change, level, ["ensemble"]))
     return effects, _lacking(effects, "M = 1 beside M > 1, at λ = 0 and above")
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 
 import pandas as pd
 
 from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.paper.claim_rules import RULES, Rule
-from jacobian_ensembles.paper.effects import Effect, trainings_of
+from jacobian_ensembles.paper.effects import Effect, signed, trainings_of, with_interval
 from jacobian_ensembles.paper.labels import RenderedTable, run_note, to_markdown
 
 HOLDS, FAILS, REVERSED, OPEN = "holds", "does not hold", "reversed", "cannot tell"
@@ -112,7 +112,7 @@ def _trainings_needed(effects: Sequence[Effect]) -> list[str]:
     factors = [
         effect.trainings * ((effect.high - effect.low) / 2 / gap) ** 2
         for effect in effects
-        if effect.low <= effect.needed <= effect.high and (gap := abs(effect.mean - effect.needed)) > 0
+        if effect.low <= effect.needed <= effect.high and (gap := abs(effect.value - effect.needed)) > 0
     ]
     count = math.ceil(max(factors, default=0))
     if not count:
@@ -122,14 +122,12 @@ def _trainings_needed(effects: Sequence[Effect]) -> list[str]:
 
 def _evidence(effects: Sequence[Effect], unit: str) -> str:
     """Each effect with its interval: ``MNIST +0.21 [+0.10, +0.32] (better in ...)``."""
-    shown = []
-    for effect in effects:
-        if math.isnan(effect.mean):
-            continue
-        digits = 2 if abs(effect.needed) < 1 else 1
-        interval = f" [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]" if math.isfinite(effect.low) else ""
-        detail = f" ({effect.detail})" if effect.detail else ""
-        shown.append(f"{effect.part} {effect.mean:+.{digits}f}{interval}{detail}")
+    shown = [
+        f"{effect.part} {with_interval(effect.value, effect.low, effect.high, effect.needed)}"
+        + (f" ({effect.models})" if effect.models else "")
+        for effect in effects
+        if not math.isnan(effect.value)
+    ]
     return f"In {unit}: {'; '.join(shown)}." if shown else "Not measured in this run."
 
 
@@ -187,6 +185,38 @@ def effects_by_attack(
         jacobian = tables["jacobian"].merge(own[CELL_KEYS].drop_duplicates())
         found[str(variant)] = check_claims(trainings_of(own, jacobian, clean_weight), confidence)
     return found
+
+
+def effects(
+    tables: Mapping[str, pd.DataFrame], run: str, banner: str, clean_weight: float, confidence: float
+) -> RenderedTable:
+    """What the claims rest on: a row per effect.
+
+    Args:
+        tables: ``metrics``, ``summary`` and ``jacobian``.
+        run: The run's name.
+        banner: The run's banner; empty for a full run.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
+        confidence: Level of the intervals.
+    """
+    trainings = trainings_of(tables["metrics"], tables["jacobian"], clean_weight)
+    rows = [
+        {"claim": checked.rule.claim, "unit": checked.rule.unit, **asdict(effect)}
+        for checked in check_claims(trainings, confidence)
+        for effect in checked.effects
+    ]
+    table = pd.DataFrame(rows, columns=["claim", "unit", *(field.name for field in fields(Effect))])
+    measured = table[table["value"].notna()]
+    sizes = ("value", "low", "high", "needed")
+    shown = measured[["claim", "part", "models", "unit", "trainings"]].assign(
+        needed=[signed(needed, needed) for needed in measured["needed"]],
+        effect=[with_interval(*row) for row in zip(*(measured[name] for name in sizes), strict=True)],
+    )
+    text = (
+        f"The effects behind the claims. {run_note(tables['summary'], run, banner)} Means with {confidence:.0%} "
+        "intervals over trainings.\n\n"
+    )
+    return RenderedTable(table, text + to_markdown(shown.rename(columns=str.capitalize)))
 
 
 def claims(

@@ -32,26 +32,39 @@ class Effect:
     """One comparison of a claim.
 
     Attributes:
+        dataset: As in the configuration.
         part: What is compared, such as ``MNIST bagging``.
         needed: The smallest effect of interest, or the largest loss that does not count (negative).
-        mean: The effect, in points of accuracy or percent; NaN where it was not measured.
+        value: The effect, in points of accuracy or percent; NaN where it was not measured.
         low: Lower bound of its interval; -inf where it is not known.
         high: Upper bound; inf where it is not known.
         p_above: One-sided p value of the hypothesis that the effect is at most ``needed``; NaN where it is not known.
         p_below: One-sided p value of the hypothesis that it is at least ``needed``.
         trainings: The smallest number of trainings behind a setting.
-        detail: Further information for the reader, such as the models compared.
+        models: Which models or strengths were compared, or in how many settings they are better.
     """
 
+    dataset: str
     part: str
     needed: float
-    mean: float
+    value: float
     low: float
     high: float
     p_above: float
     p_below: float
     trainings: int
-    detail: str = ""
+    models: str = ""
+
+
+def signed(value: float, needed: float) -> str:
+    """An effect as printed: with its sign, and two decimals where small ones count."""
+    return f"{value:+.{2 if abs(needed) < 1 else 1}f}"
+
+
+def with_interval(value: float, low: float, high: float, needed: float) -> str:
+    """An effect and, where it is known, its interval: ``+0.21 [+0.10, +0.32]``."""
+    shown = signed(value, needed)
+    return f"{shown} [{signed(low, needed)}, {signed(high, needed)}]" if math.isfinite(low) else shown
 
 
 def trainings_of(metrics: pd.DataFrame, jacobian: pd.DataFrame | None, clean_weight: float) -> pd.DataFrame:
@@ -78,10 +91,13 @@ def trainings_of(metrics: pd.DataFrame, jacobian: pd.DataFrame | None, clean_wei
     return cells.merge(norms, on=CELL_KEYS, how="left", validate="one_to_one")
 
 
-def measured(part: str, needed: float, values: pd.Series, confidence: float, settings: Sequence[str]) -> Effect:
+def measured(
+    dataset: str, part: str, needed: float, values: pd.Series, confidence: float, settings: Sequence[str]
+) -> Effect:
     """The mean effect over settings.
 
     Args:
+        dataset: See :class:`Effect`.
         part: See :class:`Effect`.
         needed: See :class:`Effect`.
         values: One per independent block, indexed by the block's keys, ``repetition`` among them.
@@ -92,16 +108,14 @@ def measured(part: str, needed: float, values: pd.Series, confidence: float, set
     names = list(map(tuple, keys[list(settings)].astype(str).to_numpy())) if len(settings) else [()] * len(keys)
     estimate = mean_over_settings(values.tolist(), names)
     counts = pd.Series(names).value_counts()
-    return _effect(part, needed, estimate, confidence, int(counts.min()) if len(counts) else 0)
+    return _effect(dataset, part, needed, estimate, confidence, int(counts.min()) if len(counts) else 0)
 
 
-def _effect(
-    part: str, needed: float, estimate: Estimate, confidence: float, trainings: int, detail: str = ""
-) -> Effect:
+def _effect(dataset: str, part: str, needed: float, estimate: Estimate, confidence: float, trainings: int) -> Effect:
     level = (1 + confidence) / 2
     bounds = (estimate.lower(level), estimate.upper(level)) if not math.isnan(estimate.mean) else (-math.inf, math.inf)
     sides = estimate.p_above(needed), estimate.p_below(needed)
-    return Effect(part, needed, estimate.mean, *bounds, *sides, trainings, detail)
+    return Effect(dataset, part, needed, estimate.mean, *bounds, *sides, trainings)
 
 
 def gains_of_ensembles(trainings: pd.DataFrame, column: str) -> pd.Series:
@@ -121,7 +135,13 @@ def over_lambda(trainings: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def best_inside(
-    part: str, needed: float, wide: pd.DataFrame, inside: Sequence[float], outside: Sequence[float], confidence: float
+    dataset: str,
+    part: str,
+    needed: float,
+    wide: pd.DataFrame,
+    inside: Sequence[float],
+    outside: Sequence[float],
+    confidence: float,
 ) -> Effect:
     """Whether some lambda of one set is better than every lambda of another, by the same margin.
 
@@ -129,6 +149,7 @@ def best_inside(
     best of ``outside``.
 
     Args:
+        dataset: See :class:`Effect`.
         part: See :class:`Effect`.
         needed: See :class:`Effect`.
         wide: Of :func:`over_lambda`, for one dataset.
@@ -157,7 +178,8 @@ def best_inside(
     best, other = (float(means[list(values)].idxmax()) for values in (inside, outside))  # type: ignore[arg-type]
     count = min(settings.count(name) for name in set(settings)) if settings else 0
     difference = float(means[best] - means[other])
-    return Effect(part, needed, difference, low, high, above, below, count, f"λ = {best:g} against {other:g}")
+    models = f"λ = {best:g} against {other:g}"
+    return Effect(dataset, part, needed, difference, low, high, above, below, count, models)
 
 
 def best_of_kinds(

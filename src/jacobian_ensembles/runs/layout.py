@@ -111,6 +111,8 @@ class Layout:
             "ablation": self.ablation,
             "stress": self.stress,
             "transfer": self.transfer_table,
+            "claims": f"{self.tables}/claims.csv",
+            "effects": f"{self.tables}/effects.csv",
         }
 
     @staticmethod

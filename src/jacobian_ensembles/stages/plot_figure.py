@@ -11,8 +11,9 @@ from typing import Any
 import matplotlib as mpl
 import seaborn as sns
 
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.extensions.references import resolve
-from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.paper.catalogue import COLUMNS, find
 from jacobian_ensembles.paper.labels import figure_note
 from jacobian_ensembles.storage.files import write_bytes
 from jacobian_ensembles.storage.tables import read_table
@@ -55,7 +56,7 @@ def plot_figure(
         banner: The run's banner; empty for a full run.
         settings: The settings that the catalogue says it needs.
     """
-    tables = {source: read_table(path) for source, path in inputs.items()}
+    tables = {source: read_table(path, COLUMNS.get(source, MODEL_KEYS)) for source, path in inputs.items()}
     with sns.axes_style("ticks"), sns.plotting_context("paper"):
         fig = resolve(find(name).function, {})(tables, **settings)
         sns.despine(fig)

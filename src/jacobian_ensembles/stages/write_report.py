@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jacobian_ensembles.config.schema import Config
-from jacobian_ensembles.paper.catalogue import FIGURES
+from jacobian_ensembles.paper.catalogue import COLUMNS, FIGURES
 from jacobian_ensembles.report.contents import RunRecord, model_key
 from jacobian_ensembles.report.page import render
 from jacobian_ensembles.runs.layout import number_token
@@ -22,14 +22,8 @@ from jacobian_ensembles.storage.tables import read_table
 Paths = Sequence[str | Path]
 
 
-def _claims(path: str | Path | None) -> pd.DataFrame | None:
-    if path is None:
-        return None
-    table = pd.read_csv(path)
-    missing = {"claim", "statement", "verdict"} - set(table.columns)
-    if missing:
-        raise ArtifactError(f"{path}: no column {', '.join(sorted(missing))}. Delete it to have it made again.")
-    return table
+def _table_of_claims(inputs: Mapping[str, Any], name: str) -> pd.DataFrame | None:
+    return read_table(inputs[name], COLUMNS[name]) if inputs.get(name) else None
 
 
 def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Mapping[str, Any]) -> RunRecord:
@@ -38,7 +32,7 @@ def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Map
     Args:
         inputs: Files by what they are: ``summary``, ``comparison`` and ``examples``; ``figures``, as PNG, in the order
             of the page; ``clean`` predictions and ``uaps``, the worst perturbations, of every model (one training of
-            each); ``datasets``; ``provenance``; ``claims``, if they were checked; and ``stress``, if it was made.
+            each); ``datasets``; ``provenance``; ``claims`` and ``effects``, if made; and ``stress``, if made.
         settings: ``run``, ``banner``, ``eps`` and ``clean_weight``: see :class:`~.report.record.RunRecord`.
         config: The configuration, shown as it is.
 
@@ -53,7 +47,8 @@ def load_run(inputs: Mapping[str, Any], settings: Mapping[str, Any], config: Map
         summary=read_table(inputs["summary"]),
         comparison=pd.read_csv(inputs["comparison"]),
         figures=[(Path(path).stem, Path(path).read_bytes()) for path in inputs["figures"]],
-        claims=_claims(inputs.get("claims")),
+        claims=_table_of_claims(inputs, "claims"),
+        effects=_table_of_claims(inputs, "effects"),
         stress=read_table(inputs["stress"]) if inputs.get("stress") else None,
         clean={model_key(spec): (predicted, labels) for predicted, labels, spec in clean},
         uaps={model_key(uap): uap for uap in map(load_worst_uap, inputs["uaps"])},
@@ -104,7 +99,7 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         ArtifactError: If the folder holds no finished run.
     """
     folder = Path(folder)
-    claims, examples = folder / "tables" / "claims.csv", folder / "examples.json"
+    examples = folder / "examples.json"
     cells = _first_trainings(folder / "clean")
     eps = f"eps{number_token(cfg.figures.eps)}"
     summary = folder / "metrics" / "summary.csv"
@@ -121,7 +116,8 @@ def report_of_folder(folder: str | Path, path: str | Path, cfg: Config) -> None:
         "datasets": [_dataset(folder, name) for name in sorted({cell.parts[0] for cell in cells})],
         "provenance": sorted(folder.rglob("*.provenance.json"), key=lambda p: Path(p).stat().st_mtime),
     }
-    inputs |= {p.stem: p for p in (claims, folder / "metrics" / "stress.csv") if p.is_file()}
+    tables = [folder / name for name in ("tables/claims.csv", "tables/effects.csv", "metrics/stress.csv")]
+    inputs |= {path.stem: path for path in tables if path.is_file()}
     settings = {"run": cfg.run.name, "banner": cfg.banner, "eps": cfg.figures.eps}
     settings["clean_weight"] = cfg.metrics.clean_weight
     write_report(path, inputs, settings, cfg.model_dump(by_alias=True))

@@ -9,7 +9,7 @@ from scipy import stats
 
 from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper.claim_rules import RULES
-from jacobian_ensembles.paper.claims import check_claims, claims, effects_by_attack, two_sides
+from jacobian_ensembles.paper.claims import check_claims, claims, effects, effects_by_attack, two_sides
 from jacobian_ensembles.paper.effects import Effect, best_of_kinds, trainings_of
 
 ALL = [f"C{i}" for i in range(1, 15)]
@@ -27,7 +27,7 @@ def verdicts(*args, **kwargs):
 
 
 def effect(p_above, p_below, needed=1.0, high=2.0):
-    return Effect("part", needed, 0.0, -1.0, high, p_above, p_below, 3)
+    return Effect("mnist", "part", needed, 0.0, -1.0, high, p_above, p_below, 3)
 
 
 def test_a_world_as_the_paper_describes_it_holds_every_claim():
@@ -111,7 +111,7 @@ def test_a_training_that_is_lucky_for_all_its_ensembles_is_one_training():
     metrics.loc[lucky, "worst_accuracy"] += 0.1
     found = {c.row.claim: c for c in check_claims(trainings_of(metrics, None, 0.5), 0.95)}["C4"].effects[0]
     # at each of 8 lambda gains are -10, 0, 0, 0: mean -2.5, standard deviation 5; error 2.5/sqrt(8), 24 freedoms
-    assert found.mean == pytest.approx(-2.5)
+    assert found.value == pytest.approx(-2.5)
     half = 2.0639 * 2.5 / math.sqrt(8)
     assert (found.low, found.high) == pytest.approx((-2.5 - half, -2.5 + half), abs=1e-3)
 
@@ -227,7 +227,7 @@ def test_ensembles_that_gain_less_with_regularisation_reverse_the_interaction():
     )
     found = rows["C9"]
     assert found.row.verdict == "reversed"
-    by_part = {e.part: e.mean for e in found.effects}
+    by_part = {e.part: e.value for e in found.effects}
     assert by_part["MNIST under attack"] == pytest.approx(-6, abs=1)
     assert by_part["MNIST clean"] == pytest.approx(-2, abs=0.2)
 
@@ -240,7 +240,7 @@ def test_close_clean_accuracy_is_a_loss_of_less_than_a_point(loss, verdict):
 
 def test_norms_fall_by_a_percentage():
     rows = checked()
-    by_part = {e.part: e.mean for e in rows["C8"].effects}
+    by_part = {e.part: e.value for e in rows["C8"].effects}
     ratios = np.array([1 / m + 0.3 * (1 - 1 / m) for m in (3, 6, 9)])
     assert by_part["MNIST E"] == pytest.approx(100 * (1 - np.exp(np.log(ratios).mean())), abs=1.5)
     assert rows["C8"].row.evidence.startswith("In %: MNIST E +")
@@ -306,7 +306,7 @@ def test_effects_by_attack_are_those_of_the_trainings_that_all_variants_attacked
     tables = {"metrics": metrics, "jacobian": jacobian, "ablation": ablation}
     found = effects_by_attack(tables, 0.5, 0.95)
     assert list(found) == ["own", "strong"]
-    own, strong = ({c.row.claim: [e.mean for e in c.effects] for c in found[name]} for name in found)
+    own, strong = ({c.row.claim: [e.value for e in c.effects] for c in found[name]} for name in found)
     # M > 1 gain 3 points without regularisation and 7 with it, and 2 less under the strong attack
     assert own["C4"] == pytest.approx([(3 + 7 * 7) / 8] * 6)
     assert strong["C4"] == pytest.approx([(3 + 7 * 7) / 8 - 2] * 6)
@@ -324,6 +324,23 @@ def test_the_report_names_run_banner_and_every_claim():
     assert "corrected for 14 claims (Holm)" in text
     assert rendered.frame["claim"].tolist() == ALL
     assert {"statement", "evidence", "test", "verdict", "p", "missing", "place"} <= set(rendered.frame.columns)
+
+
+def test_the_effects_are_a_table_with_a_row_each():
+    metrics, jacobian = grid(lambdas=(0.0, 0.5))
+    tables = {"metrics": metrics, "summary": summarize(metrics, 0.5, 0.95), "jacobian": jacobian}
+    rendered = effects(tables, "mine", "QUICK", clean_weight=0.5, confidence=0.95)
+    found = checked(lambdas=(0.0, 0.5))
+    assert rendered.frame["value"].tolist() == pytest.approx(
+        [e.value for claim in found.values() for e in claim.effects], nan_ok=True
+    )
+    assert rendered.frame["claim"].tolist() == [name for name, claim in found.items() for _ in claim.effects]
+    row = rendered.frame[rendered.frame["claim"] == "C8"].iloc[0]
+    assert (row["dataset"], row["part"], row["unit"], row["needed"]) == ("mnist", "MNIST E", "%", pytest.approx(10))
+    assert row["low"] < row["value"] < row["high"]
+    assert row["trainings"] == 3
+    assert f"| C8 | MNIST E |  | % | 3 | +10.0 | {row['value']:+.1f} [" in rendered.markdown
+    assert "C6" not in rendered.markdown  # not measured
 
 
 def test_weighted_accuracy_has_the_weight_of_the_run():

@@ -99,6 +99,16 @@ def write(path, inputs, **changes):
     return path.read_text()
 
 
+def write_claims(folder, *rows):
+    """Write claims.csv with these rows, and an effect of C1; the path of the latter."""
+    (folder / "claims.csv").write_text(
+        "\n".join(["claim,statement,evidence,test,place,missing,p,verdict", *rows]) + "\n"
+    )
+    effects = folder / "effects.csv"
+    effects.write_text("claim,dataset,part,unit,needed,value,low,high\nC1,mnist,MNIST,points,1,1.6,1.2,2.0\n")
+    return effects
+
+
 @pytest.fixture(scope="module")
 def page(inputs, tmp_path_factory):
     return write(tmp_path_factory.mktemp("page") / "report.html", inputs)
@@ -155,19 +165,20 @@ def test_what_was_not_computed_is_said(page, inputs, tmp_path):
     assert "The claims were not checked in this run." in page
     assert "was not drawn in this run" in page
     claims, theory = tmp_path / "claims.csv", tmp_path / "theory.png"
-    claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,holds\n")
+    effects = write_claims(tmp_path, "C1,Large λ hurts,91 %,paired,,,0.01,holds")
     shutil.copy(inputs["figures"][0], theory)
     figures = [*inputs["figures"], theory]
-    full = write(tmp_path / "full.html", inputs, claims=claims, figures=figures)
+    full = write(tmp_path / "full.html", inputs, claims=claims, effects=effects, figures=figures)
     assert "Of the paper's 1 claims 1 holds." in full.replace("&#39;", "'")
     assert re.search(
         r'<li class="good">\s*<p><b>C1</b> <span class="verdict"><span aria-hidden="true">✓</span> holds<', full
     )
+    assert "MNIST +1.6 [+1.2, +2.0] points" in full
     assert "not checked" not in full
     assert "not drawn" not in full
     claims.write_text("claim,evidence\nC1,91 %\n")
     with pytest.raises(ArtifactError, match=r"claims\.csv: no column statement, verdict"):
-        write(tmp_path / "full.html", inputs, claims=claims)
+        write(tmp_path / "full.html", inputs, claims=claims, effects=effects)
 
 
 def copied(source, target):
@@ -299,10 +310,10 @@ def show(browser, path, size, scheme):
 def with_claims(inputs, tmp_path_factory):
     """A page that has everything, verdicts of every kind included."""
     folder = tmp_path_factory.mktemp("claims")
-    verdicts = ("holds", "holds in part", "reversed", "cannot tell")
-    rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,{v}" for i, v in enumerate(verdicts, 1)]
-    (folder / "claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
-    write(folder / "report.html", inputs, claims=folder / "claims.csv")
+    verdicts = ("holds", "does not hold", "reversed", "cannot tell")
+    rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,4.2,,0.01,{v}" for i, v in enumerate(verdicts, 1)]
+    effects = write_claims(folder, *rows)
+    write(folder / "report.html", inputs, claims=folder / "claims.csv", effects=effects)
     return folder / "report.html"
 
 
