@@ -51,6 +51,9 @@ from jacobian_ensembles.stages.compare_runs import load_compared
 
 _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plain training's: docs/defences.md
 _PLACES = ("most robust", "second", "third")
+#: The analyses whose effects are set side by side under every attack: a single training has no other.
+_UNDER_ATTACKS = {"primary": "", "single network": ", over M = 1"}
+_UNDER_ATTACKS |= {"best of all trainings, measured in the same": ""}
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
     r"(<!-- ((?!end\b)[a-z]+) (\S+)(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n).*?(<!-- end -->)",
@@ -307,14 +310,19 @@ def _decorrelation(runs: list[str]) -> str:
 def _attacks(runs: list[str]) -> str:
     (run,) = runs
     tables = {name: _metrics(run, name) for name in ("metrics", "jacobian", "ablation")}
-    found = effects_by_attack(tables, 0.5, 0.95)
+    found = {
+        name: {(rule.claim, e.analysis, e.part): e for rule, e in rows if not math.isnan(e.value)}
+        for name, rows in effects_by_attack(tables, 0.5, 0.95).items()
+    }
     rows = []
-    for claims in zip(*found.values(), strict=True):
-        for effects in zip(*(claim.effects for claim in claims), strict=True):
-            means = [effect.value for effect in effects]
-            if max(means) - min(means) >= 1:
-                row = {"claim": claims[0].row.claim, "effect": effects[0].part, "needed": f"{effects[0].needed:+g}"}
-                rows.append(row | {name: f"{mean:+.1f}" for name, mean in zip(found, means, strict=True)})
+    for claim, analysis, part in next(iter(found.values())):
+        if analysis not in _UNDER_ATTACKS:
+            continue
+        effects = [effects[claim, analysis, part] for effects in found.values()]
+        values = [effect.value for effect in effects]
+        if max(values) - min(values) >= 1:
+            row = {"claim": claim, "effect": f"{part}{_UNDER_ATTACKS[analysis]}", "needed": f"{effects[0].needed:+g}"}
+            rows.append(row | {name: f"{value:+.1f}" for name, value in zip(found, values, strict=True)})
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 

@@ -11,23 +11,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jacobian_ensembles.paper.claim_parts import (
+from jacobian_ensembles.paper.claim_gains import (
     UAP,
     WEIGHTED,
     Found,
     Sizes,
-    against_kinds,
-    against_kinds_beside,
-    fashion_peaks_below_half,
     gains_beside,
-    large_lambda_is_detrimental_on_fashion,
-    loss_at_large_lambda,
     mean_gains,
-    monotone_on_mnist,
     more_pronounced,
     more_pronounced_beside,
     needed_clean,
     norms_fall,
+)
+from jacobian_ensembles.paper.claim_parts import (
+    against_kinds,
+    against_kinds_beside,
+    fashion_peaks_below_half,
+    large_lambda_is_detrimental_on_fashion,
+    loss_at_large_lambda,
+    monotone_on_mnist,
     small_lambda_helps,
 )
 from jacobian_ensembles.paper.effects import SINGLE, Effect, Evidence
