@@ -119,9 +119,15 @@ settings_of_the_run = {
 }
 
 
+# the optional tables that this run has
+further_tables = {"images"}
+
+
 def sources_of(name):
     """The tables that a figure or table is made from, by name."""
-    return {source: paths.sources[source] for source in catalogue.find(name).inputs}
+    item = catalogue.find(name)
+    optional = [source for source in item.optional if source in further_tables]
+    return {source: paths.sources[source] for source in (*item.inputs, *optional)}
 
 
 def settings_for(name):

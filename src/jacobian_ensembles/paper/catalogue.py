@@ -22,13 +22,14 @@ class Item:
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
         inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``,
             ``stress``, ``transfer``, and the tables ``claims`` and ``effects``.
+        optional: Further tables that it uses where a run has them: ``images``, ``members``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The workflow target that makes it.
         settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
         latex: Whether a table is also written as LaTeX.
         only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix or
-            several ``repetitions``.
+            several ``repetitions`` or ``members`` attacked one by one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Item:
     settings: tuple[str, ...] = ()
     latex: bool = False
     only: str = ""
+    optional: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -55,7 +57,11 @@ class Item:
 
 
 #: The columns that a source must have, of those that are not tables of models.
-COLUMNS = {"claims": ("claim", "statement", "verdict"), "effects": ("claim", "dataset", "part", "value")}
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "members": ("dataset", "ensemble", "lambda", "repetition", "member", "eps"),
+    "claims": ("claim", "statement", "verdict"),
+    "effects": ("claim", "dataset", "part", "value"),
+}
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
 
 #: In the order of the page.
@@ -170,6 +176,7 @@ TABLES = (
         name="claims",
         function="jacobian_ensembles.paper.claims:claims",
         inputs=("metrics", "summary", "jacobian"),
+        optional=("images", "members"),
         target="claims",
         settings=("clean_weight", "confidence"),
         caption="Each claim of the paper with this run's numbers behind it, the test used and a verdict; the rules of "
@@ -179,10 +186,11 @@ TABLES = (
         name="effects",
         function="jacobian_ensembles.paper.claims:effects",
         inputs=("metrics", "summary", "jacobian"),
+        optional=("images", "members"),
         target="claims",
         settings=("clean_weight", "confidence"),
         caption="The effects behind the claims, a row each: what is compared, the size needed, the mean with its "
-        "interval, the p values of being no larger and no smaller than needed, and the trainings behind it.",
+        "interval, and the trainings behind it. Only the primary analysis of a claim gives a verdict.",
     ),
     Item(
         name="theorem",

@@ -23,7 +23,7 @@ import pandas as pd
 
 from jacobian_ensembles.evaluation.image_error import covariances
 from jacobian_ensembles.evaluation.statistics import holm
-from jacobian_ensembles.evaluation.summary import CELL_KEYS
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.paper.claim_rules import RULES, Rule
 from jacobian_ensembles.paper.effects import (
     FIRST_NEW,
@@ -250,6 +250,9 @@ def evidence_of(tables: Mapping[str, pd.DataFrame], clean_weight: float, confide
     """
     images = covariances(tables["images"]) if "images" in tables else None
     trainings = trainings_of(tables["metrics"], tables["jacobian"], clean_weight)
+    models = trainings[MODEL_KEYS].drop_duplicates().itertuples(index=False, name=None)
+    if images and not all(dataset in images and tuple(model) in images[dataset].index for dataset, *model in models):
+        images = None  # parts of a joined run may have kept no bits
     return Evidence(trainings, members_of(tables.get("members"), clean_weight), images, confidence)
 
 

@@ -21,12 +21,15 @@ from jacobian_ensembles.runs.crate import write_crate
 from jacobian_ensembles.runs.provenance import commit
 from jacobian_ensembles.runs.ship import copy_stamped, origin_of, rebuild_run
 from jacobian_ensembles.runs.zoo import join_arrays
+from jacobian_ensembles.stages.measure_image_error import image_error_of_bits
 from jacobian_ensembles.storage.checksums import verify_checksum, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json, write_text
 from jacobian_ensembles.storage.tables import write_table
 
 # what may differ between the parts of a grid: which models, and which trainings of them
 _MODELS = {"datasets", "ensembles", "members", "lambdas", "cells", "repetitions", "first_repetition"}
+
+_IMAGE_ERROR = "image_error.csv"
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -162,9 +165,9 @@ def _join_tables(parts: Sequence[Path], folder: Path, config: Config, origin: Ma
     Raises:
         ArtifactError: If a part lacks a table that others have, or one is damaged.
     """
-    for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")}):
+    for name in sorted({path.name for part in parts for path in (part / "metrics").glob("*.csv")} - {_IMAGE_ERROR}):
         paths = [part / "metrics" / name for part in parts]
-        if name == "ablation.csv":  # some parts may have used the run's own attack only
+        if name in ("ablation.csv", "members.csv"):  # some parts may have used the run's own attack only
             paths = [path for path in paths if path.is_file()]
         for path in paths:
             if not path.is_file():
@@ -175,8 +178,10 @@ def _join_tables(parts: Sequence[Path], folder: Path, config: Config, origin: Ma
         metrics = pd.read_csv(folder / "metrics" / "metrics.csv").drop(columns=[*origin])
         summary = summarize(metrics, config.metrics.clean_weight, config.metrics.confidence)
         write_table(folder / "metrics" / "summary.csv", summary.assign(**origin))
-    write_checksums(sorted((folder / "metrics").glob("*.csv")))
     join_arrays(parts, folder)
+    if bits := sorted((folder / "bits").glob("*.safetensors")):  # models of all parts, paired on the same images
+        image_error_of_bits(bits, folder / "metrics" / _IMAGE_ERROR)
+    write_checksums(sorted((folder / "metrics").glob("*.csv")))
     write_text(folder / "attack_seeds.csv", _joined_table([part / "attack_seeds.csv" for part in parts]))
 
 

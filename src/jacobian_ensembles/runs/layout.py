@@ -93,6 +93,8 @@ class Layout:
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
         self.worst_of_k = f"{root}/metrics/worst_of_k.csv"
         self.ablation = f"{root}/metrics/ablation.csv"
+        self.image_error = f"{root}/metrics/image_error.csv"
+        self.members_table = f"{root}/metrics/members.csv"
         self.stress = f"{root}/metrics/stress.csv"
         self.transfer_table = f"{root}/metrics/transfer.csv"
         self.checksums = f"{root}/metrics/SHA256SUMS"
@@ -111,6 +113,8 @@ class Layout:
             "ablation": self.ablation,
             "stress": self.stress,
             "transfer": self.transfer_table,
+            "images": self.image_error,
+            "members": self.members_table,
             "claims": f"{self.tables}/claims.csv",
             "effects": f"{self.tables}/effects.csv",
         }

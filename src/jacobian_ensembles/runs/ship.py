@@ -171,6 +171,7 @@ def _redraw(shipped: Path, target: Path, config: Config) -> None:
             config.repetitions, transfer=transfer
         ):
             continue
+        inputs |= {name: sources[name] for name in item.optional if sources[name].exists()}
         labels: dict[str, Any] = {"run": config.run.name, "banner": config.banner}
         labels["settings"] = {name: known[name] for name in item.settings}
         if item in FIGURES:
