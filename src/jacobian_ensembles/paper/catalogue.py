@@ -60,7 +60,7 @@ class Item:
 COLUMNS: dict[str, tuple[str, ...]] = {
     "members": ("dataset", "ensemble", "lambda", "repetition", "member", "eps"),
     "claims": ("claim", "statement", "verdict"),
-    "effects": ("claim", "dataset", "part", "value"),
+    "effects": ("claim", "analysis", "dataset", "part", "value"),
 }
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.paper.claims import FAILS, HOLDS, OPEN, REVERSED
+from jacobian_ensembles.paper.effects import PRIMARY
 
 mpl.use("Agg")
 _PALETTE = sns.color_palette("colorblind")
@@ -52,7 +53,7 @@ def _draw(ax: Axes, effects: pd.DataFrame, colour: tuple[float, float, float]) -
 
 
 def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figure:
-    """Draw every claim's effects.
+    """Draw the effects that every claim's verdict rests on.
 
     Args:
         tables: ``claims`` and ``effects``.
@@ -63,9 +64,10 @@ def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figur
         The title gives the verdict, in its colour.
     """
     claims = tables["claims"].to_dict("records")
-    measured = tables["effects"][tables["effects"]["value"].notna()]
-    effects = [measured[measured["claim"] == claim["claim"]] for claim in claims]
-    sizes = [max(1, len(table)) for table in effects]
+    effects = tables["effects"]
+    measured = effects[effects["value"].notna() & (effects["analysis"] == PRIMARY)]
+    parts = [measured[measured["claim"] == claim["claim"]] for claim in claims]
+    sizes = [max(1, len(table)) for table in parts]
     heights = [max(sizes[i : i + columns]) + 3.4 for i in range(0, len(sizes), columns)]
     fig, axes = plt.subplots(
         len(heights), columns, figsize=(4.6 * columns, 0.19 * sum(heights) + 0.3), squeeze=False, layout="constrained",
@@ -73,7 +75,7 @@ def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figur
     )  # fmt: skip
     for ax in axes.flat[len(claims) :]:
         ax.set_visible(False)
-    for ax, claim, table in zip(axes.flat, claims, effects, strict=False):
+    for ax, claim, table in zip(axes.flat, claims, parts, strict=False):
         colour = _COLOURS[claim["verdict"]]
         _draw(ax, table, colour)
         title = f"{claim['claim']}: {claim['verdict']}. {claim['statement']}"

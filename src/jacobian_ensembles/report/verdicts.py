@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from jacobian_ensembles.paper.claims import FAILS, HOLDS, OPEN, REVERSED
-from jacobian_ensembles.paper.effects import signed, with_interval
+from jacobian_ensembles.paper.effects import PRIMARY, signed, with_interval
 from jacobian_ensembles.paper.labels import DATASET_TITLES
 
 #: The tone of each verdict.
@@ -19,8 +19,8 @@ _SAID = {HOLDS: ("hold", "holds"), FAILS: ("do not hold", "does not hold"), REVE
 
 
 def _number(effects: pd.DataFrame) -> str:
-    """The effects of a claim in one line: per dataset the only one with its interval, or the range of several."""
-    measured = effects[effects["value"].notna()].sort_values("value", kind="stable")
+    """The effects that a verdict rests on, in one line: per dataset the only one with its interval, or the range of several."""
+    measured = effects[effects["value"].notna() & (effects["analysis"] == PRIMARY)].sort_values("value")
     shown = []
     for dataset in dict.fromkeys(effects["dataset"]):
         found = measured[measured["dataset"] == dataset].to_dict("records")

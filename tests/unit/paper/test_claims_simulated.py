@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 
 import pytest
-from helpers_claims import tables
+from helpers_claims import paper_uap, tables
 
 from jacobian_ensembles.paper.claims import check_claims, evidence_of
 
@@ -21,7 +21,11 @@ FAIL = dict.fromkeys(CLAIMS, "does not hold") | {"C8": "holds"}
 #: By world: clean accuracy, accuracy under attack, and the verdicts that are right; where none is, an effect is exactly
 #: as large as needed, and "cannot tell" alone is no error.
 WORLDS = {
-    "as the paper says": ({}, dict.fromkeys(CLAIMS, "holds")),
+    # with the largest lambda away from the best by weighted accuracy: which is chosen decides C11
+    "as the paper says": (
+        {"uap": lambda d, e, m, lam: paper_uap(d, e, m, lam) - 0.8 * (lam == 2), "noise": (0.05, 0.5)},
+        dict.fromkeys(CLAIMS, "holds"),
+    ),
     "nothing matters": (
         {"clean": lambda *_: 95.0, "uap": lambda *_: 50.0},
         FAIL | {"C11": "holds"},
@@ -46,7 +50,7 @@ WORLDS = {
 def judged(world, seed):
     """The verdicts on one grid of a world, by claim, without those that say "cannot tell"."""
     settings, _ = WORLDS[world]
-    found = check_claims(evidence_of(tables(**settings, **NOISE, seed=seed), 0.5, 0.95).judged())
+    found = check_claims(evidence_of(tables(**{**NOISE, **settings}, seed=seed), 0.5, 0.95).judged())
     return {claim.rule.claim: claim.row.verdict for claim in found if claim.row.verdict != "cannot tell"}
 
 

@@ -105,7 +105,9 @@ def write_claims(folder, *rows):
         "\n".join(["claim,statement,evidence,test,place,missing,p,verdict", *rows]) + "\n"
     )
     effects = folder / "effects.csv"
-    effects.write_text("claim,dataset,part,unit,needed,value,low,high\nC1,mnist,MNIST,points,1,1.6,1.2,2.0\n")
+    effects.write_text(
+        "claim,analysis,dataset,part,unit,needed,value,low,high\nC1,primary,mnist,MNIST,points,1,1.6,1.2,2.0\n"
+    )
     return effects
 
 

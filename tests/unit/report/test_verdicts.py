@@ -14,7 +14,7 @@ def claims(*found):
 def effects(*rows, unit="points"):
     """Of C1: dataset, value, half of the interval (infinite: none) and the size needed."""
     columns = ["dataset", "value", "half", "needed"]
-    table = pd.DataFrame(rows, columns=columns).assign(claim="C1", unit=unit, part="")
+    table = pd.DataFrame(rows, columns=columns).assign(claim="C1", unit=unit, part="", analysis="primary")
     return table.assign(low=table["value"] - table["half"], high=table["value"] + table["half"])
 
 
@@ -41,6 +41,11 @@ def effects(*rows, unit="points"):
 def test_what_was_measured_is_said_in_a_line(rows, unit, number):
     found = verdicts(claims("holds", "holds"), effects(*rows, unit=unit))
     assert [claim["number"] for claim in found] == [number, ""]
+
+
+def test_what_stands_beside_the_primary_analysis_is_not_counted():
+    rows = effects(("mnist", 4, 1, 1), ("mnist", 9, 1, 1)).assign(analysis=["primary", "single network"])
+    assert verdicts(claims("holds"), rows)[0]["number"] == "MNIST +4.0 [+3.0, +5.0] points"
 
 
 def test_a_verdict_is_told_by_a_mark_and_a_colour():
