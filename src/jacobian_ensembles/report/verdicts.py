@@ -19,7 +19,7 @@ _SAID = {HOLDS: ("hold", "holds"), FAILS: ("do not hold", "does not hold"), REVE
 
 
 def _number(effects: pd.DataFrame) -> str:
-    """The effects that a verdict rests on, in one line: per dataset the only one with its interval, or the range of several."""
+    """What a verdict rests on, in one line: per dataset the only effect with its interval, or the range of several."""
     measured = effects[effects["value"].notna() & (effects["analysis"] == PRIMARY)].sort_values("value")
     shown = []
     for dataset in dict.fromkeys(effects["dataset"]):
