@@ -120,7 +120,7 @@ settings_of_the_run = {
 
 
 # the optional tables that this run has
-further_tables = {"images"}
+further_tables = {"images", "members"} if cfg.attack.members else {"images"}
 
 
 def sources_of(name):

@@ -15,6 +15,33 @@ def learners_of(wildcards):
     return paths.members(cell, cfg.in_one_job(cell.ensemble))
 
 
+def largest_nests():
+    """The largest ensemble of every training whose learners nest: they are its members, attacked one by one."""
+    found = {}
+    for cell in cfg.cells:
+        if not cfg.in_one_job(cell.ensemble):
+            nest = cell.dataset, cell.ensemble, cell.lambda_jr, cell.repetition
+            found[nest] = max(found.get(nest, cell), cell, key=lambda c: c.members)
+    return found
+
+
+def learners_alone_of(wildcards):
+    """The learner files of the largest ensemble of one training."""
+    nest = (
+        wildcards.dataset,
+        wildcards.ensemble,
+        float(wildcards.lambda_jr),
+        int(wildcards.repetition),
+    )
+    return paths.members(largest_nests()[nest], in_one_job=False)
+
+
+def members_alone():
+    """The record of the members of every training whose learners nest."""
+    nests = largest_nests().values()
+    return [paths.members_alone.format(**cell_wildcards(cell)) for cell in nests]
+
+
 def blocks_of(wildcards):
     """The crafted blocks of one ensemble and eps, in seed order."""
     blocks = cfg.attack.seed_blocks()

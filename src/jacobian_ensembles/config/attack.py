@@ -29,6 +29,7 @@ class Attack(SgdSettings):
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
+    members: Annotated[int, Field(ge=0)] = 0
     split: Literal["train", "validation", "test"] = "train"
 
     @model_validator(mode="after")

@@ -37,7 +37,14 @@ def _settings(config: Config) -> dict[str, Any]:
     shared = config.model_dump(
         mode="json",
         by_alias=True,
-        exclude={"compute": True, "compare": True, "run": {"name", "keep"}, "grid": _MODELS, "ablation": True},
+        exclude={
+            "compute": True,
+            "compare": True,
+            "run": {"name", "keep"},
+            "grid": _MODELS,
+            "attack": {"members"},
+            "ablation": True,
+        },
     )
     flat = {"seed": shared.pop("seed")}
     return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}

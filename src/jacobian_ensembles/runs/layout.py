@@ -82,6 +82,9 @@ class Layout:
         self.uaps = f"{root}/uaps/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.worst = f"{root}/worst/{_CELL}/eps{{eps}}/worst.json"
         self.worst_uap = f"{root}/worst/{_CELL}/eps{{eps}}/worst_uap.safetensors"
+        self.members_alone = (
+            f"{root}/members/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}/members.json"
+        )
         self.jacobian = f"{root}/jacobian/{_CELL}/jacobian.safetensors"
         self.variant_uaps = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.variant_worst = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst.json"
