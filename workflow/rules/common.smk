@@ -66,11 +66,16 @@ def in_this_run(item):
     )
 
 
+# the optional tables that this run has
+further_tables = {"images", "members"} if cfg.attack.members else {"images"}
+
+
 def files_of(target):
     """The files of the figures and tables that a target makes."""
     return [
         f"{paths.figures if item in catalogue.FIGURES else paths.tables}/{item.name}.{kind}"
         for item in catalogue.items_of(target)
+        if item.only != "members" or "members" in further_tables
         for kind in item.kinds
     ]
 
@@ -117,10 +122,6 @@ settings_of_the_run = {
     "clean_weight": cfg.metrics.clean_weight,
     "clip": cfg.attack.clip,
 }
-
-
-# the optional tables that this run has
-further_tables = {"images", "members"} if cfg.attack.members else {"images"}
 
 
 def sources_of(name):

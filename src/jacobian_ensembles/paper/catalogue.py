@@ -193,6 +193,16 @@ TABLES = (
         "interval, and the trainings behind it. Only the primary analysis of a claim gives a verdict.",
     ),
     Item(
+        name="reliability",
+        function="jacobian_ensembles.paper.reliability:reliability",
+        inputs=("metrics", "summary", "members"),
+        target="claims",
+        settings=("clean_weight", "confidence"),
+        only="members",
+        caption="How far new trainings of ensembles differ, and of single networks, and the worst of them; the rule is "
+        "in jacobian_ensembles/paper/reliability.py.",
+    ),
+    Item(
         name="theorem",
         function="jacobian_ensembles.paper.theory:theorem",
         inputs=("metrics", "summary", "jacobian"),
