@@ -19,7 +19,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 # torch, and what comes with it, by the names of constraints.txt
 OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==
 
-.PHONY: quick test test-newest test-faults test-all lint format docs rulegraph wheel archive article tools constraints clean
+.PHONY: quick test test-newest test-faults test-all lint format config docs rulegraph wheel archive article tools constraints clean
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
@@ -80,6 +80,11 @@ $(TOOLS)/.installed:
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python $(PIP) install build==1.6.1 twine==7.0.0 cffconvert==2.0.0
 	touch $@
+
+# config.yaml and the JSON schema of configurations, after a change of the classes that describe them; the page that quotes it
+config: $(READY)
+	$(BIN)/python -m jacobian_ensembles.config.description
+	$(BIN)/python docs/fill.py
 
 docs: $(READY)
 	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[docs]'

@@ -22,7 +22,7 @@ import torch
 from speed import our_tenth_of_an_epoch, plain_tenth_of_an_epoch
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.config.schema import Training
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
@@ -106,8 +106,8 @@ def attack_rows(cpu: Data, gpu: Data, seeds: Sequence[int]) -> dict[str, Row]:
         plain = [baseline.PlainLeNet(net) for net in Ensemble(learners(members)).to(gpu[0].device).members]
         for count in seeds:
             rows[f"perturbation, M={members}, {count} side by side"] = Row(
-                Side(partial(craft_uaps, here, *cpu, 0.15, SgdSettings(), [0])),
-                Side(partial(craft_uaps, there, *gpu, 0.15, SgdSettings(), range(count)), count),
+                Side(partial(craft_uaps, here, *cpu, 0.15, SgdUap(), [0])),
+                Side(partial(craft_uaps, there, *gpu, 0.15, SgdUap(), range(count)), count),
                 Side(partial(baseline.craft_uap, plain, *gpu, 0.15, 100, 12.0, False)) if count == 1 else None,
             )
     return rows

@@ -25,8 +25,8 @@ from torch import nn
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.config.schema import Attack, Training
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
+from jacobian_ensembles.config.schema import Training
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct, perturb
 from jacobian_ensembles.extensions.references import resolve
@@ -102,7 +102,7 @@ def attack_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> dic
                 partial(baseline.uap_gradient, plain, x, y, delta, 12.0, clip),
             )
             whole = (
-                partial(craft_uaps, ours, images, labels, 0.15, Attack(clip=clip), [0]),
+                partial(craft_uaps, ours, images, labels, 0.15, SgdUap(clip=clip), [0]),
                 partial(baseline.craft_uap, plain, images, labels, 0.15, 100, 12.0, clip),
             )
             flops = 2 * FORWARD * members * 200
@@ -128,7 +128,7 @@ def other_rows(repeats: int) -> dict[str, Row]:
         ("ResNet-18, 32x32x3, batch 32", partial(resnet, num_classes=10), colour, 32, 10),
     ):
         model, images, labels = net().eval(), torch.rand(2000, *shape), torch.randint(0, 10, (2000,))
-        settings = SgdSettings(iterations=steps, batch_size=batch)
+        settings = SgdUap(iterations=steps, batch_size=batch)
         whole = (
             partial(craft_uaps, model, images, labels, 0.15, settings, [0]),
             partial(baseline.craft_uap, [model], images, labels, 0.15, steps, 12.0, False, batch),

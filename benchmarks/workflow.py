@@ -1,6 +1,6 @@
 """What the workflow costs around its computations: Snakemake's own time, job starts, memory, disk.
 
-    python benchmarks/workflow.py                 # all tables; about twenty minutes, most of it the memory run
+    python benchmarks/workflow.py                 # all tables; about half an hour
     python benchmarks/workflow.py snakemake start # only these
 
 Everything runs in a temporary copy of the repository; results/data is copied if it is there, else downloaded.
@@ -21,6 +21,24 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LAMBDAS_10X = [0, *(round(0.01 * k, 2) for k in range(1, 80))]  # 80 strengths where the paper's grid has 8
+
+#: Models of the runs that are planned only, and a workflow without anything but files: chains of three jobs.
+PLANNED = (250, 1_000, 10_000)
+BARE = """
+rule all:
+    input: expand("c/{i}", i=range(config["jobs"] // 3))
+rule a:
+    output: "a/{i}"
+    shell: "touch {output}"
+rule b:
+    input: "a/{i}"
+    output: "b/{i}"
+    shell: "touch {output}"
+rule c:
+    input: "b/{i}"
+    output: "c/{i}"
+    shell: "touch {output}"
+"""
 
 #: One MNIST learner for an epoch, a snapshot run for one, and 50 seeds of few steps against nine members.
 FULL_SIZE = {
@@ -98,6 +116,23 @@ def snakemake_table(folder: Path) -> None:
             raise SystemExit(f"{name}: Snakemake found something to do.")
 
 
+def planning_table(folder: Path) -> None:
+    """Dry runs of grids of many models, and of a bare Snakefile with as many jobs: the least that Snakemake takes."""
+    print("\n| planning | jobs | CPU | bare Snakefile | ratio |\n|---|---:|---:|---:|---:|")
+    bare = folder / "bare"
+    bare.mkdir()
+    (bare / "Snakefile").write_text(BARE, encoding="utf-8")
+    quiet = ("--dry-run", "--quiet", "rules")
+    for models in PLANNED:
+        grid = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "cells": None}
+        grid["lambdas"] = [k / models for k in range(models)]
+        (folder / "many.yaml").write_text(yaml.safe_dump({"grid": grid}), encoding="utf-8")
+        text, _, cpu, _ = snakemake(folder, *quiet, "--configfile", "workflow/presets/smoke.yaml", "many.yaml")
+        jobs = int(re.search(r"^total +(\d+)", text, re.MULTILINE).group(1))
+        _, _, least, _ = snakemake(bare, *quiet, "--config", f"jobs={jobs}")
+        print(f"| {models:,} models | {jobs:,} | {cpu:.0f} s | {least:.0f} s | {cpu / least:.2f} |", flush=True)
+
+
 def start_table() -> None:
     """What starting a job costs before its first own line: Python, and the imports of its adapter."""
     print("\n| start of | wall | CPU | memory |\n|---|---:|---:|---:|")
@@ -131,7 +166,7 @@ def size_tables(folder: Path) -> None:
 def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = ("snakemake", "start", "size")
+    tables = ("snakemake", "planning", "start", "size")
     parser.add_argument("tables", nargs="*", default=tables, metavar="table", help=f"any of {', '.join(tables)}")
     chosen = parser.parse_args().tables
     if unknown := set(chosen) - set(tables):
@@ -139,6 +174,9 @@ def main() -> None:
     if "snakemake" in chosen:
         with tempfile.TemporaryDirectory() as scratch:
             snakemake_table(copy_repository(Path(scratch)))
+    if "planning" in chosen:
+        with tempfile.TemporaryDirectory() as scratch:
+            planning_table(copy_repository(Path(scratch)))
     if "start" in chosen:
         start_table()
     if "size" in chosen:

@@ -44,7 +44,8 @@ from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.paper.claim_rules import RULES
 from jacobian_ensembles.paper.claims import effects_by_attack, parts_needed
 from jacobian_ensembles.paper.effects import PRIMARY, with_interval
-from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name, to_markdown
+from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name
+from jacobian_ensembles.paper.labels import markdown_table as to_markdown
 from jacobian_ensembles.paper.published import paper_models
 from jacobian_ensembles.report.citing import bibtex
 from jacobian_ensembles.runs.ship import short_commit

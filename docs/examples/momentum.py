@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.attacks.ascent import batches, project
 from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.sgd_uap import batches, project
 
 
 def momentum(

@@ -21,7 +21,9 @@ load_correct       which test images a shipped ensemble classifies correctly
 stored_file        the file of a stored ensemble
 """
 
+import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ if TYPE_CHECKING:
     from jacobian_ensembles.runs.zoo import stored_file as stored_file
     from jacobian_ensembles.stages.inputs import load_split as load_split
     from jacobian_ensembles.training.ensembles import train_ensemble as train_ensemble
+
+# matplotlib cannot even be imported where this names a notebook's backend that is not installed
+if os.environ.get("MPLBACKEND", "").startswith("module://"):
+    _root = os.environ["MPLBACKEND"].removeprefix("module://").partition(".")[0]
+    if not _root or find_spec(_root) is None:
+        del os.environ["MPLBACKEND"]
 
 __version__ = "0.2.0"
 

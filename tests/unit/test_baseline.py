@@ -8,7 +8,7 @@ from helpers_science import ACTIVATIONS, SCALINGS, dyadic, give_biases, single_t
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct, perturb
 from jacobian_ensembles.models.lenet import LeNet
@@ -91,7 +91,7 @@ def test_the_attacks_are_equally_strong():
     labels = ours(x).argmax(1)
     torch.manual_seed(0)
     theirs = baseline.craft_uap(plain, x, labels, 0.3, 20, 12.0, False)
-    mine = craft_uaps(ours, x, labels, 0.3, SgdSettings(iterations=20), [0])[0]
+    mine = craft_uaps(ours, x, labels, 0.3, SgdUap(iterations=20), [0])[0]
     hit = [1 - correct(ours, x, labels, d[None], clip=False).float().mean().item() for d in (theirs, mine)]
     assert hit[0] > 0.5
     assert hit[1] == pytest.approx(hit[0], abs=0.1)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.config.schema import Attack
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.data.arrays import DataError, check_arrays
 
 many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -90,7 +90,7 @@ def test_a_right_result_or_a_clear_error(data):
     results = {}
     for name, call in {
         "evaluate": lambda: je.evaluate(model, images, labels, deltas),
-        "craft": lambda: je.craft_uaps(model, images, labels, 0.1, Attack(iterations=2, batch_size=2)),
+        "craft": lambda: je.craft_uaps(model, images, labels, 0.1, SgdUap(iterations=2, batch_size=2)),
         "norm": lambda: je.jacobian_norm(model, images),
     }.items():
         try:

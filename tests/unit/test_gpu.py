@@ -6,13 +6,15 @@ from helpers_science import give_biases, textured
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.runs.devices import prepare_device
-from jacobian_ensembles.training.learner import accuracy, train_learners
+from jacobian_ensembles.training.learner import Task, accuracy
+from jacobian_ensembles.training.members import train_learner
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.recipe import Recipe
 
 
@@ -46,7 +48,7 @@ def test_seeds_side_by_side_are_as_strong_as_one_at_a_time(device):
     model = ensemble().to(device)
     x = textured(400, dtype=torch.float32).to(device)
     labels = model(x).argmax(1)  # right about every image until it is attacked
-    settings = SgdSettings(iterations=20, batch_size=50)
+    settings = SgdUap(iterations=20, batch_size=50)
     together = craft_uaps(model, x, labels, 0.2, settings, range(5))
     alone = craft_uaps(model, x, labels, 0.2, settings, range(5), side_by_side=1)
     a, b = (correct(model, x, labels, deltas, clip=False).float().mean(1) for deltas in (together, alone))
@@ -63,6 +65,7 @@ def test_training_is_reproducible_and_learns(device):
     data = images.to(device), labels.to(device)
     settings = Recipe(epochs=8, batch_size=20)
     tanh = Architecture(options={"activation": "tanh"})
-    runs = [train_learners(data, data, tanh, settings, 0.05, identity=("gpu",)).nets[0] for _ in range(2)]
+    task = Task(data, data, tanh, settings, 0.05, Jacobian)
+    runs = [train_learner(task, ("gpu",)).nets[0] for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
     assert accuracy(runs[0].to(device), *data) > 0.9

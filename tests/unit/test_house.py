@@ -10,18 +10,18 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src" / "jacobian_ensembles"
 #: Names and settings, without torch: any room may import them, and they import only each other.
 NAMES = {
     "seeding", "config.values", "config.settings", "data.cards", "models.names", "ensembles.methods",
-    "attacks.registry", "attacks.settings", "training.recipe", "training.objectives.registry",
+    "paper.markup", "attacks.registry", "training.recipe", "training.objectives.registry",
 }  # fmt: skip
 #: Each room, and the rooms it may import beside itself and NAMES.
 MAY_IMPORT = {
     "extensions": "",
-    "config": "extensions",
+    "config": "extensions attacks",  # an attack defines its own options
     "data": "",
     "models": "data",
     "ensembles": "models",
     "evaluation": "data models",
     "training": "data models ensembles extensions config",
-    "attacks": "models ensembles evaluation",
+    "attacks": "data models ensembles evaluation extensions",
     "paper": "evaluation",
     "robustness": "models attacks evaluation paper",
     "comparing": "evaluation paper",
@@ -81,7 +81,7 @@ def test_the_table_has_every_room_and_no_circle():
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("models/lenet.py", "from jacobian_ensembles.training.learner import train_learners"),
+        ("models/lenet.py", "from jacobian_ensembles.training.learner import descend"),
         ("attacks/sgd_uap.py", "from jacobian_ensembles.storage.files import read_json"),
         ("evaluation/accuracy.py", "def f():\n    from jacobian_ensembles.config.schema import Config"),
         ("new_room/module.py", "from jacobian_ensembles.data.cards import CARDS"),

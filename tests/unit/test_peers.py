@@ -6,8 +6,8 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import project
+from jacobian_ensembles.attacks.ascent import project
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.training.recipe import Recipe
 
 pytestmark = pytest.mark.peers
@@ -33,7 +33,7 @@ def peer(model):
 
 
 def test_the_toolbox_finds_the_same_accuracy_for_our_perturbations(model, peer):
-    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdSettings(iterations=20, batch_size=100), seeds=[0, 1])
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdUap(iterations=20, batch_size=100), seeds=[0, 1])
     ours = je.evaluate(model, *TEST, deltas)
     for delta, accuracy in zip(deltas, ours.accuracies, strict=True):
         predicted = peer.predict((TEST[0] + delta).numpy()).argmax(1)
@@ -139,7 +139,7 @@ def test_a_model_of_torchensemble_is_attacked_and_evaluated():
             return self.net(x).clamp(min=1e-30).log()
 
     model = LogProbabilities(theirs)
-    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdSettings(iterations=20, batch_size=100), seeds=[0])
+    deltas = je.craft_uaps(model, IMAGES, LABELS, 0.3, SgdUap(iterations=20, batch_size=100), seeds=[0])
     found = je.evaluate(model, *TEST, deltas)
     assert found.clean_accuracy > 0.9
     assert found.worst_accuracy < found.clean_accuracy - 0.1

@@ -3,8 +3,11 @@
 import ast
 import inspect
 import logging
+import os
+import random
 import re
 import runpy
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +20,7 @@ import yaml
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
 from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.enums import RerunTrigger
@@ -37,14 +41,14 @@ SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.na
 
 
 @contextmanager
-def workflow(config=None, resources=None, mode=ExecMode.DEFAULT):
+def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=()):
     with SnakemakeApi(OutputSettings(quiet=set())) as api:
         parsed = api.workflow(
             resource_settings=ResourceSettings(cores=1, resources=resources or {}),
-            config_settings=ConfigSettings(config=config or {}),
+            config_settings=ConfigSettings(config=config or {}, configfiles=files),
             workflow_settings=WorkflowSettings(exec_mode=mode),
             snakefile=ROOT / "Snakefile",
-            workdir=ROOT,
+            workdir=folder,
         )
         yield parsed._workflow  # the API has no public list of rules
 
@@ -88,8 +92,10 @@ def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
     [(55, 1, 2000), (55, 2, 4000), (516, 1, 3380), (516, 3, 10140), (4000, 1, 20800)],
     # 3,075 MB were the most that jobs used with 516 MB of images, 870 with 55
 )
-def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, megabytes, attempt, asked):
-    images = SimpleNamespace(size_mb=megabytes)
+def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, tmp_path, megabytes, attempt, asked):
+    images = [IOFile(str(tmp_path / "images"))]
+    Path(images[0]).touch()
+    os.truncate(images[0], megabytes * 1024**2)
     for name in ("train_learner", "train_together", "train_trial", "craft_uaps", "craft_variant", "measure_transfer"):
         assert rules[name].resources["mem_mb"].evaluate(None, input=images, attempt=attempt).value == asked
 
@@ -159,15 +165,67 @@ def test_a_job_uses_the_configuration_that_its_run_was_started_with(monkeypatch)
         assert flow.config["seed"] == 7
 
 
-@pytest.mark.parametrize(("left", "got"), [(None, "holds nothing"), ("eJw", "holds 3 characters that cannot be read")])
-def test_a_job_that_lost_its_configuration_says_so_and_what_to_do(monkeypatch, left, got):
-    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", left or "")
-    if left is None:
-        monkeypatch.delenv("JACOBIAN_ENSEMBLES_RUN")
-    message = rf"JACOBIAN_ENSEMBLES_RUN {got}.*--export=ALL"
+def test_a_job_that_lost_its_configuration_says_so_and_what_to_do(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    refused("JACOBIAN_ENSEMBLES_RUN holds nothing.*--export=ALL")
+    monkeypatch.delenv("JACOBIAN_ENSEMBLES_RUN")
+    refused("JACOBIAN_ENSEMBLES_RUN holds nothing.*--export=ALL")
+
+
+def test_a_job_refuses_a_configuration_that_is_not_its_runs(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")  # put back afterwards
+    with workflow({"seed": 7}):
+        left = ROOT / os.environ["JACOBIAN_ENSEMBLES_RUN"]
+    content = left.read_bytes()
+    try:
+        for wrong in (b"", content[:-1], content.replace(b'"seed": 7', b'"seed": 8')):
+            left.write_bytes(wrong)
+            refused(f"{left.name} was changed or cut off. Start Snakemake again")
+    finally:
+        left.unlink()
+    refused(f"{left.name} cannot be read .No such file.*Start Snakemake again")
+
+
+def refused(message):
     with pytest.raises(WorkflowError, match=message) as error, workflow(mode=ExecMode.REMOTE):
         pass
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["model: resnet50\nlr: 0.1\n", "- a list\n", '{"name": "app", "version": 1}'])
+def test_a_configuration_of_another_tool_is_named_with_the_way_out(tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(WorkflowError) as error, workflow(folder=tmp_path):
+        pass
+    assert f"{tmp_path}/config.yaml" in str(error.value)
+    assert "rename it, or name another folder with --directory" in str(error.value)
+
+
+def test_files_of_either_format_and_the_command_line_lie_over_the_grid(monkeypatch, tmp_path):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    (tmp_path / "overlay.json").write_text('{\t"run": {\t"results": "./größe/",\n\t\t"name": "x"\t},\n"seed": 4}')
+    (tmp_path / "later.yaml").write_text("run: {name: y}\ndata: {local_dir: here}\nattack: {loss_cap: 3}\n")
+    said = {"run": {"name": "z"}, "data": {"local_dir": "null", "train_images": "~"}, "attack": {"loss_cap": ""}}
+    files = [tmp_path / "overlay.json", tmp_path / "later.yaml"]
+    with workflow(said, folder=tmp_path, files=files) as flow:
+        config = flow.config
+    assert (config["run"]["name"], config["run"]["results"], config["seed"]) == ("z", "größe", 4)
+    assert (config["data"]["local_dir"], config["data"]["train_images"], config["attack"]["loss_cap"]) == (None,) * 3
+    message = r"seed: got 'x'.*\(in --config\)\n  attack.lose: unknown key.*\(in .*/third.yaml\)"
+    (tmp_path / "third.yaml").write_text("attack: {lose: margin}\n")
+    with pytest.raises(WorkflowError, match=message), workflow({"seed": "x"}, files=[tmp_path / "third.yaml"]):
+        pass
+
+
+def test_a_run_of_any_size_is_handed_over(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    with workflow({"run": {"banner": random.Random(0).randbytes(200_000).hex()}}) as flow:
+        config = flow.config
+    # what a process may be given in one variable is 128 KiB
+    subprocess.run(["true"], check=True)
+    with workflow(mode=ExecMode.REMOTE) as flow:
+        assert flow.config == config
+    (ROOT / os.environ["JACOBIAN_ENSEMBLES_RUN"]).unlink()
 
 
 def test_the_configuration_is_complete_wherever_a_job_reads_it():

@@ -9,10 +9,11 @@ from jacobian_ensembles.runs.layout import (
 )
 from jacobian_ensembles.extensions.code_digest import extension_digest
 from jacobian_ensembles.extensions.origin import folder_digest
-from jacobian_ensembles.config.training import Training
+from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.paper import catalogue
 
 paths = Layout(cfg.run.results, cfg.run.name)
+run_attacks = RunAttacks(cfg)
 
 
 wildcard_constraints:
@@ -29,6 +30,7 @@ def code(script, *names):
     return {script: digests[script]} | {name: d for name, d in own.items() if d}
 
 
+@cache
 def is_own(name):
     """Whether a dataset or ensemble method is the user's."""
     return cfg.reference(name) != name
@@ -37,6 +39,7 @@ def is_own(name):
 own_methods = {name: cfg.reference(name) for name in cfg.ensembles if is_own(name)}
 
 
+@cache
 def file_of(dataset):
     """Where a dataset is stored: a built-in one for all runs, a user's for this one."""
     template = paths.own_dataset if is_own(dataset) else paths.dataset
@@ -80,12 +83,6 @@ def files_of(target):
     ]
 
 
-def objective_of(training):
-    """What learners minimise, as a parameter; none for the paper's, so that its jobs keep the parameters they had."""
-    paper = Training().goal
-    return {} if training.goal == paper else {"objective": training.goal}
-
-
 def recipe_of(wildcards):
     """How the learners of an ensemble are trained."""
     return cfg.training.recipe(cfg.is_cyclic(wildcards.ensemble)).model_dump()
@@ -97,6 +94,7 @@ training_params = {
     "data": leaves(cfg.data, "validation_images", "train_images"),
     "model": cfg.model.network,
     "recipe": recipe_of,
+    "objective": cfg.training.goal,
     "ensemble": lambda w: cfg.reference(w.ensemble),
     "code": lambda w: code(
         "train_learner",
@@ -105,7 +103,6 @@ training_params = {
         cfg.model.architecture,
         cfg.training.objective,
     ),
-    **objective_of(cfg.training),
 }
 
 

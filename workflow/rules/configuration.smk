@@ -4,7 +4,6 @@ import sys
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from snakemake.utils import update_config
 
 HERE = Path(workflow.current_basedir)
 REPOSITORY = HERE.parents[1]
@@ -13,8 +12,13 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 try:
     from jacobian_ensembles.extensions.code_digest import script_digest
     from jacobian_ensembles.config.schema import load_config
-    from jacobian_ensembles.config.overlays import load_overlays
-    from jacobian_ensembles.config.yaml_files import read_yaml
+    from jacobian_ensembles.config.reading import (
+        Layer,
+        beyond,
+        file_layer,
+        load_layers,
+        spoken,
+    )
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"This workflow's package needs '{error.name}' where Snakemake itself runs. Install what environment.yml lists: "
@@ -22,32 +26,32 @@ except ModuleNotFoundError as error:
     ) from None
 
 
-def files_below():
-    """The configuration files of this run: this repository's, that of the folder where Snakemake runs, overlays."""
-    files = [REPOSITORY / "config.yaml"]
-    # a workflow that imports this one reads its own config.yaml, and hands over what it wants
-    if imported_as:
-        return files
-    local = Path("config.yaml")
-    if local.is_file() and not local.samefile(files[0]):
-        files.append(local.absolute())
-        logger.info(f"Configuration: {files[1]}, over {files[0]}")
-    return files + [*workflow.overwrite_configfiles]
+def layers(given):
+    """What configures this run, later ones over earlier ones: this repository's config.yaml, that of the folder where
+    Snakemake runs, --configfile, --config, and what a Snakefile around this one says.
+    """
+    settings, found, local = workflow.config_settings, [], Path("config.yaml")
+    if not settings.replace_workflow_config:
+        found.append(file_layer(REPOSITORY / "config.yaml", defaults=True))
+        # a workflow that imports this one reads its own config.yaml, and hands over what it wants
+        if not imported_as and local.is_file():
+            if not local.samefile(REPOSITORY / "config.yaml"):
+                found.append(file_layer(local.absolute(), READ_ANYWAY))
+                logger.info(f"Configuration: {found[1].origin}, over {found[0].origin}")
+    if not imported_as:
+        found += map(file_layer, workflow.overwrite_configfiles)
+        found.append(Layer("--config", spoken(settings.config)))
+    return [*found, Layer("the Snakefile around this workflow", beyond(found, given))]
 
 
-def configured(given):
-    """What was given, over the files below it, validated."""
-    if workflow.config_settings.replace_workflow_config:
-        return load_config(given)
-    files, merged = files_below(), {}
-    for layer in (*map(read_yaml, files), given):
-        update_config(merged, layer)
-    return load_overlays(merged, files, workflow.config_settings.config)
-
+READ_ANYWAY = (
+    "read because it is in the folder where Snakemake runs; to do without it, rename it, or name another folder with "
+    "--directory."
+)
 
 try:
     if workflow.is_main_process:
-        cfg = configured(config)
+        cfg = load_layers(layers(config))
         scripts = (REPOSITORY / "workflow" / "scripts").glob("[!_]*.py")
         digests = {path.stem: script_digest(path) for path in scripts}
     else:

@@ -1,33 +1,57 @@
 # What a run was started with travels to its jobs. A job on a cluster parses these files anew, perhaps hours after someone
 # edited them: it uses the configuration that is handed over, and refuses code that the digests do not match.
-import base64
+import hashlib
 import json
 import os
-import zlib
 
 from snakemake.exceptions import WorkflowError
 
 # the name under which another workflow imports this one; None for the workflow itself
 imported_as = workflow.modifier.namespace
+# names the file: the system limits how long a variable may be
 HANDOVER = "_".join(filter(None, ["JACOBIAN_ENSEMBLES_RUN", imported_as]))
 
 
 def hand_over(config, digests):
     """Leave a configuration and the code's digests for the jobs of this run."""
-    packed = zlib.compress(json.dumps([config, digests]).encode())
-    os.environ[HANDOVER] = base64.b64encode(packed).decode()
+    content = json.dumps([config, digests]).encode()
+    name = f"{hashlib.sha256(content).hexdigest()}.json"
+    path = Path(".snakemake/jacobian-ensembles/runs", name)
+    os.environ[HANDOVER] = str(path)
+    if (
+        workflow.output_settings.dryrun
+        or path.is_file()
+        and path.read_bytes() == content
+    ):
+        return
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise WorkflowError(
+            f"{path.absolute()}: cannot be written ({error.strerror}). Jobs learn from it what their run was started with."
+        ) from None
 
 
 def handed_over():
     """The configuration and the digests that the run of this job was started with."""
-    got = os.environ.get(HANDOVER, "")
-    try:
-        config, digests = json.loads(zlib.decompress(base64.b64decode(got)))
-    except (ValueError, zlib.error):
-        found = f"{len(got)} characters that cannot be read" if got else "nothing"
+    got = os.environ.get(HANDOVER)
+    if not got:
         raise WorkflowError(
-            f"This job does not know what its run was started with: the environment variable {HANDOVER} holds "
-            f"{found}. Snakemake sets it where it is started; have the scheduler pass the environment on to jobs "
+            f"This job does not know what its run was started with: the environment variable {HANDOVER} holds nothing. "
+            "Snakemake sets it where it is started; have the scheduler pass the environment on to jobs "
             "(sbatch: --export=ALL, qsub: -V), and start Snakemake again."
-        ) from None
-    return config, digests
+        )
+    try:
+        content = Path(got).read_bytes()
+    except OSError as error:
+        content, what = b"", f"cannot be read ({error.strerror})"
+    else:
+        what = "was changed or cut off"
+    if hashlib.sha256(content).hexdigest() != Path(got).stem:
+        raise WorkflowError(
+            f"This job does not know what its run was started with: {Path(got).absolute()} {what}. Start Snakemake again."
+        )
+    return json.loads(content)

@@ -59,34 +59,17 @@ def variant_blocks_of(wildcards):
     ]
 
 
-def is_the_attack(variant):
-    """Whether a variant is the run's own attack, whose results exist anyway."""
-    ours, own = cfg.ablation[variant], cfg.attack
-    return ours.recipe() == own.recipe() and ours.seeds == own.seeds
-
-
-def worst_by(variant, template, own):
-    """The template of a variant's results: that of the run's own attack if the variant is the same."""
-    return own if is_the_attack(variant) else template.replace("{variant}", variant)
-
-
-def eps_of(variant):
-    """The eps of the run at which a variant is tried."""
-    chosen = cfg.ablation[variant].eps
-    return [eps for eps in cfg.grid.eps if chosen is None or eps in chosen]
-
-
 def of_every_variant():
     """The name of a variant and its record, for every variant, eps and model of the run."""
     return [
         (
             variant,
-            worst_by(variant, paths.variant_worst, paths.worst).format(
+            results_by(variant, paths.worst, paths.variant_worst).format(
                 **cell_wildcards(cell), eps=number_token(eps)
             ),
         )
         for variant in cfg.ablation
-        for eps in eps_of(variant)
+        for eps in run_attacks.eps_of(variant)
         for cell in cfg.cells
     ]
 
@@ -113,39 +96,17 @@ def of_every_model(template):
     return [template.format(**cell_wildcards(c)) for c in cells]
 
 
-def own_name():
-    """What the run's own attack is called in the table of all attacks: as the variant that is the same, if any."""
-    return next(filter(is_the_attack, cfg.ablation), "attack")
-
-
-def all_attacks():
-    """The run's own attack and its other variants: by name, what they are and at which eps they were tried."""
-    others = {
-        variant: (cfg.ablation[variant], eps_of(variant))
-        for variant in cfg.ablation
-        if not is_the_attack(variant)
-    }
-    return {own_name(): (cfg.attack, list(cfg.grid.eps)), **others}
-
-
 def results_by(attack, own, template):
     """The template of the results of the run's own attack, or of a variant."""
-    return own if attack == own_name() else template.replace("{variant}", attack)
-
-
-def known_attacks():
-    """What the rules that raise flags know of each attack."""
-    return {
-        name: {"kind": ours.kind, "steps": ours.steps, "family": ours.family}
-        for name, (ours, _) in all_attacks().items()
-    }
+    same = run_attacks.is_own(attack)
+    return own if same else template.replace("{variant}", attack)
 
 
 def of_every_attack_and_variant():
     """The name of an attack and its record, for each eps and the first training of every model."""
     return [
         (name, template.replace("{eps}", number_token(eps)).format(**at))
-        for name, (_, radii) in all_attacks().items()
+        for name, (_, radii) in run_attacks.all.items()
         for template in [results_by(name, paths.worst, paths.variant_worst)]
         for eps in radii
         for at in first_trainings()
@@ -167,24 +128,16 @@ def models_of_dataset(template):
     return lambda w: [template.format(**at) for at in first_trainings(w.dataset)]
 
 
-def white_boxes(eps):
-    """The gradient attacks that were tried at an eps; the run's own attack if there are none."""
-    found = [
-        name
-        for name, (ours, radii) in all_attacks().items()
-        if ours.kind == "white box" and eps in radii
-    ]
-    return found or [own_name()]
-
-
 def worst_uaps_of_dataset(wildcards):
     """The worst perturbations of the models of a dataset by every attack that sees gradients: model by model."""
-    return [
+    templates = [
         results_by(attack, paths.worst_uap, paths.variant_worst_uap)
-        .replace("{eps}", wildcards.eps)
-        .format(**at)
+        for attack in run_attacks.white_boxes(float(wildcards.eps))
+    ]
+    return [
+        template.replace("{eps}", wildcards.eps).format(**at)
         for at in first_trainings(wildcards.dataset)
-        for attack in white_boxes(float(wildcards.eps))
+        for template in templates
     ]
 
 

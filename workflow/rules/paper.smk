@@ -12,6 +12,7 @@ rule plot_figure:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
+        caption=f"{paths.figures}/{{figure}}.txt",
         provenance=paths.provenance(f"{paths.figures}/{{figure}}.pdf"),
     log:
         paths.log(f"{paths.figures}/{{figure}}.pdf"),

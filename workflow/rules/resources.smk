@@ -1,7 +1,16 @@
 # What jobs ask for, by kind, and how many GPU jobs run at a time.
+import os
+
 from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
 
 gpu_slot = int(wants_gpu(cfg.compute.device))
+
+
+def megabytes(files):
+    """The size of a job's inputs. Snakemake's own size_mb is a quarter of the planning of a large run."""
+    if any(file.is_storage for file in files):
+        return files.size_mb
+    return sum(map(os.path.getsize, files)) / 1024**2
 
 
 def with_images(least):
@@ -9,7 +18,7 @@ def with_images(least):
     files of 55, 129 and 516 MB; more at each further try.
     """
     return lambda wildcards, input, attempt: attempt * max(
-        least, round(800 + 5 * input.size_mb)
+        least, round(800 + 5 * megabytes(input))
     )
 
 

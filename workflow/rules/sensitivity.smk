@@ -1,15 +1,5 @@
 # How results depend on the attack's variant, on the number of attack seeds and on the training.
 
-# the variants that attack the same thing as the first, crafted on the same images
-comparable_variants = [
-    variant
-    for variant, attack in cfg.ablation.items()
-    if all(
-        getattr(attack, name) == getattr(next(iter(cfg.ablation.values())), name)
-        for name in ("split", "clip", "norm")
-    )
-]
-
 
 use rule craft_uaps as craft_variant with:
     output:
@@ -71,7 +61,7 @@ rule aggregate_ablation:
         **GATHER,
     params:
         variants=[variant for variant, _ in of_every_variant()],
-        peers=comparable_variants,
+        peers=run_attacks.comparable,
         code=code("aggregate_ablation"),
     message:
         "Compare the attack variants"

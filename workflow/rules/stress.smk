@@ -24,7 +24,7 @@ rule measure_transfer:
         data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
         attack=cfg.attack.recipe(),
         seeds=cfg.attack.seeds,
-        attacks=lambda w: white_boxes(float(w.eps)),
+        attacks=lambda w: run_attacks.white_boxes(float(w.eps)),
         architecture=cfg.model.architecture,
         methods=own_methods,
         code=lambda w: code(
@@ -96,7 +96,7 @@ rule aggregate_stress:
     resources:
         **GATHER,
     params:
-        attacks=known_attacks(),
+        attacks=lambda w: run_attacks.known,
         names=[name for name, _ in of_every_attack_and_variant()],
         code=code("aggregate_stress"),
     message:

@@ -30,6 +30,7 @@ def running(snakemake: Any) -> Iterator[str]:
     name. Import torch only inside: threads and the GPU are chosen before it.
     """
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
+    os.environ |= {"MPLBACKEND": "agg", "LC_ALL": "C.UTF-8"}  # a notebook's backend, or a locale, may be missing here
     Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         level=logging.INFO,

@@ -10,6 +10,7 @@ with _job.running(snakemake):
         dict(snakemake.input.items()),
         snakemake.output.pdf,
         snakemake.output.png,
+        snakemake.output.caption,
         run=snakemake.params.run,
         banner=snakemake.params.banner,
         settings=snakemake.params.settings,

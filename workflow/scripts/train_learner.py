@@ -17,7 +17,7 @@ with _job.running(snakemake) as device:
         **{axis: int(spelled[axis]) for axis in ("member", "members") if axis in spelled.keys()},  # noqa: SIM118
         model=snakemake.params.model,
         recipe=Recipe(**snakemake.params.recipe),
-        goal=snakemake.params.get("objective"),
+        goal=snakemake.params.objective,
         seed=snakemake.params.seed,
         device=device,
     )

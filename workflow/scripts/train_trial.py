@@ -14,7 +14,7 @@ with _job.running(snakemake) as device:
         lambda_jr=float(snakemake.wildcards.lambda_jr),
         model=snakemake.params.model,
         recipe=Recipe(**snakemake.params.recipe),
-        goal=snakemake.params.get("objective"),
+        goal=snakemake.params.objective,
         seed=snakemake.params.seed,
         device=device,
     )

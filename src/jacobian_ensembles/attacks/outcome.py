@@ -16,6 +16,10 @@ from jacobian_ensembles.evaluation.accuracy import sizes
 log = logging.getLogger(__name__)
 
 
+class NoGradientError(ValueError):
+    """No step of an attack had a usable gradient: what it returns proves no robustness."""
+
+
 class Steps:
     """A count of an attack's steps: all of them, and those that had no usable gradient."""
 
@@ -63,11 +67,11 @@ class Steps:
         """Refuse an attack that never had a usable gradient, and warn of one that sometimes had none.
 
         Raises:
-            ValueError: If no step had a usable gradient.
+            NoGradientError: If no step had a usable gradient.
         """
         total, idle = self.total, self.idle
         if idle == total > 0:
-            raise ValueError(
+            raise NoGradientError(
                 f"{what}: none of {total} steps had a finite gradient other than zero, so nothing was attacked; "
                 "accuracies would not be robustness. The model rounds, saturates, detaches or gives NaN: attack it "
                 "without that part, or with scores scaled down."
@@ -86,16 +90,21 @@ _COUNT: ContextVar[Steps | None] = ContextVar("steps", default=None)
 def counting_steps() -> Iterator[Steps]:
     """Count the steps of every :func:`~jacobian_ensembles.attacks.losses.loss_gradient` call inside the block.
 
-    Unless the block fails, they are also added to the count of an enclosing block.
+    Unless the block fails otherwise than by :class:`NoGradientError`, they are also added to the count of an enclosing
+    block: a part that failed for lack of memory is crafted again.
     """
     steps, around = Steps(), _COUNT.get()
     token = _COUNT.set(steps)
+    counted = True
     try:
         yield steps
+    except BaseException as error:
+        counted = isinstance(error, NoGradientError)
+        raise
     finally:
         _COUNT.reset(token)
-    if around is not None:
-        around.add(steps)
+        if counted and around is not None:
+            around.add(steps)
 
 
 def note_step(gradient: Tensor, losses: Tensor, cap: float | None) -> None:

@@ -1,113 +1,76 @@
-"""Universal adversarial perturbations by iterated stochastic gradient descent (SGD-UAP)."""
+"""Universal adversarial perturbations by iterated stochastic gradient descent (SGD-UAP). No torch until called."""
 
 from __future__ import annotations
 
-import functools
-import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from torch import Tensor, nn
+from pydantic import BeforeValidator, Field, model_validator
 
-from jacobian_ensembles.attacks.losses import loss_gradient
-from jacobian_ensembles.attacks.outcome import counting_steps
-from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.targets import target_classes
-from jacobian_ensembles.evaluation.accuracy import perturb, sizes
-from jacobian_ensembles.models.door import admit
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.attacks.attack import UniversalAttack
+from jacobian_ensembles.config.settings import PositiveInt, Settings, number, whole
 
-log = logging.getLogger(__name__)
-_TINY = torch.finfo(torch.float64).tiny  # divided by in place of a size of zero
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LossCap = Annotated[float, Field(gt=0)] | None
+Loss = Literal["cross_entropy", "probability", "margin", "members"]
+Norm = Literal["linf", "l2"]
+StepSize = Annotated[float, Field(gt=0)]
 
 
-def project(delta: Tensor, eps: float, norm: str = "linf") -> Tensor:
-    """Project onto the ball of radius eps.
+class SgdOptions(Settings):
+    """Options of :class:`SgdUap`.
 
-    Args:
-        delta: Any shape, projected element by element; under ``l2`` (G, ...), each of the G perturbations on its own.
-        eps: Radius.
-        norm: What it bounds, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
-
-    Returns:
-        Like ``delta``.
+    Attributes:
+        iterations: Steps; 0 returns the start; a random one is the baseline for judging an attack.
+        batch_size: Images per step.
+        init: ``zero``, ``uniform`` in [-eps, eps], or ``sign``: each pixel -eps or eps.
+        step: Step size in units of eps, along the sign of the gradient, or the gradient itself under ``l2``.
+        step_rule: ``constant``, or ``decay``: linearly to zero.
+        momentum: Weight, in [0, 1], of the earlier gradients that a step adds to its own, each scaled to mean size one;
+            0 for none (Dong et al.: Boosting Adversarial Attacks with Momentum, CVPR 2018, Eq. 6).
+        inner_batches: Parts a batch is split into. Trial steps follow the parts' gradients one after another; the real
+            step then goes from where the first began, along their sum. 1 for no trial steps (Liu et al.: Enhancing
+            Generalization of Universal Adversarial Perturbation through Gradient Aggregation, ICCV 2023; there, parts
+            are drawn at random).
+        loss: What is ascended, one of :data:`~jacobian_ensembles.attacks.losses.LOSSES`: the ``cross_entropy``; the
+            ``probability`` of any class but the true one; the sigmoid of the ``margin``; or the cross-entropies of
+            an ensemble's ``members``.
+        loss_cap: Cap of each image's cross-entropy, in nats; None for no cap. The bounded losses, ``probability`` and
+            ``margin``, and attacks with a target class need none and have none.
+        target: ``none``: images are to leave their true class for any other. ``each``: perturbation k makes images pass
+            for class k mod C. ``class``: perturbation k is crafted on, and meant for, images of class k mod C only.
+        norm: What eps bounds: ``linf``, the largest change of a pixel; or ``l2``, the root of the mean squared change,
+            so that the L2 radius is eps times the square root of the number of pixels D.
+        clip: Clip x + delta to [0, 1].
     """
-    if norm == "linf":
-        return delta.clamp(-eps, eps)
-    return (delta * _each(eps / sizes(delta, norm).clamp(min=eps), delta)).to(delta)
+
+    iterations: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 100
+    batch_size: PositiveInt = 200
+    init: Literal["zero", "uniform", "sign"] = "zero"
+    step: StepSize = 0.8
+    step_rule: Literal["constant", "decay"] = "constant"
+    momentum: Annotated[float, Field(ge=0, le=1), BeforeValidator(number)] = 0.0
+    inner_batches: PositiveInt = 1
+    loss: Loss = "cross_entropy"
+    loss_cap: LossCap = 12.0
+    target: Literal["none", "each", "class"] = "none"
+    norm: Norm = "linf"
+    clip: bool = False
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> SgdOptions:
+        if self.inner_batches > self.batch_size:
+            raise ValueError(
+                f"inner_batches: got {self.inner_batches}, more parts than the batch has images; give at most "
+                f"batch_size, {self.batch_size}"
+            )
+        return self
 
 
-def steepest(gradient: Tensor, norm: str = "linf") -> Tensor:
-    """The direction of size one in which a loss grows fastest: the sign of its gradient; under ``l2`` the gradient.
-
-    Args:
-        gradient: (G, ...), of G perturbations.
-        norm: How size is measured, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
-
-    Returns:
-        Like ``gradient``; zero where it is zero.
-    """
-    if norm == "linf":
-        return gradient.sign()
-    return (gradient / _each(sizes(gradient, norm).clamp(min=_TINY), gradient)).to(gradient)
-
-
-def _each(values: Tensor, like: Tensor) -> Tensor:
-    """One double per perturbation, (G,), shaped to broadcast against the perturbations, (G, ...)."""
-    return values.double().view(-1, *[1] * (like.ndim - 1))
-
-
-def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Yield ``iterations`` index batches (batch,), reshuffling whenever fewer than a batch are left."""
-    batch = min(batch, size)
-    order = torch.randperm(size, generator=rng)
-    at = 0
-    for _ in range(iterations):
-        if at + batch > size:
-            order, at = torch.randperm(size, generator=rng), 0
-        yield order[at : at + batch]
-        at += batch
-
-
-def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: torch.Generator) -> Tensor:
-    """The perturbation an attack starts from.
-
-    Args:
-        shape: Shape of one input.
-        eps: Radius.
-        init: ``zero``; ``uniform`` in [-eps, eps]; or ``sign``, each pixel -eps or eps.
-        rng: CPU generator.
-
-    Returns:
-        A float32 tensor of ``shape``.
-
-    Raises:
-        ValueError: If ``init`` is none of the three.
-    """
-    if init == "zero":
-        return torch.zeros(*shape)
-    draw = torch.rand(*shape, generator=rng) * 2 - 1
-    if init == "uniform":
-        return eps * draw
-    if init == "sign":
-        return eps * torch.where(draw < 0, -1.0, 1.0)
-    raise ValueError(f"init must be 'zero', 'uniform' or 'sign'. Got {init!r}.")
-
-
-@torch.no_grad()
-def sgd(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    seeds: Sequence[int],
-    first: int = 0,
-    side_by_side: int | None = None,
-    **options: Any,
-) -> Tensor:
-    """Craft one universal perturbation per seed: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
+class SgdUap(SgdOptions, UniversalAttack):
+    """The paper's attack: maximise sum_i L(x_i + delta) over ||delta||_inf <= eps.
 
     Each step moves every pixel by ``step * eps`` (shrinking linearly to zero under ``decay``) along
     the sign of a batch's mean loss gradient, then projects. Labels are the true ones; the last iterate is
@@ -119,161 +82,63 @@ def sgd(
     all images; under ``target="class"`` it maximises the loss of the images of class k mod C alone.
     :func:`~jacobian_ensembles.attacks.targets.success_rates` tells how often that succeeded.
 
-    Args:
-        model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C).
-        images: (N, ...), in [0, 1], on the model's device.
-        labels: (N,).
-        eps: Radius, in (0, 1].
-        seeds: K generator seeds, one per perturbation.
-        first: The number of the first seed; matters only with targets.
-        side_by_side: See :func:`in_parts`.
-        **options: Fields of :class:`~jacobian_ensembles.attacks.settings.SgdSettings`.
-
-    Returns:
-        (K, ...), each within eps.
-
-    Raises:
-        ValueError: See :func:`~jacobian_ensembles.attacks.crafting.craft_uaps`.
+    The steps are those of :func:`~jacobian_ensembles.attacks.ascent.ascend`.
 
     References:
         Co et al.: Jacobian Ensembles, Section 2.1; Shafahi et al.: Universal Adversarial Training (2018).
     """
-    images, labels = admit_attack(model, images, labels, eps, seeds)
-    settings = SgdSettings(**options)
-    targets = None if settings.target == "none" else target_classes(model, images, first, len(seeds))
-    if settings.target == "class":
-        side_by_side = 1  # perturbations of different classes are crafted on different numbers of images
 
-    def craft(part: slice) -> Tensor:
-        aims = None if targets is None else targets[part]
-        with evaluating(model), counting_steps() as steps:
-            deltas = ascend(model, images, labels, eps, settings, seeds[part], aims)
-        steps.check(f"eps {eps:g}")
-        return deltas
+    @classmethod
+    def said_by_a_run(cls) -> dict[str, str]:
+        """All: the section ``attack`` has them."""
+        return {name: name for name in cls.model_fields}
 
-    return in_parts(craft, len(seeds), images.device, side_by_side, f"eps {eps:g}")
+    @property
+    def kind(self) -> str:
+        """Without a step, ``noise``."""
+        return "white box" if self.iterations else "noise"
 
+    @property
+    def steps(self) -> int:
+        """As many as ``iterations``."""
+        return self.iterations
 
-def admit_attack(
-    model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Check what an attack is given.
+    @property
+    def family(self) -> tuple[str, ...]:
+        """``sgd``, and the options other than ``iterations`` that differ from the defaults."""
+        if not self.iterations:
+            return ()
+        default = type(self)()
+        own = [name for name in type(self).model_fields if name != "iterations"]
+        changed = [name for name in own if getattr(self, name) != getattr(default, name)]
+        return "sgd", *(f"{name} {getattr(self, name)}" for name in changed)
 
-    Returns:
-        Images and labels, as :func:`~jacobian_ensembles.models.door.admit` returns them.
+    def craft(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        eps: float,
+        seeds: Sequence[int],
+        *,
+        first: int,
+        side_by_side: int | None,
+    ) -> Tensor:
+        """See :class:`~jacobian_ensembles.attacks.attack.UniversalAttack`."""
+        from jacobian_ensembles.attacks.ascent import ascend, in_parts
+        from jacobian_ensembles.attacks.outcome import counting_steps
+        from jacobian_ensembles.attacks.targets import target_classes
+        from jacobian_ensembles.models.evaluation_mode import evaluating
 
-    Raises:
-        ValueError: If something cannot be used.
-    """
-    images, labels = admit(model, images, labels)
-    if not 0 < eps <= 1:
-        raise ValueError(f"eps must lie in (0, 1], in pixel units. Got {eps}.")
-    if not len(seeds):
-        raise ValueError("seeds must hold at least one attack seed. Got none.")
-    return images, labels
+        targets = None if self.target == "none" else target_classes(model, images, first, len(seeds))
+        if self.target == "class":
+            side_by_side = 1  # perturbations of different classes are crafted on different numbers of images
 
+        def part_of(part: slice) -> Tensor:
+            aims = None if targets is None else targets[part]
+            with evaluating(model), counting_steps() as steps:
+                deltas = ascend(model, images, labels, eps, self, seeds[part], aims)
+            steps.check(f"eps {eps:g}")
+            return deltas
 
-def in_parts(
-    craft: Callable[[slice], Tensor], count: int, device: torch.device, side_by_side: int | None, what: str
-) -> Tensor:
-    """Craft perturbations some at a time, half as many whenever memory runs out.
-
-    Args:
-        craft: Crafts the perturbations of a slice, (G, ...).
-        count: K.
-        device: Where they are crafted.
-        side_by_side: Perturbations crafted at once. None for all on a GPU, to fill it, and one on a CPU, where more
-            would be slower.
-        what: What is crafted, for the log.
-
-    Returns:
-        (K, ...).
-    """
-    chunk = side_by_side or (count if device.type == "cuda" else 1)
-    deltas: list[Tensor] = []
-    started = time.monotonic()
-    while len(deltas) < count:
-        part = slice(len(deltas), min(len(deltas) + chunk, count))
-        try:
-            deltas += craft(part)
-        except torch.OutOfMemoryError:
-            if chunk == 1:
-                raise
-            chunk = (part.stop - part.start + 1) // 2
-            log.warning("%s: out of memory; going on with %d perturbations side by side", what, chunk)
-            continue
-        done, elapsed = len(deltas), time.monotonic() - started
-        log.info(
-            "%s: %d/%d perturbations, %.1f s each, %.0f s left",
-            what, done, count, elapsed / done, elapsed / done * (count - done),
-        )  # fmt: skip
-    return torch.stack(deltas)
-
-
-def ascend(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    settings: SgdSettings,
-    seeds: Sequence[int],
-    targets: Tensor | None = None,
-    start: Tensor | None = None,
-) -> Tensor:
-    """Craft the perturbations of G seeds side by side, as :func:`sgd` describes.
-
-    Args:
-        model: In evaluation mode.
-        images: (N, ...), in [0, 1].
-        labels: (N,).
-        eps: Radius.
-        settings: The attack's options.
-        seeds: G generator seeds.
-        targets: (G,), a class for each; None for no targets.
-        start: (G, ...), where to begin; None for what the settings say.
-
-    Returns:
-        (G, ...), each within eps.
-    """
-    norm = settings.norm
-    if targets is not None and settings.target == "class":
-        chosen = labels == targets
-        if not chosen.any():
-            raise ValueError(f"target: got 'class', but there is no image of class {int(targets)} to craft on.")
-        images, labels, targets = images[chosen], labels[chosen], None
-    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-    if start is None:
-        start = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
-    delta = start.to(images.device)
-    if not settings.iterations:
-        return delta
-    streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
-    # to the device once, not once per step: the loop never waits for it
-    plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
-
-    def gradient_at(point: Tensor, index: Tensor) -> Tensor:
-        """The gradient at the images with indices (G, B) under perturbations (G, ...), shaped like these."""
-        chosen = images.index_select(0, index.flatten()).unflatten(0, index.shape)  # faster than images[index]
-        x = perturb(chosen, point[:, None], settings.clip).flatten(0, 1)
-        y = labels[index] if targets is None else targets[:, None].expand_as(index)
-        aimed = targets is not None
-        return loss_gradient(model, x, y.flatten(), settings.loss_cap, len(seeds), settings.loss, aimed)
-
-    velocity = torch.zeros_like(delta)
-    for i, index in enumerate(plan):
-        step = settings.step * eps
-        if settings.step_rule == "decay":
-            step *= 1 - i / settings.iterations
-        gradients: list[Tensor] = []
-        point = delta
-        for part in index.chunk(settings.inner_batches, 1):
-            if gradients:
-                point = project(point + step * steepest(gradients[-1], norm), eps, norm)
-            gradients.append(gradient_at(point, part))
-        gradient = functools.reduce(torch.add, gradients)
-        if settings.momentum:
-            scale = _each(gradient.double().abs().flatten(1).mean(1).clamp(min=_TINY), gradient)
-            gradient = velocity = settings.momentum * velocity + (gradient / scale).to(gradient)
-        delta = project(delta + step * steepest(gradient, norm), eps, norm)
-        log.debug("attack", extra={"progress": (i + 1, settings.iterations)})
-    return delta
+        return in_parts(part_of, len(seeds), images.device, side_by_side, f"eps {eps:g}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.evaluation.accuracy import perturb, predictions
 from jacobian_ensembles.models.door import admit, scores
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 
 
 @torch.no_grad()
@@ -29,6 +29,7 @@ def target_classes(model: nn.Module, images: Tensor, first: int, count: int) -> 
 
 
 @torch.no_grad()
+@own_modes()
 def success_rates(
     model: nn.Module,
     images: Tensor,

@@ -46,8 +46,8 @@ Train, attack and evaluate single models outside the workflow, with the same cod
 """
 _EPILOG = """\
 Settings come from --config files, later ones over earlier ones (config.yaml of this folder where none is named and it
-exists), then from --set. Exit codes: 0 done; 1 the work failed, and the last line says why; 2 the command or the
-configuration cannot be used, and nothing was started.
+exists; --config none does without it), then from --set. Exit codes: 0 done; 1 the work failed, and the last line says
+why; 2 the command or the configuration cannot be used, and nothing was started.
 """
 _MODEL = (
     "a file that train or the workflow wrote, the name of a shipped model (table1/mnist/snapshot/M3/lambda0.50), or "
@@ -99,23 +99,19 @@ def _images(cfg: Config, dataset: str) -> StoredImages:
 def _train(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.set, _one_cell(args.dataset, args.ensemble, args.members, args.lambda_jr))
     name = short_name(args.ensemble)
-    in_one_job = cfg.in_one_job(name)
+    cfg.in_one_job(name)  # refuses what cannot be trained
     check_output(args.output)
     with _device(cfg, args.threads) as device, tempfile.TemporaryDirectory() as folder:
         from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
         from jacobian_ensembles.stages.train_learner import train_learner
 
-        images, learners = _images(cfg, args.dataset), []
-        for i in range(1 if in_one_job else args.members):
-            log.info(f"{args.members} learners in one" if in_one_job else f"learner {i + 1} of {args.members}")
-            learners.append(f"{folder}/{i}.safetensors")
-            train_learner(
-                images, learners[-1], dataset=short_name(args.dataset), ensemble=args.ensemble,
-                lambda_jr=args.lambda_jr, repetition=args.repetition, model=cfg.model.network,
-                recipe=cfg.training.recipe(cfg.is_cyclic(name)), goal=cfg.training.goal, seed=cfg.seed, device=device,
-                **({"members": args.members} if in_one_job else {"member": i}),
-            )  # fmt: skip
-        assemble_ensemble(learners, args.members, args.output)
+        learners = f"{folder}/learners.safetensors"
+        train_learner(
+            _images(cfg, args.dataset), learners, dataset=short_name(args.dataset), ensemble=args.ensemble,
+            lambda_jr=args.lambda_jr, repetition=args.repetition, members=args.members, model=cfg.model.network,
+            recipe=cfg.training.recipe(cfg.is_cyclic(name)), goal=cfg.training.goal, seed=cfg.seed, device=device,
+        )  # fmt: skip
+        assemble_ensemble([learners], args.members, args.output)
     print(f"{args.output}: {args.ensemble}, {args.members} learners, lambda {args.lambda_jr:g}, {args.dataset}")
 
 
@@ -219,7 +215,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     settings = argparse.ArgumentParser(add_help=False)
     settings.add_argument(
-        "--config", action="append", default=[], metavar="FILE", help="YAML; may be given several times"
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML or JSON, or none; may be given several times",
     )
     settings.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as training.epochs=2")
     compute = argparse.ArgumentParser(add_help=False)

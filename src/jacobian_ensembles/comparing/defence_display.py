@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.comparing.defences import ComparedRun, common_ground
 from jacobian_ensembles.paper.labels import (
     DATASET_TITLES,
+    METHOD_COLOURS,
     RenderedTable,
     in_order,
     percent,
     short_number,
     to_markdown,
 )
+from jacobian_ensembles.paper.markup import markdown, mathtext
+from jacobian_ensembles.paper.style import bar, drawing, is_outer, legend_above, panels
 
 
 def notes(runs: Sequence[ComparedRun]) -> list[str]:
@@ -46,6 +48,7 @@ def notes(runs: Sequence[ComparedRun]) -> list[str]:
     return lines
 
 
+@drawing()
 def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
     """Clean accuracy against robustness, a panel per dataset and M, a curve over strengths per run and method.
 
@@ -58,36 +61,32 @@ def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
     """
     datasets, sizes = in_order(table["dataset"], DATASET_TITLES), sorted(table["members"].unique())
     methods = sorted(table["ensemble"].unique())
-    colours = dict(zip([run.name for run in runs], sns.color_palette("colorblind", len(runs)), strict=True))
-    fig, axes = plt.subplots(
-        len(datasets), len(sizes), figsize=(3.6 * len(sizes) + 2.2, 3.0 * len(datasets) + 0.6),
-        sharey="row", squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, dataset in enumerate(datasets):
-        for col, members in enumerate(sizes):
-            ax = axes[row, col]
-            here = table[(table["dataset"] == dataset) & (table["members"] == members)]
-            for (run, method), line in here.sort_values("lambda").groupby(["run", "ensemble"], sort=False):
-                x, y = 100 * line["mean_uap_accuracy"], 100 * line["clean_accuracy"]
-                ax.errorbar(
-                    x, y,
-                    xerr=[x - 100 * line["mean_uap_low"], 100 * line["mean_uap_high"] - x],
-                    yerr=[y - 100 * line["clean_low"], 100 * line["clean_high"] - y],
-                    color=colours[run], marker="osD^v<>"[methods.index(method) % 7], markersize=4, elinewidth=0.7,
-                    linewidth=1.2, label=run if len(methods) == 1 else f"{run}, {method}",
-                )  # fmt: skip
-            ax.set_title(f"{DATASET_TITLES[dataset]}, M = {members}", fontsize="medium")
-            ax.set_xlabel("Accuracy under worst UAP, mean over ε (%)" if row == len(datasets) - 1 else "")
-            ax.set_ylabel("Clean accuracy (%)" if col == 0 else "")
-    entries: dict[str, Any] = {}
-    for ax in axes.flat:
-        entries |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(entries.values(), entries.keys(), loc="outside right upper", frameon=False, fontsize="small")
+    colours = {run.name: METHOD_COLOURS[i % len(METHOD_COLOURS)] for i, run in enumerate(runs)}
+    fig, axes = panels(datasets, sizes, 2.0, sharey="row")
+    entries: dict[str, Artist] = {}
+    for (dataset, members), ax in axes.items():
+        here = table[(table["dataset"] == dataset) & (table["members"] == members)]
+        for (run, method), line in here.sort_values("lambda").groupby(["run", "ensemble"], sort=False):
+            label = mathtext(run if len(methods) == 1 else f"{run}, {method}")
+            x, y = 100 * line["mean_uap_accuracy"], 100 * line["clean_accuracy"]
+            drawn = ax.errorbar(
+                x, y,
+                xerr=[x - 100 * line["mean_uap_low"], 100 * line["mean_uap_high"] - x],
+                yerr=[y - 100 * line["clean_low"], 100 * line["clean_high"] - y],
+                color=colours[run], marker="osD^v<>"[methods.index(method) % 7], elinewidth=0.5,
+                label=label,
+            )  # fmt: skip
+            entries[label] = drawn.lines[0]
+        first, last = is_outer(ax)
+        ax.set_title(f"{mathtext(DATASET_TITLES[dataset])}, M = {members}")
+        ax.set_xlabel("Accuracy under worst UAP, mean over ε (%)" if last else "")
+        ax.set_ylabel("Clean accuracy (%)" if first else "")
+    legend_above(fig, {**entries, "intervals": bar("+")})
     return fig
 
 
-def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
-    """:func:`~jacobian_ensembles.comparing.defences.best_of_each` for readers.
+def best_shown(runs: Sequence[ComparedRun], best: pd.DataFrame) -> pd.DataFrame:
+    """:func:`~jacobian_ensembles.comparing.defences.best_of_each` for readers, as plain text.
 
     Args:
         runs: As compared.
@@ -109,18 +108,30 @@ def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable
             "Training": best["cost"].map(lambda c: "–" if pd.isna(c) else f"{c:.1f}×"),
         }
     )
-    note = ""
     if "transfer_accuracy" in best:
-        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
         carried = best["transfer_accuracy"].map(lambda a: "–" if pd.isna(a) else percent(a))
         shown.insert([*shown.columns].index("Every attack") + 1, "Others' UAPs", carried)
     if not common_ground(runs).variants:
         shown = shown.drop(columns="Every attack")
+    return shown
+
+
+def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable:
+    """:func:`best_shown` as files: CSV and Markdown.
+
+    Args:
+        runs: As compared.
+        best: Of :func:`~jacobian_ensembles.comparing.defences.best_of_each`.
+    """
+    note = ""
+    if "transfer_accuracy" in best:
+        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
     text = (
         "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
         f"one learner over plain training's.{note}\n"
     )
-    return RenderedTable(best, f"{text}{chr(10).join(notes(runs))}\n\n{to_markdown(shown)}")
+    told = "\n".join(map(markdown, notes(runs)))
+    return RenderedTable(best, f"{text}{told}\n\n{to_markdown(best_shown(runs, best))}")
 
 
 def _points(row: Mapping[Any, Any]) -> str:

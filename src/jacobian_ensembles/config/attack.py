@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from jacobian_ensembles.attacks.registry import ATTACKS, BLACK_BOX
-from jacobian_ensembles.attacks.settings import SgdSettings, SquareSettings, StagedSettings
+from jacobian_ensembles.attacks.attack import UniversalAttack, load_attack
+from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.sgd_uap import SgdOptions
 from jacobian_ensembles.config.grid import Values
 from jacobian_ensembles.config.messages import describe
 from jacobian_ensembles.config.settings import PositiveInt, Unit
 from jacobian_ensembles.config.values import numbers_in_text
 from jacobian_ensembles.extensions.references import check_reference
 
-#: The settings that every attack shares: how many perturbations, on which images, how they are applied and bounded; and
-#: those that staged shares, too: the cost of a seed, from which its budget is computed.
+#: The settings that every attack shares: how many perturbations, on which images, how they are applied and bounded.
 _OF_ALL = {"seeds", "seeds_per_job", "split", "clip", "norm"}
-_OF_STAGED = {"iterations", "batch_size"}
 
 
-class Attack(SgdSettings):
-    """How universal perturbations are crafted: the attack with its options, how many, and on which images."""
+class Attack(SgdOptions):
+    """How universal perturbations are crafted: the attack with its options, how many, and on which images.
+
+    Attributes:
+        method: sgd (gradient steps), staged (many starts), square (scores only), or path/to/file.py:object.
+        options: staged: starts, rounds, targeted, step, shrink, loss; square: queries, batch_size, share; yours.
+        seeds: Attack seeds per (model, eps), the worst is reported; staged spends their steps on one result.
+        seeds_per_job: Seeds crafted by one job; with 50, going from 50 to 60 seeds crafts the ten new ones.
+        members: Seeds that attack every bagging and voting learner by itself, for the claims; 0 for none.
+        split: Images that perturbations are crafted on: train, validation or test.
+        iterations: Steps of a seed; 0 leaves the start as it is: with init: sign, random noise.
+        momentum: Share of the earlier gradients in a step, in [0, 1]; 0 for none.
+        loss: cross_entropy, probability, margin (both bounded), or members (each learner's cross-entropy).
+        loss_cap: Cap of each image's cross-entropy, in nats; null for none; unused with bounded losses and targets.
+        target: none, or each (attack seed k makes images pass for class k mod C).
+        norm: What eps bounds: linf (every pixel's change), or l2 (the root of the mean squared change).
+        clip: Clip x + delta to [0, 1]; the paper's definition bounds delta only.
+    """
 
     method: Annotated[str, AfterValidator(partial(check_reference, builtin=ATTACKS))] = "sgd"
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
@@ -34,79 +50,60 @@ class Attack(SgdSettings):
 
     @model_validator(mode="after")
     def _options_of_the_method(self) -> Attack:
-        if self.method == "sgd" and self.options:
-            raise ValueError(f"options: got {self.options}; they are for another attack, not for sgd")
-        default = SgdSettings()
-        for name in () if self.method == "sgd" else SgdSettings.model_fields:
-            if name not in _shared(self.method) and getattr(self, name) != getattr(default, name):
-                got = getattr(self, name)
+        default = SgdOptions()
+        for name in SgdOptions.model_fields:
+            if name not in _shared(self.method) and (got := getattr(self, name)) != getattr(default, name):
                 raise ValueError(f"{name}: got {got}, an option of sgd; give {self.method} its own, as options")
         if self.target == "class":
             raise ValueError(
                 "target: got 'class', whose perturbations are for the images of one class, where a run measures each "
                 "on all; give none or each, or call craft_uaps(..., target='class') in Python"
             )
-        if self.method == "staged":
-            self._staged()
-        if self.method == "square":
-            self._square()
+        for option, setting in _said(self.method).items():
+            if option in self.options:
+                raise ValueError(f"options.{option}: got {self.options[option]!r}; say it as attack.{setting}")
+        if kind := _built_in(self.method):
+            try:
+                self.load()
+            except ValidationError as error:
+                problems = [f"options.{describe(e, kind)}" for e in error.errors()]
+                raise ValueError("; ".join(problems)) from None
         return self
 
-    def _staged(self) -> StagedSettings:
-        own = {"budget": self.seeds, **self.model_dump(include={"clip", "norm", *_OF_STAGED})}
-        for name in own.keys() & self.options:
-            where = "seeds, whose steps it spends" if name == "budget" else name
-            raise ValueError(f"options.{name}: got {self.options[name]!r}; say it as attack.{where}")
-        return _options_as(StagedSettings, {**self.options, **own})
+    def _complete(self) -> dict[str, Any]:
+        """The attack's options, with those that the section itself says."""
+        return self.options | {option: getattr(self, setting) for option, setting in _said(self.method).items()}
 
-    def _square(self) -> SquareSettings:
-        if self.norm != "linf":
-            raise ValueError(f"norm: got '{self.norm}'; square searches within linf only")
-        if "clip" in self.options:
-            raise ValueError(f"options.clip: got {self.options['clip']!r}; say it as attack.clip")
-        return _options_as(SquareSettings, {**self.options, "clip": self.clip})
+    def load(self) -> UniversalAttack:
+        """The attack with its options. A user's file is run."""
+        return load_attack(self.method, self._complete(), self.norm, self.clip)
 
     def recipe(self) -> dict[str, Any]:
         """What a perturbation depends on besides its seed."""
-        options = self.options
-        if self.method == "sgd":
-            options = self.model_dump(include=set(SgdSettings.model_fields))
-        elif self.method == "staged":
-            options = self._staged().model_dump()
-        elif self.method == "square":
-            options = self._square().model_dump()
+        options = self.load().model_dump() if _built_in(self.method) else self.options
         how = {"split": self.split, "clip": self.clip, "norm": self.norm}
         return {"method": self.method, "options": options, **how}
 
     @property
     def kind(self) -> str:
-        """What an attack knows of the model: ``noise``, nothing; ``black box``, scores; ``white box``, gradients."""
-        if self.method in BLACK_BOX:
-            return "black box"
-        return "noise" if self.method == "sgd" and not self.iterations else "white box"
+        """What the attack knows of the model: ``noise``, nothing; ``black box``, scores; ``white box``, gradients."""
+        return self.load().kind
 
     @property
     def steps(self) -> int | None:
         """Steps, or queries, for each perturbation; None where only the attack itself knows."""
-        if self.method == "square":
-            return self._square().queries
-        steps = self.iterations * self.seeds if self.method == "staged" else self.iterations
-        return steps if self.method in ATTACKS else None
+        return self.load().steps
 
     @property
     def family(self) -> str:
-        """What attacks by ``sgd`` that differ only in their number of steps have in common; empty for others."""
-        if self.method != "sgd" or not self.iterations:
-            return ""
-        default = type(self)()
-        own = {name: getattr(self, name) for name in SgdSettings.model_fields if name != "iterations"}
-        changed = [f"{name} {value}" for name, value in own.items() if value != getattr(default, name)]
-        return ", ".join(["sgd", f"split {self.split}", *changed])
+        """What attacks that differ only in their number of steps have in common; empty if there are no such attacks."""
+        first, *others = self.load().family or ("",)
+        return ", ".join([first, f"split {self.split}", *others]) if first else ""
 
     @property
     def perturbations(self) -> int:
-        """How many perturbations are crafted: one per seed, or the one that ``staged`` spends all their steps on."""
-        return 1 if self.method == "staged" else self.seeds
+        """How many perturbations are crafted: one per seed, or the one that all their steps are spent on."""
+        return 1 if "seeds" in _said(self.method).values() else self.seeds
 
     def seed_blocks(self) -> list[tuple[int, int]]:
         """The (first, last) attack seed of every crafting job, both ends included."""
@@ -115,26 +112,30 @@ class Attack(SgdSettings):
 
 
 class Variant(Attack):
-    """A variant of the attack, at all of the run's eps or at some."""
+    """A variant of the attack, at all of the run's eps or at some.
+
+    Attributes:
+        eps: Those of grid.eps at which it is tried; null for all.
+    """
 
     eps: Values[Unit] | None = None
 
 
-_Options = TypeVar("_Options", StagedSettings, SquareSettings)
+def _built_in(method: str) -> type[UniversalAttack] | None:
+    """The class of a built-in attack; None for a user's, whose file a plan does not run."""
+    kind: type[UniversalAttack] | None = resolve_name(ATTACKS[method]) if method in ATTACKS else None
+    return kind
 
 
-def _options_as(kind: type[_Options], options: Mapping[str, Any]) -> _Options:
-    """An attack's options as its settings; an error says in one line what is wrong with them."""
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        problems = [describe(e, kind) for e in error.errors()]
-        raise ValueError("; ".join(f"options.{problem}" for problem in problems)) from None
+def _said(method: str) -> dict[str, str]:
+    """The options of an attack that are settings of the section, and those settings; of a user's, none are known."""
+    kind = _built_in(method)
+    return kind.said_by_a_run() if kind else {}
 
 
 def _shared(*methods: str) -> set[str]:
     """The settings that mean the same for all the attacks named."""
-    return _OF_ALL | _OF_STAGED if {"sgd", "staged"}.issuperset(methods) else _OF_ALL
+    return _OF_ALL.union(set.intersection(*(set(_said(method).values()) for method in methods)))
 
 
 def variant_of(attack: Any, changes: Any) -> Any:

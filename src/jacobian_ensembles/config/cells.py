@@ -11,7 +11,14 @@ from jacobian_ensembles.extensions.references import short_name
 
 
 class GridCell(Settings):
-    """One model of the grid: a dataset, an ensemble method, its number of learners and lambda."""
+    """One model of the grid: a dataset, an ensemble method, its number of learners and lambda.
+
+    Attributes:
+        dataset: One of grid.datasets.
+        ensemble: One of grid.ensembles.
+        members: One of grid.members.
+        lambda_jr: One of grid.lambdas.
+    """
 
     dataset: Annotated[str, AfterValidator(short_name)]
     ensemble: Annotated[str, AfterValidator(short_name)]
@@ -20,7 +27,11 @@ class GridCell(Settings):
 
 
 class ListedCell(GridCell):
-    """A model as ``grid.cells`` lists it; it may have its own number of trainings."""
+    """A model as ``grid.cells`` lists it; it may have its own number of trainings.
+
+    Attributes:
+        repetitions: Trainings of this model; null for grid.repetitions.
+    """
 
     repetitions: PositiveInt | None = None
 

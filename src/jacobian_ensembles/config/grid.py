@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from itertools import product
 from typing import Annotated, Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from jacobian_ensembles.config.cells import Cell, GridCell, ListedCell
-from jacobian_ensembles.config.settings import Lambda, PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.config.settings import Lambda, PositiveInt, Settings, Unit, the_papers, whole
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.extensions.references import check_reference, short_name
@@ -18,20 +19,24 @@ DatasetRef = Annotated[str, AfterValidator(partial(check_reference, builtin=CARD
 EnsembleRef = Annotated[str, AfterValidator(partial(check_reference, builtin=METHODS))]
 
 
-def _unique(values: Any) -> Any:
-    """Refuse an empty or repeating list: a repeated value would be one cell with two names."""
-    if isinstance(values, list | tuple):
-        if not values:
-            raise ValueError("the list is empty; give at least one value")
-        repeated = sorted({f"{v:.12g}" if isinstance(v, float) else str(v) for v in values if values.count(v) > 1})
-        if repeated:
-            raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+def _some(values: Any) -> Any:
+    if isinstance(values, list | tuple) and not values:
+        raise ValueError("the list is empty; give at least one value")
     return values
 
 
 _T = TypeVar("_T")
-# checked again as numbers: 0.1 and "1e-1" differ as YAML but are one value
-Values = Annotated[tuple[_T, ...], BeforeValidator(_unique), AfterValidator(_unique)]
+
+
+def _unique(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Refuse a repeating list, once its values are numbers: 0.1 and "1e-1" differ as text but would be one cell."""
+    repeated = [f"{v:.12g}" if isinstance(v, float) else str(v) for v, n in Counter(values).items() if n > 1]
+    if repeated:
+        raise ValueError(f"duplicate values {', '.join(repeated)}; give each value once")
+    return values
+
+
+Values = Annotated[tuple[_T, ...], BeforeValidator(_some), AfterValidator(_unique)]
 
 
 def _distinct(references: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,25 +55,28 @@ class Grid(Settings):
     """The experiment grid: the product of the lists, or only ``cells`` of it, each trained ``repetitions`` times.
 
     Attributes:
-        datasets: Names or references.
-        ensembles: Ensemble methods, by name or reference.
+        datasets: mnist, fashion_mnist, or path/to/file.py:object for one of your own.
+        ensembles: bagging (bootstrap resamples), snapshot (cyclic learning rate), voting (seeds only), or
+            path/to/file.py:object.
         members: M, learners per ensemble.
-        lambdas: Strengths of the regulariser.
-        eps: Radii of the perturbations.
-        repetitions: Trainings of every model; an entry of ``cells`` may give its own number.
-        first_repetition: The number of the first training; a part of a longer run starts later. A training's random
-            draws depend on its number, not on which part it is in.
-        cells: Only these models of the product.
+        lambdas: Strength of Jacobian regularisation (Eq. 1), inputs in [0, 1]; for another training.objective, its
+            strength; 0 is plain training.
+        eps: Radius of the perturbation (see attack.norm), in (0, 1], in pixel units.
+        repetitions: Trainings of every model, each with its own random draws.
+        first_repetition: Number of the first of them; a part of a longer run starts later, and is joined with the rest.
+            A training's random draws depend on its number, not on which part it is in.
+        cells: Only these models of the product: a list of {dataset, ensemble, members, lambda[, repetitions]}; null for
+            all.
     """
 
-    datasets: Annotated[Values[DatasetRef], AfterValidator(_distinct)]
-    ensembles: Annotated[Values[EnsembleRef], AfterValidator(_distinct)]
-    members: Values[PositiveInt]
-    lambdas: Values[Lambda]
-    eps: Values[Unit]
+    datasets: Annotated[Values[DatasetRef], AfterValidator(_distinct), the_papers(["mnist", "fashion_mnist"])]
+    ensembles: Annotated[Values[EnsembleRef], AfterValidator(_distinct), the_papers(["bagging", "snapshot", "voting"])]
+    members: Annotated[Values[PositiveInt], the_papers([1, 3, 6, 9])]
+    lambdas: Annotated[Values[Lambda], the_papers([0, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2])]
+    eps: Annotated[Values[Unit], the_papers([0.1, 0.15, 0.2, 0.25])]
     repetitions: PositiveInt = 1
     first_repetition: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
-    cells: Values[ListedCell] | None = None
+    cells: Annotated[tuple[ListedCell, ...], BeforeValidator(_some)] | None = None
 
     @model_validator(mode="after")
     def _cells_of_the_product(self) -> Grid:
@@ -76,9 +84,9 @@ class Grid(Settings):
         if both:
             raise ValueError(f"'{both.pop()}' names both a dataset and an ensemble method; rename one of your own")
         allowed = set(self.product())
-        listed = [cell.model for cell in self.cells or ()]
-        for cell in listed:
-            if listed.count(cell) > 1:
+        listed = Counter(cell.model for cell in self.cells or ())
+        for cell, times in listed.items():
+            if times > 1:
                 raise ValueError(f"grid.cells: {_spelled(cell)} is there twice; give each model once")
             if cell not in allowed:
                 raise ValueError(

@@ -50,5 +50,9 @@ def describe(error: Any, model: type[BaseModel]) -> str:
     message = re.sub(r" or instance of \w+", "", message)
     got = error["input"]
     if error["type"] == "value_error" or isinstance(got, Mapping):
-        return f"{where}: {message}" if where and not message.startswith(f"{where}.") else message
+        if not where or message.startswith(f"{where}."):
+            return message
+        # a group of settings names the one it is about
+        own = message.partition(":")[0].partition(".")[0] in _fields_at(model, error["loc"])
+        return f"{where}.{message}" if own else f"{where}: {message}"
     return f"{where}: got {got!r}. {message}."

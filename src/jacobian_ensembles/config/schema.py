@@ -6,130 +6,64 @@ Unknown keys, duplicate values and combinations that cannot be trained are refus
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from jacobian_ensembles.config.attack import Attack, Variant, variant_of
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.config.grid import Grid
 from jacobian_ensembles.config.messages import describe
-from jacobian_ensembles.config.settings import PositiveInt, Settings, Unit, whole
+from jacobian_ensembles.config.sections import Compute, Data, Figures, Metrics, Model, Run, Stress, Theory, Trial
+from jacobian_ensembles.config.settings import Settings, whole
 from jacobian_ensembles.config.training import Training
-from jacobian_ensembles.config.values import expanded, numbers_in_text
+from jacobian_ensembles.config.values import expanded
 from jacobian_ensembles.ensembles.methods import METHODS, Method
-from jacobian_ensembles.extensions.references import check_reference, resolve, short_name
-from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.extensions.references import resolve, short_name
 
-VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+VariantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message lists every problem found."""
+    """The configuration cannot be used; the message lists every problem found.
 
+    Attributes:
+        problems: A line each, beginning with the key it is about; empty if the message is of another kind.
+    """
 
-class Run(Settings):
-    """Where results go and how they are labelled."""
+    problems: tuple[str, ...] = ()
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-    results: Annotated[str, Field(pattern=r"^[^{}]+$"), AfterValidator(expanded)] = "results"
-    banner: str = ""
-    keep: tuple[Literal["bits", "perturbations", "models"], ...] = ("bits",)
-
-    @field_validator("name")
     @classmethod
-    def _not_a_folder_of_its_own(cls, name: str) -> str:
-        if name in ("data", "reference", "rebuilt"):
-            raise ValueError(f"got '{name}', a folder of the datasets or of shipped results; choose another name")
-        return name
-
-
-class Data(Settings):
-    """Which images are used, and where they come from."""
-
-    local_dir: Annotated[str, AfterValidator(expanded)] | None = None
-    validation_images: Annotated[PositiveInt, Field(le=30_000)] = 5_000
-    train_images: PositiveInt | None = None
-    test_images: Annotated[PositiveInt, Field(le=10_000)] | None = None
-
-
-class Model(Settings):
-    """The network of every learner."""
-
-    architecture: Annotated[str, AfterValidator(partial(check_reference, builtin=ARCHITECTURES))] = "lenet"
-    options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
-    activation: Literal["tanh", "relu"] = "tanh"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    normalize: bool = False
-
-    @model_validator(mode="after")
-    def _options_of_the_architecture(self) -> Model:
-        lenet = self.architecture == "lenet"
-        if lenet and self.options:
-            raise ValueError(f"options: got {self.options}; they are for an architecture of your own, not for lenet")
-        if not lenet and self.dropout:
-            raise ValueError(f"dropout: got {self.dropout:g}, which is lenet's; give {self.architecture} its options")
-        return self
-
-    @property
-    def network(self) -> dict[str, Any]:
-        """What a learner's network depends on: ``architecture``, the ``options`` of its builder, ``normalize``."""
-        lenet = {"activation": self.activation, "dropout": self.dropout}
-        options = lenet if self.architecture == "lenet" else self.options
-        return {"architecture": self.architecture, "options": options, "normalize": self.normalize}
-
-
-class Stress(Settings):
-    """What target ``stress`` does besides the attack and its variants."""
-
-    transfer_eps: tuple[Unit, ...] = ()
-    single_eps: tuple[Unit, ...] = ()
-    single_images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
-    single_iterations: PositiveInt = 40
-
-    @property
-    def asked(self) -> bool:
-        """Whether the settings ask for these tests, so that a run includes them even if its target is not named."""
-        return bool(self.transfer_eps or self.single_eps)
-
-
-class Trial(Settings):
-    """One recipe of the training trials: the run's settings, with some of them replaced."""
-
-    model: Model
-    training: Training
-
-
-class Metrics(Settings):
-    """How accuracies are summarised."""
-
-    clean_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-
-
-class Theory(Settings):
-    """How the theorem is compared with trained nets."""
-
-    images: Annotated[PositiveInt, Field(le=10_000)] = 1_000
-
-
-class Figures(Settings):
-    """What the figures show."""
-
-    eps: Unit = 0.15
-
-
-class Compute(Settings):
-    """Where jobs run. Nothing here changes a result's identity, so nothing here triggers a re-run."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    gpu_slots: PositiveInt = 1
+    def of(cls, problems: Sequence[str], *remarks: str) -> ConfigError:
+        """The error that lists problems, and remarks below them."""
+        lines = ["The configuration cannot be used:", *(f"  {problem}" for problem in problems), *remarks]
+        error = cls("\n".join(lines))
+        error.problems = tuple(problems)
+        return error
 
 
 class Config(Settings):
-    """The whole configuration; build it with :func:`load_config`."""
+    """The whole configuration; build it with :func:`load_config`.
+
+    Attributes:
+        run: Where results go and how they are labelled.
+        seed: Base seed of every random draw (initial weights, orders, bootstraps, attacks).
+        grid: The models of the run: the product of these lists.
+        data: Which images are used, and where they come from.
+        model: The network of every learner.
+        training: How learners are trained.
+        attack: Universal perturbations.
+        metrics: How accuracies are summarised.
+        theory: How the theorem is compared with trained nets.
+        figures: What the figures show.
+        compute: Where jobs run; changing it re-runs nothing.
+        trials: Training recipes to compare on the validation split (target: recipe), see presets/recipe.yaml.
+        ablation: Attack variants to compare, at all or some eps (target: ablation), see presets/attacks.yaml.
+        compare: Folders of finished or shipped runs to compare this one with (target: compare), docs/defences.md.
+        stress: Tests of robustness besides the attack's variants (target: stress), see presets/stress.yaml.
+    """
 
     run: Run
     seed: Annotated[int, Field(ge=0), BeforeValidator(whole)] = 0
@@ -188,7 +122,7 @@ class Config(Settings):
                 allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
                 problems.append(f"{where}: got {odd[0]:.12g}; give some of grid.eps, {allowed}")
         if problems:
-            raise ValueError("\n  ".join(problems))
+            raise ValueError("\n".join(problems))
         return self
 
     def reference(self, name: str) -> str:
@@ -211,20 +145,25 @@ class Config(Settings):
         """Whether the learners of an ensemble method are snapshots of one run, as the method itself says.
 
         Args:
-            ensemble: The method's name in paths. A user's file is run to find out.
+            ensemble: The method's name in paths, one of :attr:`ensembles`.
 
         Raises:
             ConfigError: If a cyclic run of the user's method cannot be split into the cycles that the grid asks for.
         """
-        cyclic: bool = resolve(self.reference(ensemble), METHODS, Method).cyclic
+        return self.cyclic[ensemble]
+
+    @cached_property
+    def cyclic(self) -> dict[str, bool]:
+        """What :meth:`is_cyclic` says of each ensemble method of the grid. A user's file is run to find out."""
+        found = {name: bool(resolve(self.reference(name), METHODS, Method).cyclic) for name in self.ensembles}
         epochs = self.training.snapshot_epochs
         for cell in self.cells:
-            if cyclic and cell.ensemble == ensemble and epochs % cell.members:
+            if found[cell.ensemble] and epochs % cell.members:
                 raise ConfigError(
-                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {ensemble} cannot share; "
-                    "give a multiple of every entry of grid.members"
+                    f"training.snapshot_epochs: got {epochs}, which {cell.members} cycles of {cell.ensemble} cannot "
+                    "share; give a multiple of every entry of grid.members"
                 )
-        return cyclic
+        return found
 
     @property
     def banner(self) -> str:
@@ -243,7 +182,7 @@ class Config(Settings):
         """The names of the datasets, as paths spell them."""
         return [short_name(reference) for reference in self.grid.datasets]
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """The trainings of this run: its models in the order of the grid, each with its repetitions."""
         return self.grid.trainings()
@@ -271,5 +210,4 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(raw))
     except ValidationError as error:
-        problems = "\n".join(f"  {describe(e, Config)}" for e in error.errors())
-        raise ConfigError(f"The configuration cannot be used:\n{problems}") from None
+        raise ConfigError.of([line for e in error.errors() for line in describe(e, Config).split("\n")]) from None

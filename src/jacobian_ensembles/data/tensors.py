@@ -58,7 +58,7 @@ def check_pixels(images: Tensor) -> Tensor:
         raise ValueError(f"images must be (N, ...) with N >= 1, one image per row. Got shape {_shape(images)}.")
     if not images.is_floating_point():
         raise ValueError(f"images must be floats in [0, 1]. Got {images.dtype}{_range(images)}. {_SCALE}")
-    images = images.detach()
+    images = outside_inference(images.detach())
     if images.dtype not in (torch.float32, torch.float64):
         images = images.float()
     low, high = (value.item() for value in images.aminmax())
@@ -78,6 +78,11 @@ def check_pixels(images: Tensor) -> Tensor:
             advice = "Map [-1, 1] to [0, 1] by (images + 1) / 2. " + _NORMALIZE
         raise ValueError(f"images must be floats in [0, 1]. Got {images.dtype} in [{low:.9g}, {high:.9g}]. {advice}")
     return images
+
+
+def outside_inference(tensor: Tensor) -> Tensor:
+    """A tensor that autograd can use: a copy of one that was made under ``torch.inference_mode()``."""
+    return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.data.tensors import check_pixels
 from jacobian_ensembles.models.door import scores, try_out
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 from jacobian_ensembles.models.jacobian import DETACHED, exact_jacobian, logit_jacobian, unit_vectors
 
 
+@own_modes()
 def jacobian_norm(
     model: Callable[[Tensor], Tensor], images: Tensor, projections: int | None = None, seed: int = 0, batch: int = 200
 ) -> Tensor:

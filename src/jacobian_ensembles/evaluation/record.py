@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jacobian_ensembles.evaluation.accuracy import correct, predictions, sizes
 from jacobian_ensembles.models.door import admit
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +90,7 @@ class Evaluation:
         return table.groupby(pd.Series(self.labels, name="class")).mean()
 
 
+@own_modes()
 def evaluate(
     model: nn.Module,
     images: Tensor,
@@ -123,9 +124,13 @@ def evaluate(
     if not isinstance(deltas, Tensor) or deltas.shape[1:] != images.shape[1:]:
         got = tuple(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__
         raise ValueError(f"deltas must be (K, {tuple(images.shape[1:])}), one perturbation each. Got {got}.")
+    if not deltas.is_floating_point():
+        raise ValueError(f"deltas must be floats, in the unit of images in [0, 1]. Got {deltas.dtype}.")
     deltas = deltas.detach().to(images)
     if not deltas.isfinite().all():
         raise ValueError("deltas must be finite. Got NaN or infinity: an attack without gradients may give that.")
+    if deltas.numel() and (most := float(deltas.abs().max())) > 1:
+        raise ValueError(f"deltas must change no pixel by more than 1. Got {most:.4g}: divide what is of 255 by 255.")
     with evaluating(model):
         return Evaluation(
             labels=labels.cpu().numpy(),

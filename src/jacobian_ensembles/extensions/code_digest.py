@@ -17,13 +17,18 @@ from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 _PACKAGE = Path(__file__).parents[1]
 # the configuration reaches a job as params, which the workflow tracks by value; the code that a name leads to counts
 _IGNORED = {
-    "config.schema", "config.grid", "config.settings", "training.recipe", "attacks.settings",
-    "attacks.registry", "paper.catalogue", "training.objectives.registry", "config.training",
+    "config.schema", "config.grid", "config.settings", "training.recipe", "attacks.registry", "paper.catalogue",
+    "training.objectives.registry", "config.training",
 }  # fmt: skip
+#: A module whose callers name what is built in: it may lead to any.
+_BY_NAME = {"attacks.crafting": ATTACKS}
 
 
-def _strip_docstrings(tree: ast.Module) -> ast.Module:
+def _strip_prose(tree: ast.Module) -> ast.Module:
+    """Take out docstrings, and the descriptions of settings."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         first = node.body[0] if node.body else None
@@ -52,8 +57,15 @@ def _read(module: str) -> tuple[str, frozenset[str]]:
     if not path.is_file():
         raise ValueError(f"{_PACKAGE.name} has no module '{module}'.")
     tree = parse(path)
-    imports = frozenset(_imports(tree))
-    return ast.unparse(_strip_docstrings(tree)), imports
+    named = {_module_of(reference) for reference in _BY_NAME.get(module, {}).values()}
+    imports = frozenset(_imports(tree) | named)
+    return ast.unparse(_strip_prose(tree)), imports
+
+
+def _module_of(reference: str) -> str:
+    """The module below this package that a built-in name leads to; empty for a reference elsewhere."""
+    package, _, module = reference.rpartition(":")[0].partition(".")
+    return module if package == _PACKAGE.name else ""
 
 
 def modules_behind(*modules: str) -> list[str]:
@@ -71,7 +83,7 @@ def modules_behind(*modules: str) -> list[str]:
 def code_digest(*modules: str) -> str:
     """A digest of what the named modules, and all they import, do.
 
-    Comments, docstrings and formatting do not count.
+    Comments, docstrings, descriptions of settings and formatting do not count.
 
     Args:
         *modules: Dotted names of modules below this package; those that only define settings do not count.
@@ -92,7 +104,7 @@ def script_digest(path: str | Path) -> str:
     """A digest of what a script, and the modules it imports from this package, do: see :func:`code_digest`."""
     tree = parse(path)
     behind = code_digest(*_imports(tree))
-    return hashlib.sha256(f"{ast.unparse(_strip_docstrings(tree))}\n{behind}\n".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{ast.unparse(_strip_prose(tree))}\n{behind}\n".encode()).hexdigest()[:16]
 
 
 def extension_digest(reference: str) -> str:
@@ -105,8 +117,7 @@ def extension_digest(reference: str) -> str:
         See :func:`script_digest`; empty for other built-in names, which the jobs' own modules define.
     """
     found = {**ATTACKS, **ARCHITECTURES, **OBJECTIVES}.get(reference, reference)
-    package, _, module = found.rpartition(":")[0].partition(".")
-    if package == _PACKAGE.name:
+    if module := _module_of(found):
         return code_digest(module)
     digests = [script_digest(path) for path in files_behind(reference)]
     if len(digests) < 2:

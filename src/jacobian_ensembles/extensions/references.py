@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -25,8 +27,11 @@ class ExtensionError(ValueError):
 
 
 def short_name(reference: str) -> str:
-    """The name that paths, tables and figures use: what follows the colon, or the whole name of a built-in."""
-    return reference.rpartition(":")[2]
+    """The name that paths, tables and figures use: what follows the colon, or the whole name of a built-in.
+
+    Letters that can be spelled in several ways, such as ü, are spelled as Python spells names.
+    """
+    return unicodedata.normalize("NFKC", reference.rpartition(":")[2])
 
 
 def source_file(reference: str) -> Path | None:
@@ -86,8 +91,10 @@ def check_reference(reference: str, builtin: Iterable[str]) -> str:
             if name not in builtin:
                 raise ExtensionError(f"give one of {known}, or path/to/file.py:object for one of your own")
             return reference
-        if name in builtin or not name.isidentifier():
-            raise ExtensionError(f"the part after the colon must be a Python name other than {known}")
+        if name in builtin or not (name.isidentifier() and re.fullmatch(r"[^\W\d]\w*", name)):
+            raise ExtensionError(
+                f"the part after the colon must be a Python name other than {known}, of letters, digits and _"
+            )
         try:
             defined = _defined(parse(path))
         except SyntaxError as error:
@@ -169,7 +176,7 @@ def resolve(reference: str, builtin: Mapping[str, Any], kind: type | None = None
     if reference in builtin:
         found: Any = builtin[reference]
         return resolve_name(found) if isinstance(found, str) else found
-    where, _, name = reference.rpartition(":")
+    where, name = reference.rpartition(":")[0], short_name(reference)
     module = _module(Path(where).expanduser().resolve()) if where.endswith(".py") else importlib.import_module(where)
     found = getattr(module, name, None)
     if not (callable(found) if kind is None else isinstance(found, kind)):

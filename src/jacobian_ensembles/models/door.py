@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from jacobian_ensembles.data.tensors import check_images
 from jacobian_ensembles.models.evaluation_mode import evaluating
@@ -43,7 +44,7 @@ def _precision(model: Callable[[Tensor], Tensor]) -> torch.dtype | None:
         return None
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
-            if tensor.is_floating_point() and tensor.element_size() > 1:
+            if not is_lazy(tensor) and tensor.is_floating_point() and tensor.element_size() > 1:
                 return tensor.dtype
     return None
 
@@ -110,6 +111,11 @@ def admit(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> 
         ValueError: Saying what was given, what is allowed and what to do.
     """
     images, labels = check_images(images, labels)
+    if isinstance(model, nn.Module) and any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "the model's parameters must allow gradients. Got parameters made under torch.inference_mode(): build or "
+            "load the model outside it."
+        )
     classes = try_out(model, images)
     if (high := int(labels.max())) >= classes:
         low = int(labels.min())

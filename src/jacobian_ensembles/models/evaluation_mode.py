@@ -1,11 +1,27 @@
-"""Temporary evaluation mode."""
+"""Temporary modes: of a model, and of torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Torch's global modes as this package needs them, whatever the caller's: gradients can be had, floats are float32.
+
+    An evaluation loop's ``torch.inference_mode()`` would make every gradient fail, another default type change results.
+    """
+    before = torch.get_default_dtype()
+    with torch.inference_mode(False):
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 @contextmanager

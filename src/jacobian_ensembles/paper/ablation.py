@@ -19,6 +19,7 @@ from jacobian_ensembles.paper.labels import (
     short_number,
     to_markdown,
 )
+from jacobian_ensembles.paper.markup import markdown
 from jacobian_ensembles.paper.published import PAPER_EPS, paper_models
 
 _ACCURACIES = ["clean_accuracy", "worst_accuracy", "mean_accuracy", "best_accuracy"]
@@ -76,6 +77,29 @@ def panels(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     return found
 
 
+def _mean_if_complete(values: pd.Series[float]) -> float:
+    return float(values.mean(skipna=False))
+
+
+def means_of_lambdas(ablation: pd.DataFrame, *along: str) -> pd.DataFrame:
+    """Average the accuracies of every variant over the models of each dataset and lambda.
+
+    Args:
+        ablation: ``ablation.csv``.
+        along: Further columns to keep apart, such as ``eps``.
+
+    Returns:
+        One row per (variant, dataset, lambda), variants in the order met, with the accuracies of
+        :func:`ablation_means`. ``published`` is missing where the paper lacks any of the models.
+    """
+    models = ablation_means(ablation)
+    if along:
+        models = ablation.groupby(["variant", *MODEL_KEYS, *along], as_index=False, sort=False)[_ACCURACIES].mean()
+    values = [name for name in (*_ACCURACIES, "published") if name in models.columns]
+    groups = models.groupby(["variant", "dataset", "lambda", *along], as_index=False, sort=False)
+    return groups[values].agg(_mean_if_complete)
+
+
 def ranking(ablation: pd.DataFrame, variants: Sequence[str] | None = None) -> list[str]:
     """Variants, the strongest first, by the mean over models (and eps) of the accuracy under the worst seed.
 
@@ -127,7 +151,7 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
     whole = tables["ablation"]
     table = in_common(whole)
     eps = ", ".join(short_number(e) for e in sorted(set(table["eps"])))
-    first = table["variant"].iloc[0]
+    first = markdown(table["variant"].iloc[0])
     note = (
         f"Accuracy (in %) under the worst attack seed, and in brackets the seeds' mean; averaged over ε = {eps}. Lower "
         f"is stronger, and the strongest come first. Beside each: its change from {first} in points; in how many pairs "
@@ -140,7 +164,7 @@ def attack_variants(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -
     for dataset in in_order(table["dataset"], DATASET_TITLES):
         title = DATASET_TITLES[dataset] + (", means over methods and M" if averaged else "")
         columns = {name: rows for of, name, rows in shown if of == dataset}
-        text += f"\n{title}:\n\n{_side_by_side(columns, ranking(table))}"
+        text += f"\n{markdown(title)}:\n\n{_side_by_side(columns, ranking(table))}"
         if averaged and len(set(table["variant"])) > 1:
             text += f"\n{_order_of_models(table[table['dataset'] == dataset])}\n"
     return RenderedTable(whole, text)
@@ -197,7 +221,7 @@ def _strongest(ablation: pd.DataFrame) -> str:
     if len(datasets := in_order(ablation["dataset"], DATASET_TITLES)) > 1:
         parts |= {f"on {DATASET_TITLES[d]}": ablation[ablation["dataset"] == d] for d in datasets}
     best = [f"{ranking(part, cheap)[0]} {where}" for where, part in parts.items()]
-    return f"Strongest at the cost of {first}, under the same rules: {', '.join(best)}."
+    return markdown(f"Strongest at the cost of {first}, under the same rules: {', '.join(best)}.")
 
 
 def _side_by_side(columns: Mapping[str, pd.DataFrame], order: Sequence[str]) -> str:
@@ -208,7 +232,7 @@ def _side_by_side(columns: Mapping[str, pd.DataFrame], order: Sequence[str]) -> 
         wide[name] = [_shown(*pairs.loc[variant]) for variant in order]
     published = pd.Series({name: rows["published"].iloc[0] for name, rows in columns.items()})
     if published.notna().any():
-        wide.loc["*the paper, worst of 50*"] = published.map(percent)
+        wide.loc["the paper, worst of 50"] = published.map(percent)
     return to_markdown(wide.rename_axis("variant").reset_index())
 
 
@@ -221,4 +245,5 @@ def _order_of_models(ablation: pd.DataFrame) -> str:
         overall = wide[first].corr(wide[variant], method="spearman")
         within = [rows[first].corr(rows[variant], method="spearman") for _, rows in wide.groupby("lambda")]
         parts.append(f"{variant} {overall:+.2f}, within one λ {np.nanmean(within):+.2f}")
-    return f"Rank correlation of the models' accuracies (means over ε) with those under {first}: {'; '.join(parts)}."
+    told = f"Rank correlation of the models' accuracies (means over ε) with those under {first}: {'; '.join(parts)}."
+    return markdown(told)

@@ -45,9 +45,9 @@ class Item:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The extensions of its files."""
+        """The extensions of its files: for a figure with its caption."""
         if self in FIGURES:
-            return "pdf", "png"
+            return "pdf", "png", "txt"
         return ("tex", "csv", "md") if self.latex else ("csv", "md")
 
     def belongs_to(self, repetitions: int, ablation: bool = True, stress: bool = True, transfer: bool = True) -> bool:
@@ -96,7 +96,8 @@ FIGURES = (
         function=f"{_FURTHER}:theory",
         inputs=("jacobian",),
         target="theory",
-        caption="Theorem 3.1: how the norm of the Jacobian falls with M, measured.",
+        caption="Theorem 3.1: how the norm of the Jacobian falls with M: measured (solid), by the theorem for "
+        "independent learners (dashed), and for learners as correlated as these (dotted).",
         alt="Measured expectation and variance of the squared Frobenius norm of the Jacobian against the number of "
         "learners M, beside the bounds of Theorem 3.1, for independent learners (dashed) and correlated ones (dotted).",
     ),
@@ -106,7 +107,7 @@ FIGURES = (
         inputs=("summary", "claims", "effects"),
         target="claims",
         caption="The paper's claims: each effect with its interval, and dashed the size that it needs. A hollow dot is "
-        "a single value, which has no interval.",
+        "a single value, which has no interval; an arrow, an effect beyond the panel.",
         alt="Dot plots with intervals of the effects behind each of the paper's claims, a panel per claim, which its "
         "title gives with the verdict; a dashed mark at each effect shows the size that the claim needs.",
     ),
@@ -115,9 +116,9 @@ FIGURES = (
         function=f"{_FURTHER}:worst_of_k",
         inputs=("worst_of_k",),
         target="worst_of_k",
-        caption="The expected worst case of K attack seeds, against K.",
+        caption="The expected worst case of K attack seeds, against K: means over models, and the middle 80% of them.",
         alt="Line plots of how far the expected accuracy under the worst of K attack seeds falls below that under one, "
-        "against K: a row of panels per dataset, a column per eps, a grey line per model, a black one for their mean.",
+        "against K: a panel per dataset, a line per eps, the mean over models, with bars for the middle 80% of them.",
     ),
     Item(
         name="ablation",
@@ -125,9 +126,10 @@ FIGURES = (
         inputs=("ablation",),
         target="ablation",
         only="ablation",
-        caption="Variants of the attack on the same models.",
-        alt="Dot plots of the accuracy under every variant of the attack, a panel per model, or of many models one "
-        "per lambda: the worst and the mean of the attack seeds, beside clean accuracy.",
+        caption="Variants of the attack on the same models: means over the models of each λ, the strongest variant at "
+        "the top.",
+        alt="Dot plots of the accuracy under every variant of the attack, a panel per dataset, a row per variant, a "
+        "colour per lambda: the worst, the mean and the best of the attack seeds, below clean accuracy.",
     ),
     Item(
         name="budget",
@@ -135,9 +137,9 @@ FIGURES = (
         inputs=("ablation",),
         target="ablation",
         only="ablation",
-        caption="Variants of the attack, against ε.",
+        caption="Variants of the attack, against ε: means over the models of the smallest and of the largest λ.",
         alt="Line plots of the accuracy under the worst seed of every variant of the attack against eps, from clean "
-        "accuracy at 0, a panel per model, or of many models one per lambda.",
+        "accuracy at 0, a row of panels per dataset, one for the smallest and one for the largest lambda.",
     ),
     Item(
         name="transfer",
@@ -146,7 +148,7 @@ FIGURES = (
         target="transfer",
         only="transfer",
         caption="Accuracy (%) under the strongest perturbation of every model, and of one learner of every ensemble, "
-        "on every model of the dataset; on the diagonal a model's own.",
+        "on every model of the dataset; a model's own is framed.",
         alt="Heat maps of accuracy: a row per perturbation, named by the model that it was crafted on, a column per "
         "model that it was tried on, a panel per dataset and eps.",
     ),
@@ -158,6 +160,7 @@ TABLES = (
         function="jacobian_ensembles.paper.table1:table1",
         inputs=("summary",),
         target="tables",
+        settings=("confidence",),
         latex=True,
         caption="Table 1: the three models with the highest weighted accuracy (mean of clean accuracy and mean "
         "accuracy under the worst universal perturbation of each eps), then the best with Jacobian regularisation "

@@ -35,7 +35,7 @@ from jacobian_ensembles.paper.effects import (
     trainings_of,
     with_interval,
 )
-from jacobian_ensembles.paper.labels import RenderedTable, run_note, to_markdown
+from jacobian_ensembles.paper.labels import RenderedTable, markdown_note, to_markdown
 
 HOLDS, FAILS, REVERSED, OPEN = "holds", "does not hold", "reversed", "cannot tell"
 
@@ -286,7 +286,7 @@ def effects(
         effect=[with_interval(*row) for row in zip(*(measured[name] for name in sizes), strict=True)],
     )
     text = (
-        f"The effects behind the claims. {run_note(tables['summary'], run, banner)} Means with {confidence:.0%} "
+        f"The effects behind the claims. {markdown_note(tables['summary'], run, banner)} Means with {confidence:.0%} "
         f"intervals over trainings. {_rests_on(evidence)} Only primary analyses give verdicts.\n\n"
     )
     return RenderedTable(table, text + to_markdown(shown.rename(columns=str.capitalize)))
@@ -316,7 +316,7 @@ def claims(
         columns={"Confirmation": "New trainings alone", "Half": "At half the sizes", "Double": "At twice the sizes"}
     )
     text = (
-        f"The paper's claims against this run. {run_note(tables['summary'], run, banner)} Effects are means with "
+        f"The paper's claims against this run. {markdown_note(tables['summary'], run, banner)} Effects are means with "
         f"{confidence:.0%} intervals over trainings; where there is one training, the spread over settings stands in "
         "for that over trainings, if there is more than one setting. p values are corrected for "
         f"{len(rows)} claims (Holm). {_rests_on(evidence)}\n\n"

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping
 
-import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jacobian_ensembles.paper.claims import FAILS, HOLDS, OPEN, REVERSED
 from jacobian_ensembles.paper.effects import PRIMARY
+from jacobian_ensembles.paper.markup import mathtext
+from jacobian_ensembles.paper.style import PAGE, drawing
 
-mpl.use("Agg")
-_PALETTE = sns.color_palette("colorblind")
-_COLOURS = {HOLDS: _PALETTE[0], FAILS: _PALETTE[3], REVERSED: _PALETTE[4], OPEN: (0.45, 0.45, 0.45)}
+_COLOURS = {HOLDS: "#0173b2", FAILS: "#d55e00", REVERSED: "#cc78bc", OPEN: "0.45"}
 
 
-def _draw(ax: Axes, effects: pd.DataFrame, colour: tuple[float, float, float]) -> None:
+def _draw(ax: Axes, effects: pd.DataFrame, colour: str) -> None:
     """One claim: a row per effect, from top to bottom; an arrow for one above 12 times the largest size needed."""
     edge = 12 * (effects["needed"].abs().max() if len(effects) else 1.0)
     for y, effect in enumerate(effects.to_dict("records")):
@@ -42,7 +40,7 @@ def _draw(ax: Axes, effects: pd.DataFrame, colour: tuple[float, float, float]) -
         # hollow without an interval: a single value
         ax.plot(value, y, "o", color=colour, markersize=4.5, markerfacecolor=colour if known else "white")
     ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_yticks(range(len(effects)), effects["part"], fontsize=7)
+    ax.set_yticks(range(len(effects)), [mathtext(part) for part in effects["part"]], fontsize=7)
     ax.set_ylim(max(len(effects), 1) - 0.4, -0.6)
     ax.tick_params(axis="x", labelsize=7)
     if not len(effects):
@@ -52,6 +50,7 @@ def _draw(ax: Axes, effects: pd.DataFrame, colour: tuple[float, float, float]) -
     ax.set_xlabel(effects["unit"].iloc[0], fontsize=7, labelpad=1)
 
 
+@drawing()
 def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figure:
     """Draw the effects that every claim's verdict rests on.
 
@@ -68,16 +67,16 @@ def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figur
     measured = effects[effects["value"].notna() & (effects["analysis"] == PRIMARY)]
     parts = [measured[measured["claim"] == claim["claim"]] for claim in claims]
     sizes = [max(1, len(table)) for table in parts]
-    heights = [max(sizes[i : i + columns]) + 3.4 for i in range(0, len(sizes), columns)]
-    fig, axes = plt.subplots(
-        len(heights), columns, figsize=(4.6 * columns, 0.19 * sum(heights) + 0.3), squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": heights},
-    )  # fmt: skip
+    heights = [max(sizes[i : i + columns]) + 5 for i in range(0, len(sizes), columns)]
+    fig = Figure(figsize=(PAGE, 0.16 * sum(heights) + 0.3), layout="constrained")
+    axes = fig.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax in axes.flat[len(claims) :]:
         ax.set_visible(False)
     for ax, claim, table in zip(axes.flat, claims, parts, strict=False):
         colour = _COLOURS[claim["verdict"]]
         _draw(ax, table, colour)
-        title = f"{claim['claim']}: {claim['verdict']}. {claim['statement']}"
-        ax.set_title(textwrap.fill(title, 72), loc="left", fontsize=7.5, color=colour, x=-0.35)
+        statement = re.sub(" ([<>≤=]) ", "\u00a0\\1\u00a0", claim["statement"])  # no line ends inside a formula
+        title = mathtext(textwrap.fill(f"{claim['claim']}: {claim['verdict']}. {statement}", 45))
+        title = title.replace("‖J_F‖²", r"$\Vert J_F\Vert^2$")
+        ax.set_title(title, loc="left", fontsize=7, color=colour, x=-0.5)
     return fig

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, model_name, run_note, to_markdown
+from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, markdown_note, model_name, to_markdown
 from jacobian_ensembles.paper.published import paper_models, paper_table1
 from jacobian_ensembles.paper.table1 import ACCURACIES
 
@@ -75,7 +75,7 @@ def comparison(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> Ren
         for r in odd.itertuples()
     ]
     text = (
-        f"Our models beside the paper's Table 1 (in %). {run_note(summary, run, banner)}\n"
+        f"Our models beside the paper's Table 1 (in %). {markdown_note(summary, run, banner)}\n"
         "Rows without an ensemble are our M=1 voting models; – marks a model this run does not have. "
         "Avg. UAP is a mean over four eps (0.10 to 0.25) in the paper, and over this run's eps here. "
         "Intervals are over "

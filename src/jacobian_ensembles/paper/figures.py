@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -18,23 +17,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
-from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
+from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, method_colours, short_number
+from jacobian_ensembles.paper.markup import mathtext
+from jacobian_ensembles.paper.style import bar, drawing, is_outer, legend_above, panels, sample, shades
 
-mpl.use("Agg")
-_PALETTE = sns.color_palette("colorblind")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ((), (4, 1.5), (1.5, 1.5), (6, 1.5, 1.5, 1.5), (3, 1), (1, 2), (5, 1, 1, 1, 1, 1), (2, 2))
-_LAMBDA = "Jacobian regularisation strength λ"
-
-
-def _colours(ensembles: Sequence[str]) -> dict[str, Any]:
-    """A colour per ensemble method; the paper's three keep theirs in every figure."""
-    return _style([*ENSEMBLES, *(name for name in ensembles if name not in ENSEMBLES)], _PALETTE)
-
-
-def _shades(count: int) -> list[tuple[float, float, float]]:
-    """Colours from dark to light that can be told apart in grey, and by the colour-blind."""
-    return [mpl.colormaps["viridis"](0.85 * i / max(count - 1, 1))[:3] for i in range(count)]
 
 
 def _style(values: Sequence[Any], styles: Sequence[Any]) -> dict[Any, Any]:
@@ -53,15 +41,18 @@ def _lambda_axis(ax: Axes, lambdas: list[float]) -> None:
     ax.tick_params(axis="x", labelrotation=45)
 
 
-def _interval_of(metrics: pd.DataFrame, confidence: float) -> str:
+def interval_of(metrics: pd.DataFrame, confidence: float) -> str:
     """What the bars of a figure show, for its legend."""
     counts = metrics["repetitions"] if "repetitions" in metrics.columns else pd.Series([1])
     least, most = int(counts.min()), int(counts.max())
     if most == 1:
-        return f"bars: {confidence:.0%}\nover test images"
-    return f"mean and {confidence:.0%}\nover {least if least == most else f'{least} to {most}'}\ntrainings"
+        return f"bars: {confidence:.0%} interval over test images"
+    return (
+        f"bars: {confidence:.0%} interval of the mean of {least if least == most else f'{least} to {most}'} trainings"
+    )
 
 
+@drawing()
 def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confidence: float) -> Figure:
     """Accuracy against lambda: a row per dataset, a column per ensemble method, a line per M.
 
@@ -72,49 +63,42 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
         confidence: Level of the intervals, for the legend.
 
     Returns:
-        The figure. Bars of the same lambda stand side by side, centred on it.
+        The figure, a legend above it. Bars of the same lambda stand side by side, centred on it.
     """
     datasets = in_order(metrics["dataset"], DATASET_TITLES)
     ensembles = in_order(metrics["ensemble"], ENSEMBLES)
     members = sorted(metrics["members"].unique())
     lambdas = sorted(metrics["lambda"].unique())
     markers, dashes = _style(members, _MARKERS), _style(members, _DASHES)
-    colours = dict(zip(members, _shades(len(members)), strict=True))
-    shifts = {m: 2.6 * (i - (len(members) - 1) / 2) / 72 for i, m in enumerate(members)}  # inches
+    colours = dict(zip(members, shades(len(members)), strict=True))
+    shifts = {m: 2.2 * (i - (len(members) - 1) / 2) / 72 for i, m in enumerate(members)}  # inches
     stem = column.removesuffix("_accuracy")
-    fig, axes = plt.subplots(
-        len(datasets), len(ensembles), figsize=(3.3 * len(ensembles) + 1.4, 3.0 * len(datasets) + 0.6),
-        sharex=True, sharey="row", squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, dataset in enumerate(datasets):
-        for col, ensemble in enumerate(ensembles):
-            ax = axes[row, col]
-            here = metrics[(metrics["dataset"] == dataset) & (metrics["ensemble"] == ensemble)]
-            for m in members:
-                line = here[here["members"] == m].sort_values("lambda")
-                y = 100 * line[column]
-                spread = [y - 100 * line[f"{stem}_low"], 100 * line[f"{stem}_high"] - y]
-                drawn = ax.errorbar(
-                    line["lambda"], y, yerr=spread, color=colours[m], marker=markers[m], markersize=4.5,
-                    markeredgecolor="white", markeredgewidth=0.5, elinewidth=0.9, linewidth=1.3, label=f"M = {m}",
-                )  # fmt: skip
-                drawn.lines[0].set_dashes(dashes[m] or (None, None))
-                aside = ScaledTranslation(shifts[m], 0, fig.dpi_scale_trans)
-                for artist in (drawn.lines[0], *drawn.lines[2]):
-                    artist.set_transform(ax.transData + aside)
-            _lambda_axis(ax, lambdas)
-            ax.grid(axis="y", color="0.92", linewidth=0.7)
-            ax.set_axisbelow(True)
-            if row == 0:
-                ax.set_title(ensemble.capitalize())
-            if row == len(datasets) - 1:
-                ax.set_xlabel(_LAMBDA)
-            if col == 0:
-                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{label}")
-    axes[0, -1].legend(
-        loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small", frameon=False, handlelength=3.2,
-        title=_interval_of(metrics, confidence), title_fontsize="small", alignment="left",
-    )  # fmt: skip
+    fig, axes = panels(datasets, ensembles, 1.75, sharex=True, sharey="row")
+    entries: dict[str, Artist] = {}
+    for (dataset, ensemble), ax in axes.items():
+        here = metrics[(metrics["dataset"] == dataset) & (metrics["ensemble"] == ensemble)]
+        for m in members:
+            line = here[here["members"] == m].sort_values("lambda")
+            y = 100 * line[column]
+            spread = [y - 100 * line[f"{stem}_low"], 100 * line[f"{stem}_high"] - y]
+            drawn = ax.errorbar(
+                line["lambda"], y, yerr=spread, color=colours[m], marker=markers[m], markeredgecolor="white",
+                markeredgewidth=0.4, elinewidth=0.8, label=f"M = {m}",
+            )  # fmt: skip
+            drawn.lines[0].set_dashes(dashes[m] or (None, None))
+            entries.setdefault(f"M = {m}", drawn.lines[0])
+            aside = ScaledTranslation(shifts[m], 0, fig.dpi_scale_trans)
+            for artist in (drawn.lines[0], *drawn.lines[2]):
+                artist.set_transform(ax.transData + aside)
+        _lambda_axis(ax, lambdas)
+        ax.grid(axis="y", color="0.92", linewidth=0.5)
+        ax.set_axisbelow(True)
+        first, last = is_outer(ax)
+        if dataset == datasets[0]:
+            ax.set_title(mathtext(ensemble.capitalize()))
+        ax.set_xlabel("Regularisation strength λ" if last else "")
+        ax.set_ylabel(f"{mathtext(DATASET_TITLES[dataset])}\n{label}" if first else "")
+    legend_above(fig, {**entries, interval_of(metrics, confidence): bar()})
     return fig
 
 
@@ -134,12 +118,12 @@ def _label_lambdas(ax: Axes, points: pd.DataFrame) -> None:
     for i, (lam, here) in enumerate(points.groupby("lambda")):
         x, y = medians.to_numpy()[i]
         if slopes[i, 0] > 2 * slopes[i, 1]:
-            place, shift, align = (x, here["y"].max()), (0, (6, 14)[i % 2]), "center" if i else "right"
+            place, shift, align = (x, here["y"].max()), (0, (4, 11)[i % 2]), "center" if i else "right"
         else:
-            place, shift, align = (here["x"].max(), y), (6, -3), "left"
+            place, shift, align = (here["x"].max(), y), (4, -3), "left"
         ax.annotate(
-            f"λ = {lam:g}", place, xytext=shift, ha=align, textcoords="offset points", fontsize=7.5, color="0.15",
-            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            f"{lam:g}", place, xytext=shift, ha=align, textcoords="offset points", fontsize=7, color="0.15",
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
         )  # fmt: skip
 
 
@@ -158,11 +142,18 @@ def _separate_labels(fig: Figure) -> None:
                 placed.append(text.get_window_extent())
 
 
+def _around(values: pd.Series, above: float) -> tuple[float, float]:
+    """Limits of an axis: its values, with room for labels at its end."""
+    width = float(values.max() - values.min()) or 1.0
+    return values.min() - 0.1 * width, values.max() + above * width
+
+
+@drawing()
 def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     """Clean accuracy against robustness: a row per dataset, a column per eps, points labelled by lambda.
 
     Args:
-        metrics: ``metrics.csv``, or its means over trainings, which are drawn with bars.
+        metrics: ``metrics.csv``, or its means over trainings, which are drawn with bars; they may leave a panel.
         confidence: Level of the intervals, for the legend.
 
     Returns:
@@ -174,42 +165,38 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     shown = metrics.assign(
         x=100 * metrics["worst_accuracy"],
         y=100 * metrics["clean_accuracy"],
-        Ensemble=metrics["ensemble"].str.capitalize(),
-        M=metrics["members"],
     )
     several = "repetitions" in metrics.columns and metrics["repetitions"].max() > 1
-    fig, axes = plt.subplots(
-        len(datasets), len(all_eps), figsize=(3.0 * len(all_eps) + 1.4, 3.0 * len(datasets) + 0.5),
-        sharex=True, sharey="row", squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, dataset in enumerate(datasets):
-        for col, eps in enumerate(all_eps):
-            ax = axes[row, col]
-            here = shown[(shown["dataset"] == dataset) & (shown["eps"] == eps)]
-            last = row == 0 and col == len(all_eps) - 1
-            if several:
-                ends = [[100 * abs(here[f"{s}_{end}"] - here[f"{s}_accuracy"]) for end in ("low", "high")]
-                        for s in ("worst", "clean")]  # fmt: skip
-                ax.errorbar(
-                    here["x"], here["y"], xerr=ends[0], yerr=ends[1], fmt="none", ecolor="0.6", elinewidth=0.5,
-                    alpha=0.6, zorder=0,
-                )  # fmt: skip
-            sns.scatterplot(
-                here, x="x", y="y", hue="Ensemble", hue_order=[e.capitalize() for e in ensembles],
-                palette={e.capitalize(): _colours(ensembles)[e] for e in ensembles},
-                style="M", style_order=members, markers=_style(members, _MARKERS), s=34, alpha=0.85,
-                legend="full" if last else False, ax=ax,
+    colours, markers = method_colours(ensembles), _style(members, _MARKERS)
+    fig, axes = panels(datasets, all_eps, 1.8, sharex=True, sharey="row")
+    for (dataset, eps), ax in axes.items():
+        here = shown[(shown["dataset"] == dataset) & (shown["eps"] == eps)]
+        if several:
+            ends = [[100 * abs(here[f"{s}_{end}"] - here[f"{s}_accuracy"]) for end in ("low", "high")]
+                    for s in ("worst", "clean")]  # fmt: skip
+            ax.errorbar(
+                here["x"], here["y"], xerr=ends[0], yerr=ends[1], fmt="none", ecolor="0.6", elinewidth=0.4, alpha=0.6,
+                zorder=0,
             )  # fmt: skip
-            _label_lambdas(ax, here)
-            ax.margins(x=0.14, y=0.12)  # room for labels
-            ax.set_xlabel("Accuracy under worst UAP (%)" if row == len(datasets) - 1 else "")
-            ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nClean accuracy (%)" if col == 0 else "")
-            if row == 0:
-                ax.set_title(f"ε = {short_number(eps)}")
-            if last:
-                sns.move_legend(ax, "upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
-                if several:
-                    ax.get_legend().set_title(_interval_of(metrics, confidence), {"size": "small"})
+        sns.scatterplot(
+            here, x="x", y="y", hue="ensemble", hue_order=ensembles, palette=colours, style="members",
+            style_order=members, markers=markers, s=14, linewidth=0.3, alpha=0.85, legend=False, ax=ax,
+        )  # fmt: skip
+        _label_lambdas(ax, here)
+        # long intervals may leave the panel, so that the rest is large; above stand labels
+        ax.set_xlim(_around(shown["x"], 0.15))
+        ax.set_ylim(_around(shown.loc[shown["dataset"] == dataset, "y"], 0.3))
+        first, last = is_outer(ax)
+        ax.set_xlabel("Accuracy under\nworst UAP (%)" if last else "")
+        ax.set_ylabel(f"{mathtext(DATASET_TITLES[dataset])}\nClean accuracy (%)" if first else "")
+        if dataset == datasets[0]:
+            ax.set_title(f"ε = {short_number(eps)}")
+    entries: dict[str, Artist] = {mathtext(e.capitalize()): sample(colours[e], "o", markersize=4) for e in ensembles}
+    entries |= {f"M = {m}": sample("0.35", markers[m], markersize=4) for m in members}
+    entries["numbers: λ"] = sample("none")
+    if several:
+        entries[interval_of(metrics, confidence)] = bar("+")
+    legend_above(fig, entries)
     _separate_labels(fig)
     return fig
 
@@ -223,7 +210,7 @@ def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float) -> Fig
 def robustness(tables: Mapping[str, pd.DataFrame], eps: float, confidence: float) -> Figure:
     """Figure 2: accuracy under the worst perturbation at one eps against lambda, from ``metrics``."""
     metrics = average_repetitions(tables["metrics"], confidence)
-    label = f"Accuracy under UAP, ε = {short_number(eps)} (%)"
+    label = f"Under UAP, ε = {short_number(eps)} (%)"
     return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label, confidence)
 
 

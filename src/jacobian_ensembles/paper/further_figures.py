@@ -6,16 +6,22 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.transforms import ScaledTranslation
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.ablation import ablation_means, in_common, panels, ranking
+from jacobian_ensembles.paper.ablation import in_common, means_of_lambdas, ranking
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, short_number
+from jacobian_ensembles.paper.markup import mathtext
+from jacobian_ensembles.paper.style import bar, drawing, is_outer, legend_above, panels, sample, shades
 from jacobian_ensembles.paper.theory import correlated_ratio
 
+_INNER = 0.8  # the share of models inside a bar
 
+
+@drawing()
 def plot_theory(jacobian: pd.DataFrame) -> Figure:
     """Mean and variance of ||J_F||_F^2 against M, each relative to the ensemble's own learners.
 
@@ -33,172 +39,178 @@ def plot_theory(jacobian: pd.DataFrame) -> Figure:
     datasets = in_order(table["dataset"], DATASET_TITLES)
     ensembles = in_order(table["ensemble"], ENSEMBLES)
     lambdas = sorted(table["lambda"].unique())
-    colours = dict(zip(lambdas, sns.color_palette("viridis", len(lambdas)), strict=True))
-    moments = (("mean", "E"), ("variance", "Var"))
-    fig, axes = plt.subplots(
-        2 * len(datasets), len(ensembles), figsize=(3.1 * len(ensembles) + 1.2, 4.4 * len(datasets) + 0.6),
-        sharex=True, squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, (dataset, (moment, symbol)) in enumerate((d, m) for d in datasets for m in moments):
-        for col, ensemble in enumerate(ensembles):
-            ax = axes[row, col]
-            here = table[(table["dataset"] == dataset) & (table["ensemble"] == ensemble)]
-            for lam, line in here.groupby("lambda"):
-                line = line.sort_values("members")
-                measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
-                bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
-                correlated = [correlated_ratio(row, moment) for row in line.to_dict("records")]
-                ax.plot(line["members"], measured, "o-", color=colours[lam], markersize=4)
-                ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.8)
-                ax.plot(line["members"], correlated, ":", color=colours[lam], linewidth=1.2)
-            ax.set_xticks(sorted(table["members"].unique()))
-            ax.set_ylim(0, 1.05)
-            if row == 0:
-                ax.set_title(ensemble.capitalize())
-            if row == len(axes) - 1:
-                ax.set_xlabel("Learners M")
-            if col == 0:
-                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\n{symbol} ‖J_F‖² / {symbol} ‖J_i‖²")
-    last = axes[0, -1]  # its legend is for all panels
-    for lam in lambdas:
-        last.plot([], [], "o-", color=colours[lam], markersize=4, label=f"λ = {lam:g}")
-    last.plot([], [], "k--", linewidth=0.8, label="theorem: independent\nlearners")
-    last.plot([], [], "k:", linewidth=1.2, label="as correlated as\nmeasured")
-    last.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+    colours = dict(zip(lambdas, shades(len(lambdas)), strict=True))
+    moments = {"mean": "E", "variance": "Var"}
+    fig, axes = panels([(d, m) for d in datasets for m in moments], ensembles, 1.35, sharex=True, sharey=True)
+    for ((dataset, moment), ensemble), ax in axes.items():
+        here = table[(table["dataset"] == dataset) & (table["ensemble"] == ensemble)]
+        for lam, line in here.groupby("lambda"):
+            line = line.sort_values("members")
+            measured = line[f"ensemble_{moment}"] / line[f"learner_{moment}"]
+            bound = line[f"lower_{moment}"] / line[f"upper_{moment}"]
+            correlated = [correlated_ratio(row, moment) for row in line.to_dict("records")]
+            ax.plot(line["members"], measured, "o-", color=colours[lam])
+            ax.plot(line["members"], bound, "--", color=colours[lam], linewidth=0.7)
+            ax.plot(line["members"], correlated, ":", color=colours[lam])
+        ax.set_xticks(sorted(table["members"].unique()))
+        ax.set_ylim(0, 1.05)
+        first, last = is_outer(ax)
+        if (dataset, moment) == (datasets[0], "mean"):
+            ax.set_title(mathtext(ensemble.capitalize()))
+        ax.set_xlabel("Learners M" if last else "")
+        symbol = rf"$\mathrm{{{moments[moment]}}}$"
+        ratio = rf"{symbol}$\,\Vert J_F\Vert^2\;/\;${symbol}$\,\Vert J_i\Vert^2$"
+        ax.set_ylabel(f"{mathtext(DATASET_TITLES[dataset])}\n{ratio}" if first else "")
+    entries: dict[str, Artist] = {f"λ = {lam:g}": sample(colours[lam], "o", "-") for lam in lambdas}
+    entries["theorem: independent learners"] = sample("black", "", "--", linewidth=0.7)
+    entries["as correlated as measured"] = sample("black", "", ":")
+    legend_above(fig, entries)
     return fig
 
 
+@drawing()
 def plot_ablation(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack, averaged over eps and trainings: the seeds' mean and worst.
-
-    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. The strongest variant is at the top:
-    see :func:`~jacobian_ensembles.paper.ablation.ranking`.
+    """Accuracy under every variant of the attack, averaged over eps, trainings, methods and M.
 
     Args:
         ablation: ``ablation.csv``.
 
     Returns:
-        The figure; where the paper has the model, its number is a dashed line.
+        A panel per dataset: a row per variant, the strongest (see
+        :func:`~jacobian_ensembles.paper.ablation.ranking`) at the top, below the rows of clean accuracy and of the
+        paper's number, where it has every model; a colour per lambda. A dot is the worst seed, a tick the seeds' mean,
+        and a line reaches to the best.
     """
     ablation = in_common(ablation)
-    shown = panels(ablation_means(ablation))
-    variants = ranking(ablation)
-    columns = min(3, len(shown)) if len(shown) <= 6 else min(8, -(-len(shown) // 2))
-    rows, width = -(-len(shown) // columns), 2.9 if columns <= 3 else 2.1
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(width * columns + 1.4, (0.21 * len(variants) + 0.9) * rows + 0.4),
-        sharey=True, squeeze=False, layout="constrained",
+    means = means_of_lambdas(ablation)
+    datasets, lambdas = in_order(means["dataset"], DATASET_TITLES), sorted(means["lambda"].unique())
+    first = means[means["variant"] == means["variant"].iloc[0]]  # clean accuracy and the paper's number are the same
+    rows = ["no attack", *(["the paper"] if first["published"].notna().any() else []), *ranking(ablation)]
+    offsets = 0.6 * (np.arange(len(lambdas)) / max(len(lambdas) - 1, 1) - 0.5) if len(lambdas) > 1 else np.zeros(1)
+    place = {name: i for i, name in enumerate(rows)}
+    fig, axes = panels(
+        [None], datasets, max(0.16, 0.06 * len(lambdas)) * len(rows) + 0.5, sharex=True, sharey=True
     )  # fmt: skip
-    for ax in axes.flat[len(shown) :]:
-        ax.set_visible(False)
-    places = {variant: -i for i, variant in enumerate(variants)}
-    eps = ", ".join(short_number(e) for e in sorted(set(ablation["eps"])))
-    for ax, (dataset, name, panel) in zip(axes.flat, shown, strict=False):
-        y = panel["variant"].map(places)
-        ax.hlines(y, 100 * panel["worst_accuracy"], 100 * panel["best_accuracy"], color="0.75", linewidth=3)
-        ax.plot(100 * panel["mean_accuracy"], y, "|", color="0.3", markersize=8, label="mean of seeds")
-        ax.plot(100 * panel["worst_accuracy"], y, "o", color="crimson", markersize=4.5, label="worst seed")
-        ax.axvline(100 * panel["clean_accuracy"].iloc[0], color="0.6", linewidth=0.8, linestyle=":", label="clean")
-        published = 100 * panel["published"].iloc[0]  # at the paper's four eps only
-        if not np.isnan(published):
-            ax.axvline(published, color="royalblue", linewidth=0.9, linestyle="--", label="paper")
-        ax.set_yticks(list(places.values()), variants)
-        ax.set_title(f"{DATASET_TITLES[dataset]}\n{name}", fontsize="medium")
-        ax.set_xlabel("Accuracy (%)", fontsize="small")
-    fig.suptitle(f"Mean over ε = {eps}", fontsize="medium")
-    drawn = {label: artist for ax in axes.flat for artist, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    axes[0, columns - 1].legend(
-        drawn.values(), drawn, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small"
-    )
+    for (_, dataset), ax in axes.items():
+        for lam, colour, offset in zip(lambdas, shades(len(lambdas)), offsets, strict=True):
+            here = means[(means["dataset"] == dataset) & (means["lambda"] == lam)]
+            y = here["variant"].map(place) + offset
+            ax.hlines(y, 100 * here["worst_accuracy"], 100 * here["best_accuracy"], color=colour, linewidth=0.8)
+            ax.plot(100 * here["worst_accuracy"], y, "o", color=colour, markersize=3)
+            ax.plot(100 * here["mean_accuracy"], y, "|", color=colour, markersize=4)
+            once = first[(first["dataset"] == dataset) & (first["lambda"] == lam)]
+            ax.plot(
+                100 * once["clean_accuracy"], 0 * once["clean_accuracy"] + offset, "D", color=colour, markersize=2.6
+            )
+            if "the paper" in place:
+                ax.plot(100 * once["published"], 0 * once["published"] + 1 + offset, "x", color=colour)
+        ax.set_yticks(range(len(rows)), [mathtext(name) for name in rows])
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        for y in range(1, len(rows), 2):
+            ax.axhspan(y - 0.5, y + 0.5, color="0.96", zorder=-1)
+        ax.set_title(mathtext(DATASET_TITLES[dataset]))
+        ax.set_xlabel(f"Accuracy (%), mean over\nε = {', '.join(map(short_number, sorted(set(ablation['eps']))))}")
+    entries: dict[str, Artist] = {
+        f"λ = {lam:g}": sample(colour, "o") for lam, colour in zip(lambdas, shades(len(lambdas)), strict=True)
+    }
+    entries["worst seed"] = sample("0.35", "o")
+    entries["mean of seeds"] = sample("0.35", "|")
+    entries["to the best seed"] = sample("0.35", "", "-", linewidth=0.8)
+    legend_above(fig, entries)
     return fig
 
 
+@drawing()
 def plot_budget(ablation: pd.DataFrame) -> Figure:
-    """Accuracy under every variant of the attack against eps, averaged over trainings.
+    """Accuracy under every variant of the attack against eps, averaged over trainings, methods and M.
 
-    There is a panel for each of :func:`~jacobian_ensembles.paper.ablation.panels`. An attack that works brings accuracy
-    down to chance as eps grows, is stronger with more steps, and far stronger than noise.
+    An attack that works brings accuracy down to chance as eps grows, is stronger with more steps, and far stronger than
+    noise.
 
     Args:
         ablation: ``ablation.csv``.
 
     Returns:
-        The figure: a line per variant for the worst of its seeds, from clean accuracy at eps = 0, and a band up to the
-        best of them. If there are more than six variants, only the first, the strongest and the weakest are named; the
-        others are grey.
+        A row of panels per dataset, for the smallest and the largest lambda: a line per variant for the worst of its
+        seeds, from clean accuracy at eps = 0, and a band up to the best of them. If there are more than six variants,
+        only the first, the strongest and the weakest are named; the others are grey.
     """
-    shown = panels(ablation)
+    means = means_of_lambdas(ablation, "eps")
     variants = list(dict.fromkeys(ablation["variant"]))
     order = ranking(in_common(ablation))
     named = variants if len(variants) <= 6 else list(dict.fromkeys([variants[0], order[0], order[-1]]))
-    styles = dict(zip(named, sns.color_palette("viridis", len(named)), strict=True))
-    columns = min(3, len(shown)) if len(shown) <= 12 else 8
-    rows = -(-len(shown) // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(2.9 * columns + 1.4, 2.6 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for ax in axes.flat[len(shown) :]:
-        ax.set_visible(False)
-    for ax, (dataset, name, panel) in zip(axes.flat, shown, strict=False):
-        clean = panel["clean_accuracy"].iloc[0]
+    styles = dict(zip(named, shades(len(named)), strict=True))
+    datasets, ends = in_order(means["dataset"], DATASET_TITLES), ["min", "max"]
+    fig, axes = panels(datasets, ends[: means["lambda"].nunique()], 1.6, sharex=True, sharey=True)
+    for (dataset, end), ax in axes.items():
+        of_dataset = means.loc[means["dataset"] == dataset, "lambda"]
+        lam = of_dataset.agg(end)
+        ax.set_visible(end == "min" or lam > of_dataset.min())
+        panel = means[(means["dataset"] == dataset) & (means["lambda"] == lam)]
         for variant in variants:
             line = panel[panel["variant"] == variant].sort_values("eps")
-            eps, worst, best = ([0.0, *line["eps"]], [clean, *line["worst_accuracy"]], [clean, *line["best_accuracy"]])
-            if variant not in styles:
-                ax.plot(eps, 100 * np.array(worst), color="0.7", linewidth=0.7, zorder=1)
+            if line.empty:
                 continue
-            ax.plot(eps, 100 * np.array(worst), "o-", color=styles[variant], markersize=3.5, label=variant)
-            ax.fill_between(eps, 100 * np.array(worst), 100 * np.array(best), color=styles[variant], alpha=0.2, lw=0)
-        ax.set_title(f"{DATASET_TITLES[dataset]}\n{name}", fontsize="medium")
+            clean = line["clean_accuracy"].iloc[0]
+            eps = [0.0, *line["eps"]]
+            worst, best = (100 * np.array([clean, *line[f"{end}_accuracy"]]) for end in ("worst", "best"))
+            if variant not in styles:
+                ax.plot(eps, worst, color="0.75", linewidth=0.6, zorder=1)
+                continue
+            ax.plot(eps, worst, "o-", color=styles[variant], markersize=3)
+            ax.fill_between(eps, worst, best, color=styles[variant], alpha=0.2, lw=0)
+        first, last = is_outer(ax)
+        ax.set_title(f"{mathtext(DATASET_TITLES[dataset])}, λ = {lam:g}")
         ax.set_ylim(0, 102)
-        ax.set_xlabel("ε")
-        ax.tick_params(labelbottom=True)  # there may be no panel below to carry them
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Accuracy, worst seed (%)")
+        ax.set_xlabel("ε" if last else "")
+        ax.set_ylabel("Accuracy (%)" if first else "")
+    entries: dict[str, Artist] = {
+        mathtext(name): sample(colour, "o", "-", markersize=3) for name, colour in styles.items()
+    }
     if len(named) < len(variants):
-        axes[0, columns - 1].plot([], [], color="0.7", linewidth=0.7, label="others")
-    axes[0, columns - 1].legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize="small")
+        entries["others"] = sample("0.75", "", "-", linewidth=0.6)
+    entries["band: from the worst seed to the best"] = Patch(color="0.8")
+    legend_above(fig, entries)
     return fig
 
 
+@drawing()
 def plot_worst_of_k(table: pd.DataFrame) -> Figure:
-    """How the expected worst case falls as attack seeds are added, a panel per dataset and eps.
+    """How the expected worst case falls as attack seeds are added, a panel per dataset.
 
     Args:
         table: ``worst_of_k.csv``.
 
     Returns:
-        The figure: a line per model in grey, their mean in black.
+        The figure: a line per eps, the mean over models and trainings; bars hold the middle 80% of them.
     """
-    datasets = in_order(table["dataset"], DATASET_TITLES)
-    all_eps = sorted(table["eps"].unique())
-    fig, axes = plt.subplots(
-        len(datasets), len(all_eps), figsize=(2.7 * len(all_eps) + 0.8, 2.5 * len(datasets) + 0.5),
-        sharex=True, sharey="row", squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for row, dataset in enumerate(datasets):
-        for col, eps in enumerate(all_eps):
-            ax = axes[row, col]
-            here = table[(table["dataset"] == dataset) & (table["eps"] == eps)]
-            first = here["count"].eq(1)
-            keys = [*MODEL_KEYS, "repetition"]
-            one = here[first].set_index(keys)["expected_worst"].rename("one")
-            here = here.join(one, on=keys).assign(fall=lambda t: 100 * (t["expected_worst"] - t["one"]))
-            for _, line in here.groupby(keys):
-                ax.plot(line["count"], line["fall"], color="0.75", linewidth=0.8)
-            mean = here.groupby("count")["fall"].mean()
-            ax.plot(mean.index, mean, "ko-", markersize=3.5)
-            ax.set_xscale("log")
-            counts = np.array(sorted(here["count"].unique()))
-            ax.set_xticks(counts, [str(c) for c in counts])
-            ax.minorticks_off()
-            if row == 0:
-                ax.set_title(f"ε = {short_number(eps)}")
-            if row == len(datasets) - 1:
-                ax.set_xlabel("Attack seeds K")
-            if col == 0:
-                ax.set_ylabel(f"{DATASET_TITLES[dataset]}\nWorst of K, change\nfrom one seed (points)")
+    datasets, all_eps = in_order(table["dataset"], DATASET_TITLES), sorted(table["eps"].unique())
+    keys = [*MODEL_KEYS, "repetition", "eps"]
+    one = table[table["count"].eq(1)].set_index(keys)["expected_worst"].rename("one")
+    falls = table.join(one, on=keys).assign(fall=lambda t: 100 * (t["expected_worst"] - t["one"]))
+    counts = sorted(table["count"].unique())
+    fig, axes = panels([None], datasets, 1.8, sharex=True, sharey=True)
+    for (_, dataset), ax in axes.items():
+        ax.set_xscale("log")
+        for i, (eps, colour) in enumerate(zip(all_eps, shades(len(all_eps)), strict=True)):
+            here = falls[(falls["dataset"] == dataset) & (falls["eps"] == eps)].groupby("count")["fall"]
+            mean, low, high = here.mean(), *(here.quantile((1 + sign * _INNER) / 2) for sign in (-1, 1))
+            line = ax.plot(mean.index, mean, "o-", color=colour)
+            bars = ax.vlines(mean.index, low, high, color=colour, linewidth=0.8)
+            aside = ScaledTranslation(2.6 * (i - (len(all_eps) - 1) / 2) / 72, 0, fig.dpi_scale_trans)
+            for artist in (*line, bars):
+                artist.set_transform(ax.transData + aside)
+        ax.set_xticks(counts, [str(c) for c in counts])
+        ax.minorticks_off()
+        ax.set_title(mathtext(DATASET_TITLES[dataset]))
+        ax.set_xlabel("Attack seeds K")
+        ax.set_ylabel("Worst of K, change\nfrom one seed (points)" if is_outer(ax)[0] else "")
+    entries: dict[str, Artist] = {
+        f"ε = {short_number(eps)}": sample(colour, "o", "-")
+        for eps, colour in zip(all_eps, shades(len(all_eps)), strict=True)
+    }
+    entries[f"bars: the middle {_INNER:.0%} of models"] = bar()
+    legend_above(fig, entries)
     return fig
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.paper.effects import FIRST_NEW, is_cyclic, members_of, trainings_of
-from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, in_order, run_note, to_markdown
+from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, in_order, markdown_note, to_markdown
 
 #: What is said about a dataset, by whether the rule holds.
 SENTENCES = {
@@ -135,7 +135,6 @@ def reliability(
         }
     )
     said = " ".join(sentence(row) for row in table.to_dict("records"))
-    text = (
-        f"The spread over new trainings of accuracy under attack, in points. {run_note(tables['summary'], run, banner)}"
-    )
+    note = markdown_note(tables["summary"], run, banner)
+    text = f"The spread over new trainings of accuracy under attack, in points. {note}"
     return RenderedTable(table, f"{text}\n\n{to_markdown(shown)}\n{said or 'There are no two new trainings yet.'}\n")

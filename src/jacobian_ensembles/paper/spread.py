@@ -7,7 +7,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, average_repetitions, weighted_accuracy
-from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, model_name, percent, run_note, to_markdown
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    RenderedTable,
+    markdown_note,
+    model_name,
+    percent,
+    to_markdown,
+)
 
 
 def spread_over_trainings(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> pd.DataFrame:
@@ -65,7 +72,7 @@ def spread(
         ]
     shown["SD over attack seeds"] = table["attack_seed_sd"].map(percent)
     note = (
-        f"{run_note(table, run, banner)} In %, with Student's t intervals ({confidence:.0%}) over training "
+        f"{markdown_note(table, run, banner)} In %, with Student's t intervals ({confidence:.0%}) over training "
         "repetitions; the last column is the spread of accuracy over attack seeds within one training, a mean over eps."
     )
     return RenderedTable(table, f"{note}\n\n{to_markdown(shown)}")

@@ -11,11 +11,13 @@ from jacobian_ensembles.paper.labels import (
     GROUP_TITLES,
     RenderedTable,
     in_order,
+    markdown_note,
     percent,
     run_note,
     short_number,
     to_markdown,
 )
+from jacobian_ensembles.paper.markup import latex, latex_label
 
 ACCURACIES = {
     "clean_accuracy": "Clean",
@@ -70,57 +72,69 @@ def _display(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _latex_escape(text: str) -> str:
-    special = {"\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}"}
-    special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)
+def _latex_rows(table: pd.DataFrame) -> list[str]:
+    """Rows of the table as LaTeX, each accuracy with its interval where the table has one."""
+    shown = _display(table).drop(columns="Dataset").map(latex)
+    for column, title in ACCURACIES.items():
+        ends = [f"{column.removesuffix('accuracy')}{end}" for end in ("low", "high")]
+        if set(ends) <= set(table.columns):
+            shown[title] += [
+                rf" {{\tiny[{low}, {high}]}}" for low, high in table[ends].map(percent).map(latex).to_numpy()
+            ]
+    return [" & ".join(row) + r" \\" for row in shown.to_numpy()]
 
 
-def table1_latex(table: pd.DataFrame, note: str) -> str:
+def table1_latex(table: pd.DataFrame, note: str, run: str = "", confidence: float = 0.95) -> str:
     """Table 1 as LaTeX.
 
     Args:
         table: The rows of :func:`select_table1`.
-        note: A line in the caption: the run and what it rests on.
+        note: Plain text for the caption: the run and what it rests on.
+        run: The run's name, for the label.
+        confidence: Level of the intervals.
 
     Returns:
-        A ``table`` environment for a document that loads booktabs.
+        A ``table`` environment for a document that loads booktabs; any other character than ASCII is spelled as a
+        command, so that pdflatex compiles it.
     """
-    shown = _display(table)
+    several = table["repetitions"].min() > 1
+    told = f" In brackets: {confidence:.0%} intervals over {'trainings' if several else 'test images'}."
+    caption = f"Weighted accuracy (in %).{told if 'clean_low' in table else ''} {note}"
     lines = [
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{Weighted accuracy (in \\%). {_latex_escape(note)}}}",
-        "\\label{tab:weighted-accuracy}",
-        "\\begin{tabular}{@{}llrrrrr@{}}",
-        "\\toprule",
+        r"% Needs \usepackage{booktabs}.",
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{latex(caption)}}}",
+        rf"\label{{{latex_label('table1', run)}}}",
+        r"\begin{tabular}{@{}llrrrrr@{}}",
+        r"\toprule",
     ]
-    for i, (dataset, rows) in enumerate(shown.groupby("Dataset", sort=False)):
-        if i:
-            lines.append("\\midrule[\\heavyrulewidth]")
+    for i, (dataset, rows) in enumerate(table.groupby("dataset", sort=False)):
+        title = latex(DATASET_TITLES[dataset])
+        lines += [r"\midrule[\heavyrulewidth]"][: i > 0]
         lines += [
-            f"\\multicolumn{{4}}{{l}}{{Model}} & \\multicolumn{{3}}{{c}}{{{dataset} accuracy (\\%)}} \\\\",
-            "\\cmidrule(r){1-4}\\cmidrule(l){5-7}",
-            "& Ensemble & Learners & $\\lambda_{\\mathrm{JR}}$ & Clean & Avg.\\ UAP & Weighted \\\\",
-            "\\midrule",
+            rf"\multicolumn{{4}}{{@{{}}l}}{{Model}} & \multicolumn{{3}}{{c@{{}}}}{{{title} accuracy (\%)}} \\",
+            r"\cmidrule(r){1-4}\cmidrule(l){5-7}",
+            r"& Ensemble & Learners & $\lambda_{\mathrm{JR}}$ & Clean & Avg.\ UAP & Weighted \\",
         ]
-        ranked = rows["Group"] == ""
-        lines += [" & ".join(row) + " \\\\" for row in rows[ranked].drop(columns="Dataset").to_numpy()]
-        if ranked.any() and (~ranked).any():
-            lines.append("\\midrule")
-        lines += [" & ".join(row) + " \\\\" for row in rows[~ranked].drop(columns="Dataset").to_numpy()]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""]).replace("–", "--")
+        best = rows["group"] == "best"
+        for part in filter(len, (rows[best], rows[~best])):
+            lines += [r"\midrule", *_latex_rows(part)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def table1(tables: Mapping[str, pd.DataFrame], run: str, banner: str) -> RenderedTable:
+def table1(tables: Mapping[str, pd.DataFrame], run: str, banner: str, confidence: float = 0.95) -> RenderedTable:
     """Table 1 of a run.
 
     Args:
         tables: ``summary``.
         run: The run's name.
         banner: The run's banner; empty for a full run.
+        confidence: Level of the intervals.
     """
     summary = tables["summary"]
     table, note = select_table1(summary), run_note(summary, run, banner)
-    markdown = f"Table 1: weighted accuracy (in %). {note}\n\n{to_markdown(_display(table))}"
-    return RenderedTable(table, markdown, table1_latex(table, note))
+    markdown = (
+        f"Table 1: weighted accuracy (in %). {markdown_note(summary, run, banner)}\n\n{to_markdown(_display(table))}"
+    )
+    return RenderedTable(table, markdown, table1_latex(table, note, run, confidence))

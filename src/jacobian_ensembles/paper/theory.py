@@ -13,7 +13,14 @@ from scipy import stats
 from jacobian_ensembles.evaluation.statistics import student_interval
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.evaluation.theorem import frobenius_moments
-from jacobian_ensembles.paper.labels import DATASET_TITLES, RenderedTable, in_order, run_note, short_number, to_markdown
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    RenderedTable,
+    in_order,
+    markdown_note,
+    short_number,
+    to_markdown,
+)
 
 #: Columns of ``jacobian.csv`` that runs from before November 2026 lack.
 _RECENT = ["cosine_by_norm", "learner_variance_at_image", "upper_variance_at_image"]
@@ -198,7 +205,7 @@ def theorem(tables: Mapping[str, pd.DataFrame], run: str, banner: str, confidenc
         confidence: Level of intervals over trainings.
     """
     models = beside_the_theorem(tables["jacobian"])
-    text = f"Theorem 3.1 against this run. {run_note(tables['summary'], run, banner)}\n\n"
+    text = f"Theorem 3.1 against this run. {markdown_note(tables['summary'], run, banner)}\n\n"
     if len(models):
         text += (
             "Moments of ‖J_F‖² over test images, means over methods and M > 1 (factors: geometric). The upper bound is "

@@ -6,25 +6,29 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 import jinja2
+import pandas as pd
 
 from jacobian_ensembles.report.gallery import data_uri
 
 
-def render_comparison(names: Sequence[str], notes: Sequence[str], markdown: str, figure: bytes) -> str:
+def render_comparison(names: Sequence[str], notes: Sequence[str], table: pd.DataFrame, figure: bytes) -> str:
     """Render the page of a comparison.
 
     Args:
         names: The runs.
         notes: What a reader must know first.
-        markdown: The table, with lines before it that are not shown.
+        table: Plain text.
         figure: PNG.
 
     Returns:
         HTML that needs no network and no other file.
     """
-    lines = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("|")]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = files("jacobian_ensembles.report").joinpath("comparison.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        names=names, notes=notes, header=lines[0], rows=lines[2:], figure=data_uri(figure, "image/png")
+        names=names,
+        notes=notes,
+        header=list(table.columns),
+        rows=table.to_numpy().tolist(),
+        figure=data_uri(figure, "image/png"),
     )

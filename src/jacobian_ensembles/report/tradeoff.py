@@ -10,12 +10,10 @@ import jinja2
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from jacobian_ensembles.paper.labels import ENSEMBLES, in_order, model_name
+from jacobian_ensembles.paper.labels import ENSEMBLES, in_order, method_colours, model_name
 
 _WIDTH, _HEIGHT = 560, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 44  # margins, for the axes' numbers and names
-#: Colours that colour-blind readers tell apart (Tol's "safe" scheme), for methods.
-_COLOURS = ("#88ccee", "#cc6677", "#ddcc77", "#117733", "#332288", "#aa4499", "#44aa99", "#999933")
 #: Outlines of about ten units, for sizes of ensembles.
 _SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M0 -6L6 0L0 6L-6 0z", "M-4.5 -4.5h9v9h-9z", "M0 -6L6 5H-6z",
@@ -64,7 +62,8 @@ def tradeoff(summary: pd.DataFrame, dataset: str) -> str:
     models = summary[summary["dataset"] == dataset]
     x = _Axis(100 * models["mean_uap_accuracy"], _LEFT, _WIDTH - _RIGHT)
     y = _Axis(100 * models["clean_accuracy"], _HEIGHT - _BOTTOM, _TOP)
-    colours = _styles(in_order(summary["ensemble"], ENSEMBLES), _COLOURS)
+    palette = method_colours(summary["ensemble"])
+    colours = {name: palette[name] for name in in_order(summary["ensemble"], ENSEMBLES)}
     shapes = _styles(sorted(summary["members"].unique()), _SHAPES)
     points = [
         {

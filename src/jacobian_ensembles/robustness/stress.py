@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pkgutil import resolve_name
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.outcome import Steps, counting_steps
-from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.attack import UniversalAttack
+from jacobian_ensembles.attacks.outcome import NoGradientError, Steps, counting_steps
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
+from jacobian_ensembles.attacks.square import Square
+from jacobian_ensembles.attacks.staged import Staged
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.evaluation.worst_case import worst_case
 from jacobian_ensembles.models.door import admit
-from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 from jacobian_ensembles.robustness.evidence import (
     attack_row,
     clean_row,
@@ -24,49 +25,46 @@ from jacobian_ensembles.robustness.evidence import (
     stress_table,
     transfer_row,
 )
-from jacobian_ensembles.robustness.flags import BLACK_BOX, NOISE, WHITE_BOX, flagged
+from jacobian_ensembles.robustness.flags import flagged
 from jacobian_ensembles.robustness.single_image import accuracy_one_by_one
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One attack of the test; ``method`` names the built-in attack behind it."""
+    """One attack of the test."""
 
     name: str
-    kind: str
-    method: str = "sgd"
-    steps: int | None = None
+    attack: UniversalAttack
     family: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 def _plans(seeds: int, iterations: int, queries: int, clip: bool) -> list[_Plan]:
-    plans = [_Plan("noise", NOISE, options={"iterations": 0, "init": "sign"})]
+    plans = [_Plan("noise", SgdUap(iterations=0, init="sign", clip=clip))]
     for steps in sorted({1, iterations // 10, iterations, 3 * iterations}):
-        name = f"{steps}-step{'s' if steps > 1 else ''}"
-        plans.append(_Plan(name, WHITE_BOX, steps=steps, family="steps", options={"iterations": steps}))
-    margin = {"iterations": iterations, "loss": "margin", "step_rule": "decay"}
-    plans.append(_Plan("margin-decay", WHITE_BOX, steps=iterations, options=margin))
-    cost = {"budget": seeds, "iterations": iterations}
-    plans.append(_Plan("staged", WHITE_BOX, "staged", seeds * iterations, options=cost))
-    plans.append(_Plan("square", BLACK_BOX, "square", steps=queries, options={"queries": queries}))
-    return [_Plan(**{**vars(p), "options": {**p.options, "clip": clip}}) for p in plans]
+        plans.append(_Plan(f"{steps}-step{'s' if steps > 1 else ''}", SgdUap(iterations=steps, clip=clip), "steps"))
+    return [
+        *plans,
+        _Plan("margin-decay", SgdUap(iterations=iterations, loss="margin", step_rule="decay", clip=clip)),
+        _Plan("staged", Staged(budget=seeds, iterations=iterations, clip=clip)),
+        _Plan("square", Square(queries=queries, clip=clip)),
+    ]
 
 
 def _craft(
-    plan: _Plan, model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
+    attack: UniversalAttack, model: nn.Module, images: Tensor, labels: Tensor, eps: float, seeds: Sequence[int]
 ) -> tuple[Tensor, Steps]:
     """The perturbations (K, ...) of an attack, and its steps; zeros if it had no gradient at all."""
     with counting_steps() as steps:
         try:
-            deltas = resolve_name(ATTACKS[plan.method])(model, images, labels, eps, seeds, **plan.options)
-        except ValueError:
-            if not steps.idle == steps.total > 0:
+            deltas = attack(model, images, labels, eps, seeds)
+        except NoGradientError:
+            if steps.idle < steps.total:  # one seed had none, others had
                 raise
             deltas = images.new_zeros((len(seeds), *images.shape[1:]))
     return deltas, steps
 
 
+@own_modes()
 def stress(
     model: nn.Module,
     images: Tensor,
@@ -133,13 +131,14 @@ def stress(
     plans = _plans(seeds, iterations, queries, clip)
     for radius in eps:
         for plan in plans:
-            numbers = range(1 if plan.method == "staged" else seeds)
-            deltas, steps = _craft(plan, model, images, labels, radius, numbers)
+            attack = plan.attack
+            numbers = range(1 if isinstance(attack, Staged) else seeds)
+            deltas, steps = _craft(attack, model, images, labels, radius, numbers)
             record = {**worst_case(bits(deltas).numpy(), confidence), "images": len(y)}
             share = steps.idle / steps.total if steps.total else 0.0
-            rows.append(attack_row(plan.name, plan.kind, radius, record, plan.steps, plan.family, share))
+            rows.append(attack_row(plan.name, attack.kind, radius, record, attack.steps or None, plan.family, share))
         found = {}
-        plain = next(plan for plan in plans if plan.steps == iterations and plan.family)
+        plain = next(plan.attack for plan in plans if plan.attack.steps == iterations and plan.family)
         for name, other in (others or {}).items():
             deltas, _ = _craft(plain, other, images, labels, radius, range(seeds))
             with evaluating(other):

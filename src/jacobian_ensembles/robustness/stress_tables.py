@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -18,10 +17,15 @@ from jacobian_ensembles.paper.labels import (
     in_order,
     model_name,
     percent,
+    run_label,
     short_number,
     to_markdown,
 )
+from jacobian_ensembles.paper.markup import markdown, mathtext
+from jacobian_ensembles.paper.style import PAGE, drawing
 from jacobian_ensembles.robustness.flags import CLEAN, HINDERED, LARGE_EPS, RULES, SINGLE, WHITE_BOX, flags_of
+
+_CELLS = 26  # columns side by side that leave room for two digits each
 
 
 def _models(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -121,7 +125,7 @@ def stress(tables: Mapping[str, pd.DataFrame], run: str, banner: str, clip: bool
     """
     table, transfer = tables["stress"], tables["transfer"]
     parts = [
-        f"{f'{banner}: run' if banner else 'Run'} '{run}', {int(table['images'].max()):,} test images; x + δ is "
+        f"{markdown(run_label(run, banner))}, {int(table['images'].max()):,} test images; x + δ is "
         f"{'clipped to [0, 1]' if clip else 'not clipped'}, for every attack. Accuracies in %, the worst seed's.",
         to_markdown(flags_table(table)),
         "A flag is raised by a rule that was fixed before (`robustness/flags.py`):\n\n"
@@ -133,7 +137,7 @@ def stress(tables: Mapping[str, pd.DataFrame], run: str, banner: str, clip: bool
     if len(single):
         images, steps = int(single["images"].max()), int(single["steps"].max())
         lacking = "" if single["worst_accuracy"].notna().any() else "; it was not installed, so they are missing"
-        attacks = " and ".join(dict.fromkeys(single["attack"]))
+        attacks = markdown(" and ".join(dict.fromkeys(single["attack"])))
         parts.append(
             f"{attacks} attack {images:,} images one by one, in {steps} steps, by the "
             f"adversarial-robustness-toolbox{lacking}."
@@ -143,10 +147,11 @@ def stress(tables: Mapping[str, pd.DataFrame], run: str, banner: str, clip: bool
             wide = transfer_table(transfer, dataset, eps)
             shown = wide.map(percent).rename_axis("crafted on").reset_index()
             title = f"{DATASET_TITLES[dataset]} at ε = {short_number(eps)}: a row per perturbation, a column per model."
-            parts += [title, to_markdown(shown)]
+            parts += [markdown(title), to_markdown(shown)]
     return RenderedTable(table, "\n\n".join(part.rstrip() for part in parts) + "\n")
 
 
+@drawing()
 def plot_transfer(transfer: pd.DataFrame) -> Figure:
     """Heat maps of accuracy under the perturbations of other models, a panel per dataset and eps.
 
@@ -160,22 +165,23 @@ def plot_transfer(transfer: pd.DataFrame) -> Figure:
     radii = sorted(set(transfer["eps"]))
     panels = {(d, e): transfer_table(transfer, d, e) for d in datasets for e in radii}
     rows, columns = (max(wide.shape[axis] for wide in panels.values()) for axis in (0, 1))
-    fig, axes = plt.subplots(
-        len(datasets), len(radii), figsize=((0.55 * columns + 2.6) * len(radii), (0.3 * rows + 2.0) * len(datasets)),
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for ax, ((dataset, eps), wide) in zip(axes.flat, panels.items(), strict=True):
+    across = len(radii) if columns * len(radii) <= _CELLS else 1
+    lines = len(panels) // across
+    fig = Figure(figsize=(PAGE, (0.15 * rows + 1.3) * lines), layout="constrained")
+    grid = fig.subplots(lines, across, sharex="row", sharey="row", squeeze=False)
+    for ax, ((dataset, eps), wide) in zip(grid.flat, panels.items(), strict=True):
         sns.heatmap(
-            100 * wide, vmin=0, vmax=100, annot=True, fmt=".0f", cmap="viridis", cbar=False, ax=ax,
-            annot_kws={"fontsize": "x-small"},
+            100 * wide, vmin=0, vmax=100, annot=columns * across <= _CELLS, fmt=".0f", cmap="viridis", cbar=False,
+            xticklabels=[mathtext(name) for name in wide.columns], yticklabels=[mathtext(name) for name in wide.index],
+            ax=ax, annot_kws={"fontsize": 7},
         )  # fmt: skip
         for i, source in enumerate(wide.index):
             if source in wide.columns:
                 place = (list(wide.columns).index(source), i)
-                ax.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="crimson", lw=1.5))
-        ax.set_title(f"{DATASET_TITLES[dataset]}, ε = {short_number(eps)}", fontsize="medium")
-        ax.set(xlabel="evaluated on", ylabel="crafted on" if eps == radii[0] else "")
-        ax.tick_params(labelsize="x-small")
+                ax.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="crimson", lw=0.9))
+        ax.set_title(f"{mathtext(DATASET_TITLES[dataset])}, ε = {short_number(eps)}")
+        ax.set(xlabel="evaluated on", ylabel="crafted on" if ax in grid[:, 0] else "")
+        ax.tick_params(length=0)
     return fig
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from jacobian_ensembles.config.cells import Cell
 
-_NAME = r"[A-Za-z_]\w*"  # a built-in, or the name of a user's object
+_NAME = r"[^\W\d]\w*"  # a built-in, or the name of a user's object
 _NUMBER = r"\d+\.\d\d+"  # no braces: Snakemake reads them as wildcards
 _VARIANT = r"[a-z0-9][a-z0-9_.-]*"
 #: The pattern of each wildcard, for Snakemake's ``wildcard_constraints``.

@@ -67,6 +67,8 @@ def copy_stamped(source: Path, target: Path, origin: Mapping[str, str]) -> None:
         write_text(target, text)
     elif source.suffix == ".md":
         write_text(target, f"{source.read_text(encoding='utf-8').rstrip()}\n\n*From {line}.*\n")
+    elif source.suffix == ".txt":
+        write_text(target, f"{source.read_text(encoding='utf-8')}From {line}.\n")
     elif source.suffix == ".tex":
         write_text(target, f"% {line}\n{source.read_text(encoding='utf-8')}")
     elif source.suffix == ".png":
@@ -176,7 +178,7 @@ def _redraw(shipped: Path, target: Path, config: Config) -> None:
         labels["settings"] = {name: known[name] for name in item.settings}
         if item in FIGURES:
             stem = target / "figures" / item.name
-            plot_figure(item.name, inputs, stem.with_suffix(".pdf"), stem.with_suffix(".png"), **labels)
+            plot_figure(item.name, inputs, *(stem.with_suffix(f".{kind}") for kind in item.kinds), **labels)
         else:
             csv, markdown, latex = (target / "tables" / f"{item.name}.{kind}" for kind in ("csv", "md", "tex"))
             write_table(item.name, inputs, csv, markdown, latex, **labels)

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
 
-from jacobian_ensembles.comparing.defence_display import best_table, notes, plot
+from jacobian_ensembles.comparing.defence_display import best_shown, best_table, notes, plot
 from jacobian_ensembles.comparing.defences import ComparedRun, best_of_each, compare, under_others
 from jacobian_ensembles.config.attack import Attack
 from jacobian_ensembles.config.yaml_files import read_yaml
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
+from jacobian_ensembles.paper.labels import mark_of
+from jacobian_ensembles.paper.markup import csv
+from jacobian_ensembles.paper.style import add_mark, picture
 from jacobian_ensembles.report.comparison import render_comparison
 from jacobian_ensembles.stages.outputs import write_rendered
-from jacobian_ensembles.stages.plot_figure import save_figure
 from jacobian_ensembles.storage.checksums import read_record
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_text
+from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes, write_text
 from jacobian_ensembles.storage.tables import read_table, write_table
-from jacobian_ensembles.training.objectives.registry import OPTIONS
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 #: The files that a comparison writes, and what each holds.
 FILES = {
@@ -59,7 +61,7 @@ def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str
 def objective_label(goal: Mapping[str, Any]) -> str:
     """What learners minimised, with options that differ from the defaults, such as ``universal (jacobian 0.05)``."""
     name, options = goal["objective"], goal["options"]
-    default = OPTIONS[name]().model_dump() if name in OPTIONS else {}
+    default = resolve_name(OBJECTIVES[name]).Options().model_dump() if name in OBJECTIVES else {}
     own = {key: value for key, value in sorted(options.items()) if value is not None and default.get(key) != value}
     told = [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in own.items()]
     short = str(name).rpartition(":")[2]
@@ -78,6 +80,10 @@ def load_compared(folder: str | Path) -> ComparedRun:
     folder = Path(folder)
     if not (folder / "metrics" / "metrics.csv").is_file():
         raise ArtifactError(f"{folder}: no finished or shipped run; there is no metrics/metrics.csv.")
+    try:
+        csv(folder.resolve().name)
+    except ValueError as error:
+        raise ArtifactError(f"{folder}: its name becomes that of the run; {error}.") from None
     variants = folder / "metrics" / "ablation.csv"
     common: dict[str, Any] = {
         "name": folder.resolve().name,
@@ -169,11 +175,10 @@ def compare_runs(
     if carried is not None:
         write_table(target / "transfer.csv", carried)
     write_rendered(rendered, target / "best.csv", target / "best.md")
-    with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        fig = plot(runs, table)
-        sns.despine(fig)
-        save_figure(fig, target / "tradeoff.pdf", target / "tradeoff.png")
-    page = render_comparison(
-        [run.name for run in runs], notes(runs), rendered.markdown, (target / "tradeoff.png").read_bytes()
-    )
+    fig = plot(runs, table)
+    add_mark(fig, mark_of(next(filter(None, (run.banner for run in runs)), "")))
+    pictures = {kind: picture(fig, kind) for kind in ("pdf", "png")}
+    for kind, content in pictures.items():
+        write_bytes(target / f"tradeoff.{kind}", content)
+    page = render_comparison([run.name for run in runs], notes(runs), best_shown(runs, best), pictures["png"])
     write_text(target / "comparison.html", page)

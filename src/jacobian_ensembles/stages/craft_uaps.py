@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
-from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.attack import load_attack
+from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.targets import success_rates
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.runs.devices import prepare_device
@@ -53,26 +52,21 @@ def craft_uaps(
 
     Raises:
         ExtensionError: If a reference leads nowhere.
-        ValueError: If the model does not return one row of scores per image, or a user's attack returns anything other
-            than K perturbations within eps, or no step of the attack had a usable gradient.
+        ValueError: See :class:`~jacobian_ensembles.attacks.attack.UniversalAttack`.
     """
     target = prepare_device(device)
     model = (ensemble if isinstance(ensemble, nn.Module) else ensemble.load()).to(target)
     (x, y), (test_x, test_y) = images.split(attack["split"]), images.split("test")
     seeds = [derive_seed("uap", seed, *cell.identity, eps, k) for k in range(first, last + 1)]
-    craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
-    x, y = admit(model, x.to(target), y.to(target))
-    with counting_steps() as steps:
-        number = {"first": first} if attack["method"] in ATTACKS else {}  # the first seed's, for attacks with targets
-        deltas = craft(model, x, y, eps, seeds, **number, **attack["options"])
     norm = attack.get("norm", "linf")
-    check_deltas(deltas, (len(seeds), *x.shape[1:]), eps, attack["method"], norm)
-    steps.check(attack["method"])
+    craft = load_attack(attack["method"], attack["options"], norm, attack["clip"])
+    with counting_steps() as steps:
+        deltas = craft(model, x.to(target), y.to(target), eps, seeds, first)
     test_x, test_y = admit(model, test_x.to(target), test_y.to(target))
     with evaluating(model):
         bits = correct(model, test_x, test_y, deltas, attack["clip"])
     rates = None
-    if (aim := attack["options"].get("target", "none")) != "none" and attack["method"] in ATTACKS:
+    if (aim := getattr(craft, "target", "none")) in ("each", "class"):
         rates = success_rates(model, test_x, test_y, deltas, aim, first, attack["clip"]).tolist()
     spec = {**cell.record, "eps": eps} | ({} if norm == "linf" else {"norm": norm})
     counts = {IDLE: steps.idle, "steps": steps.total, "gradient_images": steps.images}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.attack import load_attack
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
-from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.paper.labels import model_name
 from jacobian_ensembles.robustness.evidence import transfer_matrix
@@ -70,7 +69,8 @@ def measure_transfer(
         models[name] = load_ensemble(net, None, architecture, (methods or {}).get(cell["ensemble"])).to(target)
         deltas[name] = torch.from_numpy(found[strongest]["delta"])
         cells[name], crafted_by[name] = cell, attacks[strongest]
-    crafting = [tensor.to(target) for tensor in images.split(attack["split"])]
+    crafting_x, crafting_y = images.split(attack["split"])
+    crafting = crafting_x.to(target), crafting_y.to(target)
     for name, cell in cells.items():
         if cell["members"] > 1:
             model = models[name]
@@ -97,14 +97,14 @@ def measure_transfer(
 
 def _worst_of(
     model: nn.Module,
-    crafting: Sequence[Tensor],
+    crafting: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     eps: float,
     seeds: Sequence[int],
     attack: Mapping[str, Any],
 ) -> Tensor:
     """The worst perturbation over some seeds, by its model's test accuracy, as everywhere."""
-    craft: Callable[..., Tensor] = resolve(attack["method"], ATTACKS)
-    deltas = craft(model, *crafting, eps, seeds, **attack["options"])
+    craft = load_attack(attack["method"], attack["options"], attack.get("norm", "linf"), attack["clip"])
+    deltas = craft(model, *crafting, eps, seeds)
     with evaluating(model):
         return deltas[int(correct(model, *test, deltas, attack["clip"]).sum(1).argmin())]

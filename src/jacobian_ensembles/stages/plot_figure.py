@@ -1,38 +1,21 @@
-"""Stage plot_figure: one figure of the catalogue, as PDF and PNG."""
+"""Stage plot_figure: one figure of the catalogue, as PDF and PNG, and its caption."""
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import seaborn as sns
+from matplotlib import pyplot as plt
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.paper.catalogue import COLUMNS, find
-from jacobian_ensembles.paper.labels import figure_note
-from jacobian_ensembles.storage.files import write_bytes
+from jacobian_ensembles.paper.labels import figure_note, mark_of
+from jacobian_ensembles.paper.style import add_mark, drawing, picture
+from jacobian_ensembles.storage.files import write_bytes, write_text
 from jacobian_ensembles.storage.tables import read_table
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-
-# no dates or version strings inside, so that equal numbers give equal files
-_METADATA = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
-
-
-def save_figure(fig: Figure, pdf_path: str | Path, png_path: str | Path) -> None:
-    """Write a figure as PDF and PNG (200 dpi), reproducibly and atomically, and close it."""
-    for path, kind in ((pdf_path, "pdf"), (png_path, "png")):
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format=kind, dpi=200, metadata=_METADATA[kind])
-        write_bytes(path, buffer.getvalue())
-    plt.close(fig)
 
 
 def plot_figure(
@@ -40,26 +23,32 @@ def plot_figure(
     inputs: Mapping[str, str | Path],
     pdf_path: str | Path,
     png_path: str | Path,
+    caption_path: str | Path | None = None,
     *,
     run: str,
     banner: str,
     settings: Mapping[str, Any],
 ) -> None:
-    """Draw one figure of the catalogue, with a line below it that names the run.
+    """Draw one figure of the catalogue, and write its caption, which names the run.
 
     Args:
         name: The name of a figure of the catalogue.
         inputs: The tables it is drawn from, by name.
         pdf_path: PDF to write.
         png_path: PNG to write.
+        caption_path: Text to write, if wanted: the caption, with the whole banner; the figure has few words of it.
         run: The run's name.
         banner: The run's banner; empty for a full run.
         settings: The settings that the catalogue says it needs.
     """
     tables = {source: read_table(path, COLUMNS.get(source, MODEL_KEYS)) for source, path in inputs.items()}
-    with sns.axes_style("ticks"), sns.plotting_context("paper"):
-        fig = resolve(find(name).function, {})(tables, **settings)
-        sns.despine(fig)
-        wrapped = textwrap.fill(figure_note(tables, run, banner), int(15 * fig.get_figwidth()))
-        fig.supxlabel(wrapped, fontsize=8, color="crimson" if banner else "0.4")
-        save_figure(fig, pdf_path, png_path)
+    item = find(name)
+    mpl.use("Agg")  # for a user's figure that is made by pyplot
+    with drawing():
+        fig = resolve(item.function, {})(tables, **settings)
+        add_mark(fig, mark_of(banner))
+        write_bytes(pdf_path, picture(fig, "pdf"))
+        write_bytes(png_path, picture(fig, "png"))
+    plt.close(fig)
+    if caption_path is not None:
+        write_text(caption_path, f"{item.caption} {figure_note(tables, run, banner)}\n")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jacobian_ensembles.stages.inputs import StoredImages
-from jacobian_ensembles.stages.train_learner import load_objective, load_training
+from jacobian_ensembles.stages.train_learner import load_task
 from jacobian_ensembles.storage.files import write_json
-from jacobian_ensembles.training.learner import DivergedError, train_learners
+from jacobian_ensembles.training.learner import DivergedError
+from jacobian_ensembles.training.members import train_learner
 from jacobian_ensembles.training.recipe import Recipe
 
 
@@ -22,7 +23,7 @@ def train_trial(
     lambda_jr: float,
     model: Mapping[str, Any],
     recipe: Recipe,
-    goal: Mapping[str, Any] | None = None,
+    goal: Mapping[str, Any],
     seed: int,
     device: str = "cpu",
 ) -> None:
@@ -34,22 +35,18 @@ def train_trial(
         trial: The recipe's name.
         dataset: The dataset's name.
         lambda_jr: Strength of the objective.
-        model: See :func:`~jacobian_ensembles.stages.train_learner.load_training`.
+        model: See :func:`~jacobian_ensembles.stages.train_learner.load_task`.
         recipe: How to train.
-        goal: The objective: see :func:`~jacobian_ensembles.stages.train_learner.load_objective`.
+        goal: The objective: see :func:`~jacobian_ensembles.stages.train_learner.load_task`.
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
     """
-    train, validation, network, builder = load_training(images, dataset, model, device)
+    task = load_task(images, dataset, lambda_jr, model, recipe, goal, device)
     record = {"trial": trial, "dataset": dataset, "lambda": lambda_jr, "epochs": recipe.epochs, "seed": seed}
-    record |= {"images": len(validation[1]), "validation_accuracy": None, "loss": None, "diverged": None}
-    # the draws of voting's first learner, whatever the recipe: trials differ in nothing else
-    identity = (seed, dataset, "voting", lambda_jr, 0, 0)
+    record |= {"images": len(task.validation[1]), "validation_accuracy": None, "loss": None, "diverged": None}
     try:
-        objective = load_objective(goal)
-        result = train_learners(
-            train, validation, network, recipe, lambda_jr, identity, builder=builder, objective=objective
-        )
+        # the draws of voting's first learner, whatever the recipe: trials differ in nothing else
+        result = train_learner(task, (seed, dataset, "voting", lambda_jr, 0, 0))
         record |= {"validation_accuracy": result.validation_accuracy[0], "loss": result.history[-1]["loss"]}
     except DivergedError as error:
         record["diverged"] = str(error)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jacobian_ensembles.config.training import Training
 from jacobian_ensembles.data.splits import validation_indices
@@ -17,13 +16,16 @@ from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import resolve, short_name
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.building import Builder
+from jacobian_ensembles.models.evaluation_mode import own_modes
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.learner import Task
+from jacobian_ensembles.training.members import train_members
 from jacobian_ensembles.training.objectives.objective import Objective
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.recipe import Recipe
 
 
+@own_modes()
 def train_ensemble(
     images: Tensor,
     labels: Tensor,
@@ -92,23 +94,16 @@ def train_ensemble(
     network = Architecture(
         architecture if architecture in ARCHITECTURES else "own", tuple(images.shape[1:]), classes, options or {}
     )
-    kind = resolve(objective, OBJECTIVES) if isinstance(objective, str) else objective
-    joined = getattr(kind, "together", False)
-    if joined and method.cyclic:
-        raise ValueError(f"{name}: its learners are snapshots of one training. Got an objective that joins several.")
-    nets: list[nn.Module] = []
-    for last in [()] if joined else [(i,) for i in ([members] if method.cyclic else range(members))]:
-        nets += train_learners(
-            (images, labels),
-            validation,
-            network,
-            recipe,
-            lambda_jr,
-            identity=(seed, "data", name, lambda_jr, 0, *last),
-            sample=method.sample,
-            snapshots=members if method.cyclic else None,
-            builder=builder,
-            objective=partial(kind, **(objective_options or {})),
-            together=members if joined else None,
-        ).nets
-    return Ensemble(nets, method.average)
+    task = Task(
+        (images, labels),
+        validation,
+        network,
+        recipe,
+        lambda_jr,
+        resolve(objective, OBJECTIVES) if isinstance(objective, str) else objective,
+        objective_options or {},
+        method.sample,
+        builder,
+    )
+    trained = train_members(task, method.cyclic, (seed, "data", name, lambda_jr, 0), members)
+    return Ensemble(trained.nets, method.average)

@@ -6,9 +6,10 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,14 @@ from jacobian_ensembles.models.building import Builder, build_net
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
-from jacobian_ensembles.training.objectives.jacobian import Jacobian
-from jacobian_ensembles.training.objectives.objective import Batch, Objective, as_model, differentiated
+from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated, loss_and_gradients
+from jacobian_ensembles.training.objectives.objective import Batch, Objective
 from jacobian_ensembles.training.optimization import Optimizer, cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
-from jacobian_ensembles.training.refusals import check_learner, check_validation, guess
+from jacobian_ensembles.training.refusals import check_learner, check_storable, check_validation, guess
 
 log = logging.getLogger(__name__)
+Identity = tuple[str | int | float, ...]
 _LOG_EVERY = 10.0  # seconds between progress lines inside an epoch
 
 
@@ -71,6 +72,9 @@ def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor, batch: int = 
     return float(right / len(labels))
 
 
+_FEW = 100  # validation images, of which even a fair learner may get too few right
+
+
 def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float, where: str) -> float:
     """The validation accuracy of a net, if the net is usable."""
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in net.parameters()):
@@ -80,15 +84,21 @@ def _check_usable(net: nn.Module, validation: tuple[Tensor, Tensor], loss: float
     score = accuracy(net.eval(), images, labels)
     bound = guess(labels)
     if score <= bound:
+        advice = "The learner collapsed; lower training.learning_rate or lambda, or train longer."
+        if len(labels) < _FEW:
+            advice = (
+                f"With {len(labels)} validation images that may be bad luck: give more (validation=..., or "
+                "data.validation_images), or train longer."
+            )
         raise DivergedError(
             f"{where}: validation accuracy is {score:.1%}, no better than guessing one class ({bound:.1%} with "
-            "three standard errors). The learner collapsed; lower training.learning_rate or lambda, or train longer."
+            f"three standard errors). {advice}"
         )
     return score
 
 
 @dataclass
-class _Learner:
+class Learner:
     """A net in training, with its images, its optimiser and the generators of its own draws."""
 
     net: nn.Module
@@ -103,6 +113,7 @@ class _Learner:
 
     @property
     def batch_size(self) -> int:
+        """Images per step, at most all."""
         return min(self.settings.batch_size, len(self.labels))
 
     @property
@@ -119,129 +130,124 @@ class _Learner:
             yield Batch(x, y, self.classes, self.settings.projections, self.rng, self.dropout)
 
 
-def train_learners(
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
-    architecture: Architecture,
-    settings: Recipe,
-    lambda_jr: float,
-    identity: tuple[str | int | float, ...],
-    sample: Callable[[int, torch.Generator], Tensor] | None = None,
-    snapshots: int | None = None,
-    builder: Builder | None = None,
-    objective: Callable[[float], Objective] = Jacobian,
-    together: int | None = None,
-) -> TrainedLearners:
-    """Train one learner, one run of M snapshots, or M learners side by side.
+@dataclass(frozen=True)
+class Task:
+    """What the learners of an ensemble are trained on, and how.
 
-    Args:
-        train: Images (B, ...) in [0, 1] and labels (B,), on the device to train on.
+    Attributes:
+        train: Images (N, ...) in [0, 1] and labels (N,), on the device to train on.
         validation: The same, for the final check; never used to choose weights.
         architecture: The network.
-        settings: Optimiser, rate, batch, epochs.
+        recipe: Optimiser, rate, batch, epochs.
         lambda_jr: Strength of the objective, >= 0; for Jacobian regularisation, lambda of Eq. 1 for inputs in [0, 1].
             Zero is plain training with the cross-entropy, whatever the objective.
-        identity: Whose draws these are (base seed, dataset, ensemble, lambda, repetition, member). For learners
-            trained side by side, all but the member: learner i has the generators it would have alone.
+        objective: A subclass of :class:`~jacobian_ensembles.training.objectives.objective.Objective`.
+        options: Its options, by keyword.
         sample: Which images of ``train`` to train on (see
             :class:`~jacobian_ensembles.ensembles.methods.Method`); None for all.
-        snapshots: M: restart the learning rate M times over the epochs and keep a snapshot at the end of each cycle.
-            None for one learner.
         builder: For an architecture that is not built in.
-        objective: Makes the objective from a strength, for this training alone.
-        together: M, to train that many learners side by side, joined by the objective's coupling. None for one learner.
-
-    Returns:
-        The trained net or nets, with gradients switched off.
 
     Raises:
-        DivergedError: If the loss is not finite, or a net is at chance on the validation split.
-        ValueError: If the snapshots do not divide the epochs or have no cosine to restart, lambda is negative, the
-            validation split is too small, the network returns anything other than C scores, or the objective is not an
-            Objective or does not return a scalar.
+        ValueError: If lambda is negative, or the validation split is too small.
     """
-    if not 0 <= lambda_jr < math.inf:
-        raise ValueError(f"lambda must be a finite number >= 0. Got {lambda_jr}.")
-    if snapshots and together:
-        raise ValueError(f"snapshots are of one learner. Got {snapshots} of them and {together} learners.")
-    check_validation(validation[1])
-    if settings.epochs % (snapshots or 1):
-        raise ValueError(f"{settings.epochs} epochs do not divide into {snapshots} equal cycles.")
-    if snapshots and settings.schedule != "cosine":
-        raise ValueError(f"Snapshots need schedule 'cosine', which they restart. Got {settings.schedule!r}.")
 
-    def fresh(whose: tuple[str | int | float, ...]) -> _Learner:
-        return _fresh_learner(train, architecture, settings, whose, sample, builder)
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    architecture: Architecture
+    recipe: Recipe
+    lambda_jr: float
+    objective: Callable[..., Objective]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sample: Callable[[int, torch.Generator], Tensor] | None = None
+    builder: Builder | None = None
 
-    goal = objective(lambda_jr) if lambda_jr else None
-    if not isinstance(goal, Objective | None):
-        raise ValueError(f"an objective must be an instance of a subclass of Objective. Got {goal!r}.")
-    # without a goal nothing joins learners: each is trained exactly as if alone
-    apart = [identity] if together is None else [(*identity, i) for i in range(together)] if goal is None else []
-    results = []
-    for whose in apart:
-        with _own_global_draws(whose):
-            results.append(_train([fresh(whose)], validation, settings, goal, None, snapshots or 1))
-    if not apart:
-        with _own_global_draws((*identity, together or 1)):
-            learners = [fresh((*identity, i)) for i in range(together or 1)]
-            rng = generator("coupling", *identity, len(learners))
-            results.append(_train(learners, validation, settings, goal, rng, 1))
-    return TrainedLearners(
-        [net for result in results for net in result.nets],
-        [score for result in results for score in result.validation_accuracy],
-        [record for result in results for record in result.history],
-    )
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        if not 0 <= self.lambda_jr < math.inf:
+            raise ValueError(f"lambda must be a finite number >= 0. Got {self.lambda_jr}.")
+        check_validation(self.validation[1])
+
+    @property
+    def together(self) -> bool:
+        """Whether the objective joins the learners of an ensemble."""
+        return bool(getattr(self.objective, "together", False))
+
+    def goal(self) -> Objective | None:
+        """The objective, made anew for one training; None for plain training.
+
+        Raises:
+            ValueError: If it is not an Objective, or refuses its options.
+        """
+        if not self.lambda_jr:
+            return None
+        goal = self.objective(self.lambda_jr, **self.options)
+        if not isinstance(goal, Objective):
+            raise ValueError(f"an objective must be an instance of a subclass of Objective. Got {goal!r}.")
+        return goal
 
 
 @contextmanager
-def _own_global_draws(identity: tuple[str | int | float, ...]) -> Iterator[None]:
+def own_global_draws(identity: Identity) -> Iterator[None]:
     """Seed torch's global generator for the duration: a user's net may draw its dropout masks from it."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed("global", *identity))
         yield
 
 
-def _fresh_learner(
-    train: tuple[Tensor, Tensor],
-    architecture: Architecture,
-    settings: Recipe,
-    identity: tuple[str | int | float, ...],
-    sample: Callable[[int, torch.Generator], Tensor] | None,
-    builder: Builder | None,
-) -> _Learner:
-    images, labels = train
-    if sample is not None:
-        chosen = sample(len(labels), generator("bootstrap", *identity)).to(labels.device)
+def fresh_learner(task: Task, identity: Identity) -> Learner:
+    """A learner with its fresh net and generators, which depend on the identity alone.
+
+    Raises:
+        ValueError: If the network cannot be trained on the images.
+    """
+    images, labels = task.train
+    if task.sample is not None:
+        chosen = task.sample(len(labels), generator("bootstrap", *identity)).to(labels.device)
         images, labels = images[chosen], labels[chosen]
-    net = build_net(architecture, builder, generator("init", *identity)).to(images.device)
+    net = build_net(task.architecture, task.builder, generator("init", *identity)).to(images.device)
     if not isinstance(net, LeNet):
-        check_learner(net, images, architecture.classes)
-    return _Learner(
+        check_learner(net, images, task.architecture.classes)
+        check_storable(net, task.architecture, task.builder)
+    return Learner(
         net,
         images,
         labels,
-        architecture.classes,
-        settings,
-        Optimizer(net, settings),
+        task.architecture.classes,
+        task.recipe,
+        Optimizer(net, task.recipe),
         order=generator("order", *identity),
         rng=generator("projections", *identity),  # for whatever an objective draws; the first one drew projections
         dropout=generator("dropout", *identity) if isinstance(net, LeNet) and net.dropout else None,
     )
 
 
-def _train(
-    learners: Sequence[_Learner],
-    validation: tuple[Tensor, Tensor],
-    settings: Recipe,
+def descend(
+    learners: Sequence[Learner],
+    task: Task,
     goal: Objective | None,
     coupling: torch.Generator | None,
     cycles: int,
 ) -> TrainedLearners:
-    """Train learners side by side, joined by a coupling where there is a generator for it."""
+    """The loop that trains all: learners side by side, joined by a coupling where there is a generator for it.
+
+    Args:
+        learners: M of them, with equally many batches.
+        task: What to train.
+        goal: The objective; None for plain training.
+        coupling: Generator of the coupling's draws; None for none.
+        cycles: How often the learning rate restarts; at the end of each cycle the nets are kept.
+
+    Returns:
+        The nets of each cycle in turn, with gradients switched off.
+
+    Raises:
+        DivergedError: If the loss is not finite, or a net is at chance on the validation split.
+        ValueError: If learners have different numbers of batches.
+    """
     sizes = {learner.steps for learner in learners}
     if len(sizes) > 1:
         raise ValueError(f"learners trained together need equally many batches. Got {sorted(sizes)} in an epoch.")
+    settings = task.recipe
     epochs, steps, batch = settings.epochs, sizes.pop(), learners[0].batch_size
     result = TrainedLearners([], [])
     started = reported = time.monotonic()
@@ -266,7 +272,7 @@ def _train(
         _report(epoch, epochs, step, epochs * steps, batch, started, loss)
         if not math.isfinite(loss) or epoch % (epochs // cycles) == 0:
             for learner in learners:
-                score = _check_usable(learner.net, validation, loss, f"epoch {epoch} of {epochs}")
+                score = _check_usable(learner.net, task.validation, loss, f"epoch {epoch} of {epochs}")
                 log.info("validation accuracy %.2f %%", 100 * score)
                 snapshot = copy.deepcopy(learner.net)
                 snapshot.zero_grad(set_to_none=True)
@@ -276,7 +282,7 @@ def _train(
 
 
 def _descent(
-    learners: Sequence[_Learner],
+    learners: Sequence[Learner],
     batches: Sequence[Batch],
     goal: Objective | None,
     coupling: torch.Generator | None,

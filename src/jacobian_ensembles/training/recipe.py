@@ -1,4 +1,4 @@
-"""How a learner is trained: the arguments of :func:`~jacobian_ensembles.training.learner.train_learners`. No torch."""
+"""How a learner is trained: part of a :class:`~jacobian_ensembles.training.learner.Task`. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jacobian_ensembles.config.settings import PositiveInt, Settings
+from jacobian_ensembles.config.settings import Number, PositiveInt, Settings
 
 
 class Recipe(Settings):
@@ -15,7 +15,8 @@ class Recipe(Settings):
     Attributes:
         optimizer: ``adam`` or ``sgd``.
         learning_rate: At the start.
-        schedule: ``cosine``, falling to zero along a cosine, per iteration; or ``constant``. Snapshots need the cosine.
+        schedule: ``cosine`` (annealed to zero, per iteration) or ``constant``; a cyclic run restarts a cosine in any
+            case.
         momentum: Of sgd; adam ignores it.
         weight_decay: L2 penalty of the optimiser.
         batch_size: Images per step.
@@ -24,10 +25,10 @@ class Recipe(Settings):
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    learning_rate: Annotated[Number, Field(gt=0)] = 3e-3
     schedule: Literal["cosine", "constant"] = "cosine"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     batch_size: PositiveInt = 100
     epochs: PositiveInt = 8
     projections: PositiveInt = 1

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.architecture import Architecture
+from jacobian_ensembles.models.building import Builder, build_net
 from jacobian_ensembles.models.door import try_out
 
 
@@ -33,6 +35,34 @@ def check_learner(net: nn.Module, images: Tensor, classes: int) -> None:
     if kinds != ["torch.float32"]:
         got = ", ".join(kinds) or "none that requires a gradient"
         raise ValueError(f"the architecture's parameters must be float32. Got {got}: build it with .float().")
+
+
+def check_storable(net: nn.Module, architecture: Architecture, builder: Builder | None) -> None:
+    """Refuse a network that could not be stored as arrays and rebuilt from them, before any step is taken.
+
+    Args:
+        net: The fresh network, after it was tried on images, so that lazy layers have their sizes.
+        architecture: What it is.
+        builder: What builds it.
+
+    Raises:
+        ValueError: If its state is not made of dense arrays alone, or does not fit a network that is built anew.
+    """
+    state = net.state_dict()
+    odd = [name for name, value in state.items() if not isinstance(value, Tensor) or value.layout != torch.strided]
+    if odd:
+        raise ValueError(
+            "the architecture's state must be arrays alone, which can be stored without running code. Got "
+            f"{', '.join(f'{name} of type {type(state[name]).__name__}' for name in odd)}: keep it out of state_dict, "
+            "in an attribute that the builder sets."
+        )
+    with torch.random.fork_rng():
+        again = build_net(architecture, builder)
+    try:
+        again.load_state_dict(state)
+    except RuntimeError as error:
+        what = " ".join(str(error).split())
+        raise ValueError(f"the architecture's state must fit a network that its builder builds anew. {what}") from None
 
 
 def check_validation(labels: Tensor) -> None:

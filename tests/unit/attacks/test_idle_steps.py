@@ -7,14 +7,14 @@ from torch import nn
 import jacobian_ensembles as je
 from jacobian_ensembles.attacks.losses import loss_gradient
 from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
-from jacobian_ensembles.config.schema import Attack
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.summary import IDLE, summarize
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.storage.perturbations import load_uaps, save_uaps
 
 X, Y = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
-QUICK = Attack(iterations=4, batch_size=10)
+QUICK = SgdUap(iterations=4, batch_size=10)
 torch.manual_seed(0)
 NET = nn.Sequential(nn.Flatten(), nn.Linear(9, 3)).requires_grad_(False)
 
@@ -83,7 +83,7 @@ def test_some_idle_steps_are_warned_of_and_the_perturbation_stays_finite(caplog)
 
 
 def test_without_steps_nothing_is_refused():
-    je.craft_uaps(IDLE_MODELS["rounds"], X, Y, 0.1, Attack(iterations=0, init="sign"))
+    je.craft_uaps(IDLE_MODELS["rounds"], X, Y, 0.1, SgdUap(iterations=0, init="sign"))
 
 
 def test_a_loss_at_its_cap_leaves_nothing_to_ascend(caplog):

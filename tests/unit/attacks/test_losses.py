@@ -18,7 +18,7 @@ from jacobian_ensembles.attacks.losses import (
     probability_loss,
 )
 from jacobian_ensembles.attacks.outcome import counting_steps
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.lenet import LeNet, compiled
 
@@ -134,7 +134,7 @@ def former_gradient(model, x, labels, cap):
 def test_the_papers_attack_keeps_its_bytes(average, cap, step_rule):
     model, x = Ensemble(lenets(3), average), textured(30).float()
     labels = torch.randint(10, (30,), generator=torch.Generator().manual_seed(4))
-    settings = SgdSettings(iterations=5, batch_size=10, loss_cap=cap, step_rule=step_rule)
+    settings = SgdUap(iterations=5, batch_size=10, loss_cap=cap, step_rule=step_rule)
     (got,) = je.craft_uaps(model, x, labels, 0.1, settings, seeds=[7])
     rng = torch.Generator().manual_seed(7)
     delta, order, at = torch.zeros(1, 28, 28), torch.randperm(30, generator=rng), 0
@@ -181,7 +181,7 @@ def test_members_are_attacked_where_their_average_has_no_gradient():
     x, y = torch.full((8, 1, 4, 4), 0.5), torch.ones(8, dtype=torch.int64)
     assert je.evaluate(model, x, y).clean_accuracy == 1
     with pytest.raises(ValueError, match="none of 10 steps"):
-        je.craft_uaps(model, x, y, 0.1, SgdSettings(iterations=10))
+        je.craft_uaps(model, x, y, 0.1, SgdUap(iterations=10))
     gradient = loss_gradient(model, x, y, None, loss="members")[0]
     p = 1 / (1 + math.exp(0.1))  # every learner's probability of class 0
     torch.testing.assert_close(gradient, (-p * w.mean(0)).view(1, 4, 4))

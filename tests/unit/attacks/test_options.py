@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import project, sgd, steepest
+from jacobian_ensembles.attacks.ascent import project, steepest
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.stages.craft_uaps import craft_uaps as craft_stage
@@ -86,7 +86,7 @@ def written_out(model, images, labels, eps, s, seed, target=None):
 )
 def test_every_option_follows_the_attack_written_out(options):
     model, eps = linear(), 0.2
-    s = SgdSettings(**{"iterations": 7, "batch_size": 10, **options})
+    s = SgdUap(**{"iterations": 7, "batch_size": 10, **options})
     got = je.craft_uaps(model, X, Y, eps, s, seeds=[5, 9, 6], first=2)
     for k, (delta, seed) in enumerate(zip(got, (5, 9, 6), strict=True)):
         target = None if s.target == "none" else (2 + k) % 4
@@ -158,7 +158,7 @@ def block_images(count=80):
 def test_a_target_is_reached_through_its_own_block(loss, norm):
     images, labels = block_images()
     seeds = range(6)  # numbers 3 to 8: classes 3, 0, 1, 2, 3, 0
-    settings = SgdSettings(target="each", loss=loss, norm=norm, iterations=20, batch_size=16, step=0.3)
+    settings = SgdUap(target="each", loss=loss, norm=norm, iterations=20, batch_size=16, step=0.3)
     deltas = je.craft_uaps(Blocks(), images, labels, 0.15, settings, seeds, first=3)
     brightest = deltas.flatten(1).unflatten(1, (4, 4)).mean(2).argmax(1)
     assert brightest.tolist() == [3, 0, 1, 2, 3, 0]
@@ -172,7 +172,7 @@ def test_a_target_is_reached_through_its_own_block(loss, norm):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_class_wise_perturbation_turns_its_class(loss):
     images, labels = block_images()
-    settings = SgdSettings(target="class", loss=loss, iterations=20, batch_size=16, step=0.3)
+    settings = SgdUap(target="class", loss=loss, iterations=20, batch_size=16, step=0.3)
     deltas = je.craft_uaps(Blocks(), images, labels, 0.15, settings, seeds=range(4))
     blocks = deltas.flatten(1).unflatten(1, (4, 4))
     for k in range(4):
@@ -207,10 +207,10 @@ def test_success_rates_by_hand():
 
 def test_options_are_given_by_keyword_or_as_settings():
     by_keyword = je.craft_uaps(linear(), X, Y, eps=0.15, loss="margin", step_rule="decay", iterations=5, batch_size=8)
-    settings = SgdSettings(loss="margin", step_rule="decay", iterations=5, batch_size=8)
+    settings = SgdUap(loss="margin", step_rule="decay", iterations=5, batch_size=8)
     assert torch.equal(by_keyword, je.craft_uaps(linear(), X, Y, 0.15, settings))
-    assert torch.equal(by_keyword, sgd(linear(), X, Y, 0.15, [0], **settings.model_dump()))
-    with pytest.raises(ValueError, match=r"not both\. Got settings and loss, momentum"):
+    assert torch.equal(by_keyword, settings(linear(), X, Y, 0.15))
+    with pytest.raises(ValueError, match=r"options once\. Got SgdUap\(\.\.\.\), and loss, momentum"):
         je.craft_uaps(linear(), X, Y, 0.15, settings, loss="margin", momentum=0.5)
     with pytest.raises(ValueError, match="los\n"):
         je.craft_uaps(linear(), X, Y, 0.15, los="margin")
@@ -233,7 +233,7 @@ def test_options_are_given_by_keyword_or_as_settings():
 )
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=message):
-        SgdSettings(**option)
+        SgdUap(**option)
 
 
 def test_a_run_takes_targets_but_none_of_one_class_only():

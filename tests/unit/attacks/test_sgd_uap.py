@@ -8,10 +8,10 @@ from helpers_science import (
 )
 from torch import nn
 
-from jacobian_ensembles.attacks import sgd_uap as uap
+from jacobian_ensembles.attacks import ascent
+from jacobian_ensembles.attacks.ascent import batches, initial_perturbation, project
 from jacobian_ensembles.attacks.crafting import craft_uaps
-from jacobian_ensembles.attacks.settings import SgdSettings
-from jacobian_ensembles.attacks.sgd_uap import batches, initial_perturbation, project
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 
 INITS = ["zero", "uniform", "sign"]
@@ -100,7 +100,7 @@ class TwoClass(nn.Module):
 def craft_linear(images=None, seeds=(0,), **settings):
     model = TwoClass()
     images = torch.full((8, 1, 2, 2), 0.5) if images is None else images
-    attack = SgdSettings(**{"batch_size": 4, "iterations": 3, **settings})
+    attack = SgdUap(**{"batch_size": 4, "iterations": 3, **settings})
     labels = torch.zeros(len(images), dtype=torch.int64)
     return craft_uaps(model, images, labels, 0.1, attack, seeds), model
 
@@ -177,7 +177,7 @@ def written_out_attack(log_probabilities, images, labels, eps, settings, seed):
 def test_crafted_perturbations_follow_the_written_out_attack(average, settings):
     nets = double_lenets(2, boost=3.0)
     images, labels = textured(20), torch.randint(10, (20,), generator=seeded(4))
-    attack = SgdSettings(iterations=7, batch_size=6, **settings)
+    attack = SgdUap(iterations=7, batch_size=6, **settings)
     got = craft_uaps(Ensemble(nets, average), images, labels, 0.1, attack, [5, 9])
     assert got.shape == (2, 1, 28, 28)
     for delta, seed in zip(got, (5, 9), strict=True):
@@ -192,7 +192,7 @@ def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, ki
     nets = double_lenets(2, boost=3.0)
     model = Ensemble(nets, "probabilities") if kind == "explicit" else Wrapped(plain_ensemble(nets, "probabilities"))
     images, labels = textured(15), torch.randint(10, (15,), generator=seeded(4))
-    attack = SgdSettings(iterations=6, batch_size=4, **settings)
+    attack = SgdUap(iterations=6, batch_size=4, **settings)
     together = craft_uaps(model, images, labels, 0.1, attack, range(groups), side_by_side=groups)
     for g in range(groups):
         alone = craft_uaps(model, images, labels, 0.1, attack, [g], side_by_side=1)
@@ -202,11 +202,11 @@ def test_perturbations_crafted_side_by_side_equal_those_crafted_alone(groups, ki
 
 def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(monkeypatch, caplog):
     model, images, labels = small_problem()
-    attack = SgdSettings(iterations=5, batch_size=8)
+    attack = SgdUap(iterations=5, batch_size=8)
     expected = craft_uaps(model, images, labels, 0.1, attack, range(7))
     tried = []
 
-    before = uap.ascend
+    before = ascent.ascend
 
     def two_at_most(*args):
         tried.append(len(args[5]))
@@ -214,7 +214,7 @@ def test_out_of_memory_halves_what_is_crafted_side_by_side_and_changes_nothing(m
             raise torch.OutOfMemoryError("a small device")
         return before(*args)
 
-    monkeypatch.setattr(uap, "ascend", two_at_most)
+    monkeypatch.setattr(ascent, "ascend", two_at_most)
     got = craft_uaps(model, images, labels, 0.1, attack, range(7), side_by_side=7)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
     assert tried == [7, 4, 2, 2, 2, 1]
@@ -225,10 +225,10 @@ def test_out_of_memory_with_one_perturbation_is_an_error(monkeypatch):
     def never(*args):
         raise torch.OutOfMemoryError("no memory at all")
 
-    monkeypatch.setattr(uap, "ascend", never)
+    monkeypatch.setattr(ascent, "ascend", never)
     model, images, labels = small_problem()
     with pytest.raises(torch.OutOfMemoryError):
-        craft_uaps(model, images, labels, 0.1, SgdSettings(iterations=1), [0, 1, 2], side_by_side=2)
+        craft_uaps(model, images, labels, 0.1, SgdUap(iterations=1), [0, 1, 2], side_by_side=2)
 
 
 def small_problem():
@@ -239,7 +239,7 @@ def small_problem():
 @pytest.mark.parametrize("init", INITS)
 def test_a_seeds_perturbation_is_the_same_bits_alone_or_with_others(init):
     model, images, labels = small_problem()
-    attack = SgdSettings(iterations=5, batch_size=8, init=init)
+    attack = SgdUap(iterations=5, batch_size=8, init=init)
     torch.manual_seed(0)
     together = craft_uaps(model, images, labels, 0.1, attack, [3, 1, 2])
     torch.manual_seed(1)
@@ -254,7 +254,7 @@ def test_a_seeds_perturbation_is_the_same_bits_alone_or_with_others(init):
 @pytest.mark.parametrize("rule", ["constant", "decay"])
 def test_perturbations_reach_the_radius_and_stay_within_it(eps, init, rule):
     model, images, labels = small_problem()
-    attack = SgdSettings(iterations=6, batch_size=8, init=init, step_rule=rule)
+    attack = SgdUap(iterations=6, batch_size=8, init=init, step_rule=rule)
     got = craft_uaps(model, images, labels, eps, attack, [0, 1])
     radius = torch.tensor(eps, dtype=torch.float32)
     assert got.abs().amax((1, 2, 3)).tolist() == [radius.item()] * 2
@@ -263,7 +263,7 @@ def test_perturbations_reach_the_radius_and_stay_within_it(eps, init, rule):
 def test_images_and_model_are_left_as_they_were():
     model, images, labels = small_problem()
     before, weights = images.clone(), [p.clone() for p in model.parameters()]
-    craft_uaps(model, images, labels, 0.1, SgdSettings(iterations=3, batch_size=8, clip=True), [0])
+    craft_uaps(model, images, labels, 0.1, SgdUap(iterations=3, batch_size=8, clip=True), [0])
     assert torch.equal(images, before)
     assert all(torch.equal(p, w) and p.grad is None for p, w in zip(model.parameters(), weights, strict=True))
 
@@ -299,7 +299,7 @@ def test_a_planted_universal_weakness_is_found_and_noise_does_not_trigger_it(set
     def accuracy(delta):
         return (model(unseen + delta).argmax(1) == unseen_labels).double().mean().item()
 
-    attack = SgdSettings(iterations=30, batch_size=50, **settings)
+    attack = SgdUap(iterations=30, batch_size=50, **settings)
     crafted = craft_uaps(model, images, labels, eps, attack, [0, 1])
     noise = [eps * torch.where(torch.rand(1, 28, 28, generator=seeded(s)) < 0.5, -1.0, 1.0) for s in range(20)]
     assert accuracy(torch.zeros(1, 28, 28)) == 1.0

@@ -6,7 +6,7 @@ from torch import nn
 
 import jacobian_ensembles as je
 from jacobian_ensembles.attacks.outcome import counting_steps
-from jacobian_ensembles.attacks.square import square, square_side
+from jacobian_ensembles.attacks.square import Square, square_side
 from jacobian_ensembles.config.schema import Attack
 from jacobian_ensembles.models.lenet import LeNet
 
@@ -47,7 +47,7 @@ def test_it_finds_what_an_attack_by_gradients_cannot():
     y = labels_of(model)
     with pytest.raises(ValueError, match="no"):
         je.craft_uaps(model, X, y, 0.3, iterations=5, batch_size=20, seeds=[0])
-    deltas = square(model, X, y, 0.3, [0, 1, 2], **FEW)
+    deltas = Square(**FEW)(model, X, y, 0.3, [0, 1, 2])
     found = je.evaluate(model, X, y, deltas)
     # one direction of brightness makes one class of all: the classes' shares are what is left
     assert found.worst_accuracy <= max((y == 0).double().mean(), (y == 1).double().mean()) + 0.05
@@ -59,7 +59,7 @@ def test_it_asks_for_as_many_scores_as_it_says_and_takes_no_step():
     y = labels_of(model)
     model.asked = 0
     with counting_steps() as steps:
-        square(model, X, y, 0.3, [0, 1], **FEW)
+        Square(**FEW)(model, X, y, 0.3, [0, 1])
     assert model.asked == 2 * 40 * 30 + 2 * 16  # and twice 16 to try the model out
     assert steps.total == 0
 
@@ -70,7 +70,7 @@ def test_every_pixel_is_at_the_bound_and_seeds_decide():
     deltas = je.craft_uaps(model, X, y, 0.2, seeds=[3, 4], attack="square", **FEW)
     assert deltas.shape == (2, 2, 6, 5)
     torch.testing.assert_close(deltas.abs(), torch.full_like(deltas, 0.2))
-    assert torch.equal(deltas[1], square(model, X, y, 0.2, [4], **FEW)[0])
+    assert torch.equal(deltas[1], Square(**FEW)(model, X, y, 0.2, [4])[0])
     assert not torch.equal(deltas[0], deltas[1])
 
 
@@ -79,7 +79,7 @@ def test_what_is_kept_never_lowers_the_loss():
     x, y = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(1)), torch.arange(20) % 10
 
     def loss(queries):
-        (delta,) = square(net, x, y, 0.3, [0], queries=queries, batch_size=20, share=0.02)
+        (delta,) = Square(queries=queries, batch_size=20, share=0.02)(net, x, y, 0.3)
         with torch.no_grad():
             z = net(x + delta).log_softmax(1)
         own = z.gather(1, y[:, None])[:, 0]
@@ -114,7 +114,7 @@ def test_options_it_does_not_have_are_refused(settings, message):
 def test_images_without_height_and_width_are_refused():
     model = nn.Linear(4, 2)
     with pytest.raises(ValueError, match="height"):
-        square(model, torch.rand(8, 4), torch.arange(8) % 2, 0.1, [0])
+        Square()(model, torch.rand(8, 4), torch.arange(8) % 2, 0.1)
 
 
 def test_what_an_attack_is_follows_from_its_settings():

@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 from helpers_defences import made
-from matplotlib import pyplot as plt
 
 from jacobian_ensembles.comparing.defence_display import best_table, notes, plot
 from jacobian_ensembles.comparing.defences import best_of_each, compare
@@ -32,8 +31,7 @@ def test_the_figure_has_a_panel_per_dataset_and_size_and_a_curve_per_run():
     lines = {container.get_label(): container.lines[0] for container in fig.axes[0].containers}
     assert lines["a"].get_xdata() == pytest.approx([45.0, 65.0])
     assert lines["b"].get_xdata() == pytest.approx([35.0, 55.0])  # by strength, not as listed
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["a", "b"]
-    plt.close(fig)
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["a", "b", "intervals"]
 
 
 def test_the_table_has_differences_in_points_with_their_intervals():

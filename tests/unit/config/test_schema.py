@@ -277,6 +277,20 @@ def test_what_is_tried_at_some_eps_only_is_tried_at_those_of_the_run(sections, m
     assert not load_config(changed()).stress.asked
 
 
+@pytest.mark.parametrize("banner", ["=1+1", "@SUM(A1)", "+ 5 points", " -x", "\uff1d1"])
+def test_a_banner_that_a_spreadsheet_would_run_is_refused(banner):
+    raw = changed()
+    raw["run"]["banner"] = banner
+    with pytest.raises(ConfigError, match=r"run\.banner.*spreadsheet would run as a formula"):
+        load_config(raw)
+
+
+def test_a_banner_is_one_line():
+    raw = changed()
+    raw["run"]["banner"] = "QUICK RUN,\n  not the paper's\n"
+    assert load_config(raw).banner == "QUICK RUN, not the paper's"
+
+
 @pytest.mark.parametrize(
     ("banner", "objective", "told"),
     [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jacobian_ensembles.extensions import code_digest as source
-from jacobian_ensembles.extensions.code_digest import code_digest, modules_behind, script_digest
+from jacobian_ensembles.extensions.code_digest import code_digest, extension_digest, modules_behind, script_digest
 
 
 @pytest.fixture
@@ -52,6 +52,22 @@ def test_settings_do_not_count_as_code(package):
     before = code_digest("training.learner")
     package("training.recipe", "epochs: PositiveInt = 8", "epochs: PositiveInt = 9")
     assert code_digest("training.learner") == before
+
+
+def test_a_built_in_attack_counts_with_its_plan_and_not_with_its_descriptions(package):
+    before = {name: extension_digest(name) for name in ("sgd", "staged", "square")}
+    package("attacks.staged", "budget: PositiveInt = 50", 'budget: PositiveInt = Field(50, description="The cost.")')
+    described = extension_digest("staged")
+    package("attacks.staged", 'description="The cost."', 'description="What it costs."')
+    assert extension_digest("staged") == described
+    package("attacks.staged", "(1 - r / (self.rounds - 1))", "(1 - r / self.rounds)")
+    assert extension_digest("staged") not in (described, before["staged"])
+    assert {name: extension_digest(name) for name in ("sgd", "square")} == {n: before[n] for n in ("sgd", "square")}
+
+
+def test_code_that_names_an_attack_may_lead_to_any_but_crafting_in_a_run_only_to_its_own(package):
+    assert {"attacks.ascent", "attacks.staged", "attacks.square"} <= set(modules_behind("attacks.crafting"))
+    assert not {"attacks.ascent", "attacks.staged", "attacks.square"} & set(modules_behind("stages.craft_uaps"))
 
 
 def test_drawing_and_training_do_not_depend_on_each_other():

@@ -1,5 +1,7 @@
 """What users bring: references, and the worked examples of docs/examples through the package's own functions."""
 
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,13 @@ from jacobian_ensembles.extensions.code_digest import code_digest, extension_dig
 from jacobian_ensembles.extensions.references import ExtensionError, check_reference, resolve, short_name, source_file
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.runs.layout import WILDCARDS
 from jacobian_ensembles.stages.assemble_ensemble import assemble_ensemble
 from jacobian_ensembles.stages.craft_uaps import craft_uaps
 from jacobian_ensembles.stages.download_dataset import download_dataset
 from jacobian_ensembles.stages.evaluate_ensemble import evaluate_ensemble
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages, load_ensemble, load_split
-from jacobian_ensembles.stages.train_learner import load_training, train_learner
+from jacobian_ensembles.stages.train_learner import load_task, train_learner
 from jacobian_ensembles.storage.files import load_tensors, save_tensors
 from jacobian_ensembles.storage.perturbations import load_clean, load_uaps
 from jacobian_ensembles.training.ensembles import train_ensemble
@@ -42,6 +45,7 @@ MEDIAN = f"{EXAMPLES}/half_median.py:half_median"
 MOMENTUM = f"{EXAMPLES}/momentum.py:momentum"
 SHAPES = f"{EXAMPLES}/folder_of_images.py:shapes"
 SQUEEZING = f"{EXAMPLES}/logit_squeezing.py:LogitSqueezing"
+PLAIN = Training().goal
 GRID = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
 
 
@@ -72,10 +76,10 @@ def test_every_built_in_name_leads_to_something_to_call(registry):
 def test_a_reference_is_followed_to_its_object():
     assert isinstance(resolve(MEDIAN, methods.METHODS, Method), Method)
     assert resolve("voting", methods.METHODS, Method) is methods.METHODS["voting"]
-    assert resolve("jacobian_ensembles.attacks.sgd_uap:sgd", {}) is sgd_uap.sgd
+    assert resolve("jacobian_ensembles.attacks.sgd_uap:SgdUap", {}) is sgd_uap.SgdUap
     assert (short_name(CNN), short_name("voting")) == ("small_cnn", "voting")
     assert source_file("voting") is None
-    assert source_file("jacobian_ensembles.attacks.sgd_uap:sgd") == Path(sgd_uap.__file__)
+    assert source_file("jacobian_ensembles.attacks.sgd_uap:SgdUap") == Path(sgd_uap.__file__)
 
 
 @pytest.mark.parametrize(
@@ -249,11 +253,15 @@ def test_normalisation_of_a_users_dataset_is_measured_on_its_training_images(tmp
     save_tensors(tmp_path / "mine", tensors, "dataset", {"dataset": "mine"})
     stored = StoredImages(tmp_path / "mine", 10)
     pixels = stored.split("train")[0]
-    found = load_training(stored, "mine", network(normalize=True), "cpu")[2]
+
+    def found_for(dataset, **settings):
+        return load_task(stored, dataset, 0.0, network(**settings), Recipe(), PLAIN, "cpu").architecture
+
+    found = found_for("mine", normalize=True)
     assert (found.mean, found.std) == (round(pixels.mean().item(), 4), round(pixels.std().item(), 4))
     assert found.classes == 2
-    assert load_training(stored, "mnist", network(normalize=True), "cpu")[2].mean == 0.1307
-    assert load_training(stored, "mine", network(), "cpu")[2].std == 1.0
+    assert found_for("mnist", normalize=True).mean == 0.1307
+    assert found_for("mine").std == 1.0
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -267,7 +275,7 @@ def test_every_extension_together_through_the_files_of_the_workflow(colour, tmp_
         recipe = Recipe(epochs=12, batch_size=15, learning_rate=0.01)
         train_learner(
             images, learners[-1], dataset="shapes", ensemble=MEDIAN, lambda_jr=0.01, repetition=0, member=i,
-            model=model, recipe=recipe, seed=0,
+            model=model, recipe=recipe, goal=PLAIN, seed=0,
         )  # fmt: skip
     path = tmp_path / "ensemble.safetensors"
     assemble_ensemble(learners, 3, path)
@@ -314,7 +322,7 @@ def test_the_same_learner_twice_is_the_same_bits_whatever_its_architecture_draws
         path = tmp_path / f"{seed}.safetensors"
         train_learner(
             StoredImages(colour, 30), path, dataset="shapes", ensemble="bagging", lambda_jr=0, repetition=0, member=0,
-            model=model, recipe=Recipe(epochs=4, batch_size=15, learning_rate=0.01), seed=0,
+            model=model, recipe=Recipe(epochs=4, batch_size=15, learning_rate=0.01), goal=PLAIN, seed=0,
         )  # fmt: skip
         after = torch.rand(1)
         torch.manual_seed(seed)
@@ -365,11 +373,12 @@ def test_kmnist_example_gives_the_arrays_of_torchvisions_dataset(monkeypatch, tm
     assert labels.max() == 9
 
 
-def trained(path, colour, ensemble="voting", strength=0.1, **how):
+def trained(path, colour, ensemble="voting", strength=0.1, goal=PLAIN, **how):
     """A learner of the user's architecture on the user's images, by an objective."""
     train_learner(
         StoredImages(colour, 30), path, dataset="shapes", ensemble=ensemble, lambda_jr=strength, repetition=0,
-        model=network(architecture=CNN), recipe=Recipe(epochs=6, batch_size=15, learning_rate=0.01), seed=0, **how,
+        model=network(architecture=CNN), recipe=Recipe(epochs=6, batch_size=15, learning_rate=0.01), seed=0, goal=goal,
+        **how,
     )  # fmt: skip
     return load_tensors(path, "learners")
 
@@ -440,3 +449,22 @@ def test_an_ensemble_in_memory_is_trained_by_any_objective():
     assert len({tensor.sum().item() for tensor in first}) == 3
     with pytest.raises(ValueError, match="snapshots of one training"):
         train_ensemble(images, labels, "snapshot", 2, 0.1, objective="decorrelated")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_with_umlauts_is_one_name_however_it_is_spelled(tmp_path, form):
+    (tmp_path / "own.py").write_text("def Übermäßig(folder): ...\n", encoding="utf-8")
+    reference = unicodedata.normalize(form, f"{tmp_path}/own.py:Übermäßig")
+    assert check_reference(reference, ()) == reference
+    assert resolve(reference, {}).__name__ == "Übermäßig"
+    grid = {"datasets": [reference], "ensembles": ["voting"], "members": [1], "lambdas": [0], "eps": [0.15]}
+    cfg = load_config({"run": {"name": "test"}, "grid": grid})
+    assert cfg.datasets == ["Übermäßig"]
+    assert cfg.reference("Übermäßig") == reference
+    assert re.fullmatch(WILDCARDS["dataset"], cfg.datasets[0])
+
+
+def test_a_name_that_paths_cannot_spell_is_refused(tmp_path):
+    (tmp_path / "own.py").write_text("def क्ष(folder): ...\n", encoding="utf-8")  # a sign that is no letter in it
+    with pytest.raises(ExtensionError, match=r"must be a Python name .* of letters, digits and _"):
+        check_reference(f"{tmp_path}/own.py:क्ष", ())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.config.schema import Attack
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
@@ -18,7 +18,7 @@ from jacobian_ensembles.training.recipe import Recipe
 torch.manual_seed(0)
 X, Y = torch.rand(60, 1, 4, 4), torch.arange(60) % 3
 NET = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
-QUICK = Attack(iterations=3, batch_size=20)
+QUICK = SgdUap(iterations=3, batch_size=20)
 
 
 class Returns(nn.Module):

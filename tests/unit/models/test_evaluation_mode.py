@@ -8,6 +8,7 @@ from torch import nn
 
 import jacobian_ensembles as je
 from jacobian_ensembles.models.evaluation_mode import evaluating
+from jacobian_ensembles.training.recipe import Recipe
 
 X, Y = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
 NET = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).requires_grad_(False)
@@ -110,3 +111,53 @@ def test_compiled_models_are_evaluated_attacked_and_measured(kind):
     assert (je.evaluate(model, X, Y).predicted == expected.predicted).all()
     torch.testing.assert_close(je.craft_uaps(model, X, Y, 0.1), je.craft_uaps(net, X, Y, 0.1))
     torch.testing.assert_close(je.jacobian_norm(model, X), je.jacobian_norm(net, X))
+
+
+def small():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def use_everything(model, x, y):
+    deltas = je.craft_uaps(model, x, y, eps=0.1, seeds=2, iterations=3)
+    recipe = Recipe(epochs=40, learning_rate=0.05, batch_size=20)
+    net = je.train_ensemble(
+        x, y, members=1, architecture=lambda shape, classes: small(), recipe=recipe, validation=(x, y)
+    )
+    return [
+        deltas,
+        torch.as_tensor(je.evaluate(model, x, y, deltas).correct),
+        je.jacobian_norm(model, x),
+        je.success_rates(model, x, y, deltas),
+        *net.state_dict().values(),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["inference", "no_grad", "float64"])
+def test_torchs_global_modes_change_no_result(mode):
+    x = torch.rand(120, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    y, model = torch.arange(120) % 3, small()
+    x[torch.arange(120), 0, 0, y] += 1
+    x = x / 2
+    expected = use_everything(model, x, y)
+    if mode == "float64":
+        torch.set_default_dtype(torch.float64)
+    try:
+        with {"inference": torch.inference_mode, "no_grad": torch.no_grad}.get(mode, torch.enable_grad)():
+            found = use_everything(model, x.clone(), y.clone())
+            assert torch.is_inference_mode_enabled() == (mode == "inference")
+            assert torch.get_default_dtype() == (torch.float64 if mode == "float64" else torch.float32)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_a_model_made_in_inference_mode_is_refused_by_that_name():
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    with pytest.raises(ValueError, match=r"made under torch\.inference_mode"):
+        je.craft_uaps(model, torch.rand(9, 1, 4, 4), torch.arange(9) % 3, eps=0.1)

@@ -79,7 +79,7 @@ def test_variants_are_averaged_over_eps_and_set_beside_the_papers_number(tmp_pat
     aggregate_ablation(tmp_path / "m.csv", records, ["x"] * 4, tmp_path / "a.csv")
     text = attack_variants({"ablation": pd.read_csv(tmp_path / "a.csv")}, "mine", "").markdown
     assert table_of(text)[1] == ["x", "25.0 (42.5)", "–", "–", "2", "–", "6.9"]
-    assert table_of(text, 1)[-1] == ["*the paper, worst of 50*", "31.9"]
+    assert table_of(text, 1)[-1] == ["the paper, worst of 50", "31.9"]
 
 
 def test_the_strongest_costs_no_more_and_follows_the_same_rules():

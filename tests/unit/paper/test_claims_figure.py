@@ -1,18 +1,10 @@
-import pytest
 from helpers_claims import tables
-from matplotlib import pyplot as plt
 
 from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.claims import claims, effects
 from jacobian_ensembles.paper.claims_figure import claim_effects
 from jacobian_ensembles.stages.plot_figure import plot_figure
-
-
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    yield
-    plt.close("all")
 
 
 def made(**kwargs):

@@ -2,13 +2,14 @@ import itertools
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper import figures
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.figures import clean_accuracy, plot_against_lambda, plot_tradeoff, robustness, tradeoff
+from jacobian_ensembles.paper.labels import method_colours
 from jacobian_ensembles.stages.plot_figure import plot_figure
 
 #: Each figure, drawn from metrics.csv with the eps of Figure 2.
@@ -31,12 +32,6 @@ def metrics(datasets=("mnist", "fashion_mnist"), members=(1, 3), lambdas=(0.0, 0
              "worst_accuracy": worst, "worst_low": worst - 0.02, "worst_high": worst + 0.02}
         )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def test_accuracy_is_drawn_against_lambda_for_every_model():
@@ -65,10 +60,10 @@ def test_tradeoff_has_a_column_per_eps_and_a_label_per_lambda():
     fig = plot_tradeoff(metrics(), 0.95)
     assert [ax.get_title() for ax in fig.axes[:2]] == ["ε = 0.10", "ε = 0.15"]
     for ax in fig.axes:
-        assert [t.get_text() for t in ax.texts] == ["λ = 0", "λ = 0.1", "λ = 2"]
+        assert [t.get_text() for t in ax.texts] == ["0", "0.1", "2"]
         assert len(ax.collections[0].get_offsets()) == 18
     assert fig.axes[0].get_ylabel() == "MNIST\nClean accuracy (%)"
-    assert fig.axes[2].get_xlabel() == "Accuracy under worst UAP (%)"
+    assert fig.axes[2].get_xlabel() == "Accuracy under\nworst UAP (%)"
 
 
 def test_labels_of_lambda_stand_outside_of_the_bend():
@@ -77,14 +72,15 @@ def test_labels_of_lambda_stand_outside_of_the_bend():
     path = {0.0: (0.2, 0.99), 0.1: (0.4, 0.989), 0.2: (0.6, 0.988), 1.0: (0.7, 0.95), 2.0: (0.7, 0.9)}
     frame[["worst_accuracy", "clean_accuracy"]] = [path[lam] for lam in frame["lambda"]]
     (ax,) = plot_tradeoff(frame, 0.95).axes
-    assert [t.get_text() for t in ax.texts] == [f"λ = {lam:g}" for lam in path]
+    assert [t.get_text() for t in ax.texts] == [f"{lam:g}" for lam in path]
     assert [t.get_horizontalalignment() for t in ax.texts] == ["right", "center", "left", "left", "left"]
-    assert [t.get_position()[1] for t in ax.texts[:2]] == [6, 14]
+    assert [t.get_position()[1] for t in ax.texts[:2]] == [4, 11]
     assert ax.texts[4].xy == pytest.approx((70, 90))
 
 
 def test_labels_that_lie_on_another_move_away_from_the_points():
-    fig, ax = plt.subplots()
+    fig = Figure()
+    ax = fig.subplots()
     shifts = [(0, 6), (0, 7), (6, -3), (6, -3), (200, -3)]
     for shift in shifts:
         ax.annotate("λ = 1", (0.3, 0.5), xytext=shift, textcoords="offset points")
@@ -122,15 +118,6 @@ def test_equal_numbers_draw_equal_bytes(tmp_path, name):
 )
 def test_small_grids_are_drawn(tmp_path, name, grid):
     assert all(draw(tmp_path, name, metrics(**grid)))
-
-
-def test_banner_and_run_are_on_the_figure(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr("jacobian_ensembles.stages.plot_figure.save_figure", lambda fig, *paths: written.append(fig))
-    with pytest.raises(FileNotFoundError):  # nothing was saved, so there is nothing to read
-        draw(tmp_path, "figure2_robustness", metrics(), banner="QUICK RUN")
-    text = written[0].get_supxlabel()
-    assert text.replace("\n", " ").startswith("QUICK RUN: run 'mine', worst of 3 attack seeds")
 
 
 @pytest.mark.parametrize(("name", "column"), [("figure1_clean_accuracy", "clean"), ("figure2_robustness", "worst")])
@@ -179,21 +166,6 @@ def test_tradeoff_points_are_robustness_and_clean_accuracy_in_the_colour_of_the_
         assert len(colours) == len({colour for _, colour in colours}) == 3
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_leaves_the_figure(tmp_path, monkeypatch, name):
-    written = []
-    monkeypatch.setattr("jacobian_ensembles.stages.plot_figure.save_figure", lambda fig, *paths: written.append(fig))
-    frame = metrics(datasets=("mnist",), eps=(0.15,))  # the narrowest figures
-    with pytest.raises(FileNotFoundError):
-        draw(tmp_path, name, frame, banner="QUICK RUN, not the paper's result, with a banner longer than most")
-    fig = written[0]
-    fig.draw_without_rendering()
-    inside = fig.bbox.padded(1)
-    for text in [fig._supxlabel, *(label for ax in fig.axes for label in (ax.title, ax.xaxis.label, ax.yaxis.label))]:
-        box = text.get_window_extent()
-        assert not text.get_text() or (inside.containsx(box.x0) and inside.containsx(box.x1)), text.get_text()
-
-
 def test_a_model_that_gets_nothing_right_is_drawn():
     low, high = wilson_interval(0, 500)
     frame = metrics().assign(worst_accuracy=0.0, worst_low=low, worst_high=high)
@@ -216,12 +188,32 @@ def repeated(trainings=3):
 
 @pytest.mark.parametrize(
     ("frame", "text"),
-    [(metrics(), "bars: 95%\nover test images"), (repeated(), "mean and 95%\nover 3\ntrainings")],
+    [
+        (metrics(), "bars: 95% interval over test images"),
+        (repeated(), "bars: 95% interval of the mean of 3 trainings"),
+        (pd.concat([repeated(), metrics(members=(6,))]), "bars: 95% interval of the mean of 1 to 3 trainings"),
+    ],
 )
 def test_the_legend_says_what_the_bars_are(frame, text):
-    legends = [ax.get_legend() for ax in FIGURES["figure2_robustness"](frame, 0.15).axes if ax.get_legend()]
-    assert [legend.get_title().get_text() for legend in legends] == [text]
-    assert [label.get_text() for label in legends[0].get_texts()] == ["M = 1", "M = 3"]
+    (legend,) = FIGURES["figure2_robustness"](frame, 0.15).legends
+    *lines, bars = [label.get_text() for label in legend.get_texts()]
+    assert lines == [f"M = {m}" for m in sorted(set(frame["members"]))]
+    assert bars == text
+
+
+def test_the_legend_of_the_tradeoff_explains_colours_markers_numbers_and_bars():
+    (legend,) = FIGURES["figure3_tradeoff"](repeated(), 0.15).legends
+    assert [label.get_text() for label in legend.get_texts()] == [
+        "Bagging", "Snapshot", "Voting", "M = 1", "M = 3", "numbers: λ",
+        "bars: 95% interval of the mean of 3 trainings",
+    ]  # fmt: skip
+
+
+def test_a_method_has_one_colour_everywhere():
+    alone, all_three = (method_colours(names) for names in (["voting"], ["voting", "bagging", "snapshot"]))
+    assert alone["voting"] == all_three["voting"]
+    own = method_colours(["my_own", "voting"])
+    assert own["my_own"] not in {own[name] for name in ("bagging", "snapshot", "voting")}
 
 
 def test_several_trainings_are_a_line_of_means_with_students_bars():

@@ -3,7 +3,6 @@ import math
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.further_figures import (
@@ -13,12 +12,6 @@ from jacobian_ensembles.paper.further_figures import (
     plot_worst_of_k,
 )
 from jacobian_ensembles.stages.plot_figure import plot_figure
-
-
-@pytest.fixture(autouse=True)
-def no_open_figures():
-    yield
-    plt.close("all")
 
 
 def cells(members=(1, 3), lambdas=(0.0, 0.1)):
@@ -50,7 +43,7 @@ def worst_of_k():
     parts = [
         cells().assign(eps=e, seeds=5, count=k, expected_worst=0.5 - 0.01 * k) for e in (0.1, 0.2) for k in (1, 2, 5)
     ]
-    return pd.concat(parts)
+    return pd.concat(parts, ignore_index=True)
 
 
 TABLES = {"theory": jacobian, "ablation": ablation, "budget": ablation, "worst_of_k": worst_of_k}
@@ -72,28 +65,51 @@ def test_theory_shows_measured_ratios_and_the_bound():
 def test_the_legend_of_theory_names_every_lambda_wherever_it_occurs():
     table = jacobian()
     table = table[(table["ensemble"] == "bagging") | (table["lambda"] == 0)]
-    (legend,) = [ax.get_legend() for ax in plot_theory(table).axes if ax.get_legend()]
+    (legend,) = plot_theory(table).legends
     assert [text.get_text() for text in legend.get_texts()][:2] == ["λ = 0", "λ = 0.1"]
 
 
-def test_ablation_has_a_panel_per_model_and_a_row_per_variant():
-    fig = plot_ablation(ablation())
-    panels = [ax for ax in fig.axes if ax.get_visible()]
-    assert len(panels) == 8
-    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["default", "clip"]
-    worst = next(line for line in panels[0].lines if line.get_marker() == "o")
-    assert worst.get_xdata().tolist() == pytest.approx([30, 50])
+def dots(panel, marker="o"):
+    """By colour, where the dots of a panel of variants stand: accuracy by row."""
+    return {
+        line.get_color(): dict(zip(line.get_ydata().round().tolist(), line.get_xdata().tolist(), strict=True))
+        for line in panel.lines
+        if line.get_marker() == marker
+    }
 
 
-def test_budget_has_a_panel_per_model_and_a_line_per_variant_from_clean_accuracy():
+def test_ablation_has_a_panel_per_dataset_a_row_per_variant_and_a_colour_per_lambda():
+    table = ablation()
+    table.loc[table["lambda"] > 0, "worst_accuracy"] += 0.05
+    fig = plot_ablation(table)
+    assert [ax.get_title() for ax in fig.axes] == ["MNIST", "Fashion-MNIST"]
+    assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ["no attack", "default", "clip"]
+    assert list(dots(fig.axes[0]).values()) == [pytest.approx({1: 30, 2: 50}), pytest.approx({1: 35, 2: 55})]
+    assert list(dots(fig.axes[0], "D").values()) == [pytest.approx({0: 90})] * 2
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "λ = 0", "λ = 0.1", "worst seed", "mean of seeds", "to the best seed",
+    ]  # fmt: skip
+
+
+def test_budget_has_a_row_per_dataset_and_a_line_per_variant_from_clean_accuracy():
     table = pd.concat([ablation(), ablation().assign(eps=0.1, worst_accuracy=0.6)])
-    fig = plot_budget(table)
-    panels = [ax for ax in fig.axes if ax.get_visible()]
-    assert len(panels) == 8
+    panels = plot_budget(table).axes
+    assert [ax.get_title() for ax in panels] == [
+        f"{dataset}, λ = {lam}" for dataset in ("MNIST", "Fashion-MNIST") for lam in ("0", "0.1")
+    ]
     default, clip = panels[0].lines
     assert default.get_xdata().tolist() == [0, 0.1, 0.15]
     assert default.get_ydata().tolist() == pytest.approx([90, 60, 30])
     assert clip.get_ydata().tolist() == pytest.approx([90, 60, 50])
+
+
+def test_budget_shows_the_smallest_and_the_largest_lambda_of_each_dataset():
+    middle = ablation().assign(**{"lambda": 0.05})
+    table = pd.concat([ablation(), middle])
+    table = table[(table["dataset"] == "mnist") | (table["lambda"] == 0.05)]
+    panels = [ax for ax in plot_budget(table).axes if ax.get_visible()]
+    assert [ax.get_title() for ax in panels] == ["MNIST, λ = 0", "MNIST, λ = 0.1", "Fashion-MNIST, λ = 0.05"]
 
 
 def test_of_many_variants_the_budget_names_the_first_the_strongest_and_the_weakest():
@@ -102,11 +118,13 @@ def test_of_many_variants_the_budget_names_the_first_the_strongest_and_the_weake
         table[table["variant"] == "default"].assign(variant=f"v{i}", worst_accuracy=0.28 - 0.01 * i) for i in range(5)
     ]
     fig = plot_budget(pd.concat([table, *more]))
-    (legend,) = [ax.get_legend() for ax in fig.axes if ax.get_legend()]
-    assert [text.get_text() for text in legend.get_texts()] == ["default", "clip", "v4", "others"]
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "default", "v4", "clip", "others", "band: from the worst seed to the best",
+    ]  # fmt: skip
     assert len(fig.axes[0].lines) == 7
     assert [t.get_text() for t in plot_ablation(pd.concat([table, *more])).axes[0].get_yticklabels()] == [
-        "v4", "v3", "v2", "v1", "v0", "default", "clip",
+        "no attack", "v4", "v3", "v2", "v1", "v0", "default", "clip",
     ]  # fmt: skip
 
 
@@ -120,55 +138,44 @@ def many_models():
 
 
 @pytest.mark.parametrize("plot", [plot_ablation, plot_budget])
-def test_of_several_trainings_the_mean_is_shown(plot):
-    table = ablation()
+def test_of_several_trainings_and_models_the_mean_is_shown(plot):
+    table = many_models()
     second = table.assign(repetition=1, worst_accuracy=table["worst_accuracy"] + 0.1)
+    mean = 30 - (1 + 3 + 6 + 9) / 4 + 5
     panel = plot(pd.concat([table, second])).axes[0]
     if plot is plot_ablation:
-        worst = next(line for line in panel.lines if line.get_marker() == "o")
-        assert worst.get_xdata().tolist() == pytest.approx([35, 55])
+        assert dots(panel)[next(iter(dots(panel)))] == pytest.approx({1: mean, 2: mean + 20})
     else:
         assert [line.get_ydata().tolist() for line in panel.lines] == [
-            pytest.approx([90, 35]), pytest.approx([90, 55])
+            pytest.approx([90, mean]), pytest.approx([90, mean + 20])
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("plot", [plot_ablation, plot_budget])
-def test_of_many_models_the_means_of_each_lambda_are_shown(plot):
-    panels = [ax for ax in plot(many_models()).axes if ax.get_visible()]
-    assert [ax.get_title() for ax in panels] == [
-        f"{dataset}\nλ={lam}" for dataset in ("MNIST", "Fashion-MNIST") for lam in ("0.00", "0.10")
-    ]
-    mean = 30 - (1 + 3 + 6 + 9) / 4
-    if plot is plot_ablation:
-        worst = next(line for line in panels[0].lines if line.get_marker() == "o")
-        assert worst.get_xdata().tolist() == pytest.approx([mean, mean + 20])
-    else:
-        assert panels[0].lines[0].get_ydata().tolist() == pytest.approx([90, mean])
-
-
-def test_the_papers_number_is_in_the_legend_where_any_panel_has_it():
+def test_the_papers_number_has_a_row_where_it_has_every_model_of_a_lambda():
     table = pd.concat([ablation().assign(eps=eps) for eps in (0.1, 0.15, 0.2, 0.25)])
     alone = table[(table["ensemble"] == "voting") & (table["dataset"] == "mnist")]  # the paper has it at λ = 0 only
-    labels = [t.get_text() for ax in plot_ablation(alone).axes if ax.get_legend() for t in ax.get_legend().get_texts()]
-    assert labels == ["mean of seeds", "worst seed", "clean", "paper"]
-    other = alone[alone["lambda"] > 0]
-    labels = [t.get_text() for ax in plot_ablation(other).axes if ax.get_legend() for t in ax.get_legend().get_texts()]
-    assert labels == ["mean of seeds", "worst seed", "clean"]
+    ax = plot_ablation(alone).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["no attack", "the paper"]
+    assert next(iter(dots(ax, "x").values())) == pytest.approx({1: 31.9})
+    for other in (alone[alone["lambda"] > 0], table[table["dataset"] == "mnist"]):  # bagging's is another
+        assert "the paper" not in [t.get_text() for t in plot_ablation(other).axes[0].get_yticklabels()]
 
 
 def test_worst_of_k_falls_from_zero():
-    fig = plot_worst_of_k(worst_of_k())
-    assert len(fig.axes) == 4
-    mean = fig.axes[0].lines[-1]
-    assert mean.get_xdata().tolist() == [1, 2, 5]
-    assert mean.get_ydata().tolist() == pytest.approx([0, -1, -4])
+    table = worst_of_k()
+    table.loc[table["ensemble"] == "bagging", "expected_worst"] -= 0.02 * (table["count"] - 1)
+    panels = plot_worst_of_k(table).axes
+    assert [ax.get_title() for ax in panels] == ["MNIST", "Fashion-MNIST"]
+    line, bars = panels[0].lines[0], panels[0].collections[0].get_segments()
+    assert line.get_xdata().tolist() == [1, 2, 5]
+    assert line.get_ydata().tolist() == pytest.approx([0, -2, -8])  # the mean of -1 and -3, of -4 and -12
+    assert bars[2].tolist() == [pytest.approx([5, -12]), pytest.approx([5, -4])]
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_supplementary_figure_is_written_twice_and_named(tmp_path, name):
     TABLES[name]().to_csv(tmp_path / "t.csv", index=False)
-    files = [tmp_path / f"f.{kind}" for kind in ("pdf", "png")]
+    files = [tmp_path / f"f.{kind}" for kind in find(name).kinds]
     contents = []
     for _ in range(2):
         (source,) = find(name).inputs

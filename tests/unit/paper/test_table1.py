@@ -105,7 +105,22 @@ def test_latex_is_balanced_and_every_row_has_seven_columns():
     assert len(body) == 2 + 6
     spans = [sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d)", line)) for line in body]
     assert {line.count("&") + span for line, span in zip(body, spans, strict=True)} == {6}
-    assert "JR only & Voting & 1 & 0.05 & 98.0 & 74.0 & 86.0" in latex
+    assert latex.startswith("% Needs \\usepackage{booktabs}.\n")
+    interval = "{{\\tiny[{}, {}]}}".format
+    shown = f"98.0 {interval('97.0', '100.0')} & 74.0 {interval('73.0', '76.0')} & 86.0 {interval('85.0', '88.0')}"
+    assert f"JR only & Voting & 1 & 0.05 & {shown} \\\\" in latex
+    assert "In brackets: 95\\% intervals over test images." in latex
+
+
+def test_latex_has_intervals_only_where_the_run_has_them_and_a_label_of_the_run():
+    trained = select_table1(MNIST.assign(repetitions=3))
+    latex = table1_latex(trained, "", "my_run", 0.9)
+    assert "In brackets: 90\\% intervals over trainings." in latex
+    assert "\\label{tab:table1-my_run}" in latex
+    without = trained[[column for column in trained if not column.endswith(("_low", "_high"))]]
+    latex = table1_latex(without, "")
+    assert "rackets" not in latex
+    assert "JR only & Voting & 1 & 0.05 & 98.0 & 74.0 & 86.0 \\\\" in latex
 
 
 def test_files_name_the_run_and_its_banner(tmp_path):
@@ -151,7 +166,7 @@ def test_latex_of_two_datasets_holds_together():
     assert opened == []
     assert latex.count("{") == latex.count("}")
     assert latex.index("{MNIST accuracy") < latex.index("{Fashion-MNIST accuracy")
-    text = re.sub(r"\$\\lambda_\{\\mathrm\{JR\}\}\$", "", latex)
+    text = re.sub(r"\$\\lambda_\{\\mathrm\{JR\}\}\$", "", latex.partition("\n")[2])  # the first line is a comment
     caption = next(line for line in text.splitlines() if line.startswith("\\caption"))
     assert re.search(r"(?<!\\)[%#_&$]", caption) is None
     assert re.search(r"(?<!\\)[%#_$]", text) is None

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from jacobian_ensembles.robustness.evidence import attack_row, clean_row, single_rows, stress_table, transfer_row
 from jacobian_ensembles.robustness.flags import RULES, flagged
@@ -96,4 +95,3 @@ def test_the_heat_map_has_a_panel_per_dataset_and_eps():
         "MNIST, ε = 0.10", "MNIST, ε = 0.20", "Fashion-MNIST, ε = 0.10", "Fashion-MNIST, ε = 0.20",
     ]  # fmt: skip
     assert [text.get_text() for text in fig.axes[0].texts] == ["30", "80", "70", "50", "90", "60"]
-    plt.close(fig)

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from jacobian_ensembles.attacks.settings import SgdSettings
+
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet

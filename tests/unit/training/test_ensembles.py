@@ -11,13 +11,13 @@ from helpers_science import patch_dataset
 from torch import nn
 
 import jacobian_ensembles as je
-from jacobian_ensembles.attacks.settings import SgdSettings
+from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.methods import Method
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.recipe import Recipe
 
 IMAGES, LABELS = patch_dataset(300, seed=0)
-QUICK = SgdSettings(iterations=10, batch_size=50)
+QUICK = SgdUap(iterations=10, batch_size=50)
 
 
 def linear(classes=10, seed=0):
@@ -37,7 +37,7 @@ def test_importing_the_package_imports_no_torch_and_every_public_name_exists():
 def test_a_linear_classifiers_perturbation_is_its_mean_gradients_sign():
     # zero start, one step of 0.8 eps: the whole batch's gradient is W^T (softmax - onehot), averaged
     model = linear()
-    settings = SgdSettings(iterations=1, batch_size=300, loss_cap=None)
+    settings = SgdUap(iterations=1, batch_size=300, loss_cap=None)
     delta = je.craft_uaps(model, IMAGES, LABELS, 0.1, settings, seeds=[7])[0]
     with torch.no_grad():
         residual = model(IMAGES).softmax(1) - F.one_hot(LABELS, 10)
@@ -229,7 +229,7 @@ def test_a_torchvision_model_is_attacked_and_evaluated():
     for _ in range(100):  # so that the batch norms' averages settle
         with torch.no_grad():
             model(images)
-    deltas = je.craft_uaps(model, images, labels, 0.4, SgdSettings(iterations=5, batch_size=32), seeds=[0, 1])
+    deltas = je.craft_uaps(model, images, labels, 0.4, SgdUap(iterations=5, batch_size=32), seeds=[0, 1])
     assert deltas.shape == (2, 3, 32, 32)
     assert deltas.abs().max() <= 0.4
     found = je.evaluate(model, images, labels, deltas)

@@ -11,7 +11,9 @@ from jacobian_ensembles.ensembles.methods import bootstrap_indices
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.learner import DivergedError, accuracy, train_learners
+from jacobian_ensembles.training.learner import DivergedError, Task, accuracy
+from jacobian_ensembles.training.members import train_learner, train_snapshots
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.optimization import cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
 
@@ -20,8 +22,10 @@ IDENTITY = (0, "mnist", "bagging", 0.1, 0)
 TANH = Architecture(options={"activation": "tanh"})
 
 
-def train(settings, lam=0.0, identity=IDENTITY, architecture=TANH, data=TRAIN, validation=VALIDATION, **options):
-    return train_learners(data, validation, architecture, settings, lam, identity, **options)
+def train(settings, lam=0.0, identity=IDENTITY, architecture=TANH, data=TRAIN, validation=VALIDATION, **more):
+    snapshots = more.pop("snapshots", None)
+    task = Task(data, validation, architecture, settings, lam, Jacobian, **more)
+    return train_snapshots(task, identity, snapshots) if snapshots else train_learner(task, identity)
 
 
 def weights(net):

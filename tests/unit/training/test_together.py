@@ -1,7 +1,5 @@
 """Learners trained with other objectives, alone and side by side, by the loop that trains all."""
 
-from functools import partial
-
 import pytest
 import torch
 from helpers_science import jacobians, patch_dataset
@@ -10,11 +8,12 @@ from torch import nn
 from jacobian_ensembles.ensembles.methods import bootstrap_indices
 from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
-from jacobian_ensembles.training.learner import train_learners
+from jacobian_ensembles.training.learner import Task
+from jacobian_ensembles.training.members import train_learner, train_members, train_together
 from jacobian_ensembles.training.objectives.decorrelated import Decorrelated
 from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.objectives.objective import Objective
-from jacobian_ensembles.training.objectives.registry import OBJECTIVES, TOGETHER
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 from jacobian_ensembles.training.objectives.universal import Universal
 from jacobian_ensembles.training.recipe import Recipe
 
@@ -28,8 +27,13 @@ def accept_any_accuracy(monkeypatch):
     monkeypatch.setattr("jacobian_ensembles.training.learner._check_usable", lambda *_: 0.5)
 
 
-def train(strength, identity=ENSEMBLE, settings=SETTINGS, architecture=LENET, **options):
-    return train_learners(TRAIN, VALIDATION, architecture, settings, strength, identity, **options)
+def task(strength, objective=Jacobian, settings=SETTINGS, architecture=LENET, **more):
+    return Task(TRAIN, VALIDATION, architecture, settings, strength, objective, **more)
+
+
+def train(strength, identity=ENSEMBLE, together=None, **more):
+    what = task(strength, **more)
+    return train_together(what, identity, together) if together else train_learner(what, identity)
 
 
 def weights(net):
@@ -40,7 +44,7 @@ def weights(net):
 def test_a_strength_of_zero_is_plain_training_to_the_bit(accept_any_accuracy, name):
     objective, how = resolve(name, OBJECTIVES), {"sample": bootstrap_indices}
     plain = [weights(train(0.0, (*ENSEMBLE, i), **how).nets[0]) for i in range(2)]
-    if name in TOGETHER:
+    if objective.together:
         found = train(0.0, together=2, objective=objective, **how)
         assert len(found.nets) == len(found.validation_accuracy) == 2
         assert all(map(torch.equal, map(weights, found.nets), plain))
@@ -64,8 +68,8 @@ def test_one_learner_side_by_side_with_none_is_a_learner_alone(accept_any_accura
 
 def test_without_a_weight_of_the_correlation_learners_side_by_side_are_learners_alone(accept_any_accuracy):
     alone = [weights(train(0.1, (*ENSEMBLE, i), sample=bootstrap_indices).nets[0]) for i in range(3)]
-    objective = partial(Decorrelated, correlation=0.0)
-    joined = train(0.1, together=3, objective=objective, sample=bootstrap_indices).nets
+    none = {"objective": Decorrelated, "options": {"correlation": 0.0}}
+    joined = train(0.1, together=3, sample=bootstrap_indices, **none).nets
     assert all(map(torch.equal, map(weights, joined), alone))
 
 
@@ -106,8 +110,8 @@ def test_a_planted_correlation_falls():
     settings, architecture = Recipe(epochs=8, batch_size=20), Architecture(name="mlp")
     agreement = {}
     for correlation in (0.0, 20.0):
-        objective = partial(Decorrelated, jacobian=0.1, correlation=correlation)
-        found = train(0.1, settings=settings, architecture=architecture, builder=mlp, objective=objective, together=2)
+        joined = {"objective": Decorrelated, "options": {"jacobian": 0.1, "correlation": correlation}}
+        found = train(0.1, settings=settings, architecture=architecture, builder=mlp, together=2, **joined)
         assert min(found.validation_accuracy) > 0.9
         one, two = (jacobians(net, VALIDATION[0][:30]).flatten(1) for net in found.nets)
         agreement[correlation] = torch.cosine_similarity(one, two, dim=1).mean().item()
@@ -130,8 +134,21 @@ def test_universal_training_leaves_less_for_a_universal_perturbation():
 
 
 def test_snapshots_cannot_be_trained_side_by_side():
-    with pytest.raises(ValueError, match="snapshots are of one learner"):
-        train(0.1, snapshots=2, together=2, objective=Decorrelated)
+    for strength in (0.0, 0.1):
+        with pytest.raises(ValueError, match=r"snapshots of one training\. Got .*Decorrelated.*, which joins several"):
+            train_members(task(strength, Decorrelated), True, ENSEMBLE, 2)
+
+
+def test_the_learners_of_an_ensemble_are_those_trained_one_at_a_time(accept_any_accuracy):
+    whole = train_members(task(0.1, sample=bootstrap_indices), False, ENSEMBLE, 2)
+    alone = [train(0.1, (*ENSEMBLE, i), sample=bootstrap_indices) for i in range(2)]
+    assert all(torch.equal(weights(a), weights(b.nets[0])) for a, b in zip(whole.nets, alone, strict=True))
+    assert len(whole.validation_accuracy) == 2
+    assert [record["epoch"] for record in whole.history] == [1, 2, 1, 2]
+    snapshots = train_members(task(0.1), True, ENSEMBLE, 2)
+    assert len(snapshots.nets) == len(snapshots.history) == 2
+    joined = train_members(task(0.1, Decorrelated), False, ENSEMBLE, 2).nets
+    assert not torch.equal(weights(joined[0]), weights(train(0.1, (*ENSEMBLE, 0)).nets[0]))
 
 
 def test_what_is_no_objective_is_refused():

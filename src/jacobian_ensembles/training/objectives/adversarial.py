@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
-from jacobian_ensembles.training.objectives.derivatives import input_gradient, loss_and_gradients
+from jacobian_ensembles.config.settings import PositiveInt, Settings
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
-from jacobian_ensembles.training.objectives.registry import AdversarialOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Adversarial(Objective):
@@ -20,18 +21,29 @@ class Adversarial(Objective):
 
     Args:
         strength: eps, > 0, in pixel units: the largest change of a pixel.
-        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.AdversarialOptions`.
+        **options: Fields of :class:`Adversarial.Options`.
 
     References:
         Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
 
-    def __init__(self, strength: float, **options: Any) -> None:
-        super().__init__(strength)
-        self.options = AdversarialOptions(**options)
+    class Options(Settings):
+        """Options of :class:`Adversarial`.
+
+        Attributes:
+            steps: Steps of projected gradient ascent, for every batch.
+            step: How far each goes, in units of eps; None for 2.5 / steps, so that together they reach any corner.
+        """
+
+        steps: PositiveInt = 3
+        step: Annotated[float, Field(gt=0, le=2)] | None = None
 
     def perturbed(self, net: nn.Module, batch: Batch) -> Tensor:
         """The images (B, ...) as the learner is trained on them, each within eps of the original."""
+        import torch
+
+        from jacobian_ensembles.training.objectives.derivatives import input_gradient
+
         x, eps = batch.images, self.strength
         step = self.options.step or 2.5 / self.options.steps
         delta = eps * (2 * torch.rand(x.shape, generator=batch.rng) - 1).to(x)
@@ -41,4 +53,6 @@ class Adversarial(Objective):
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
+        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+
         return loss_and_gradients(net, self.perturbed(net, batch), batch.labels, 0.0, None, batch.dropout)

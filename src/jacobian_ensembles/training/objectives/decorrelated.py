@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from pydantic import Field
 
-from jacobian_ensembles.models.jacobian import unit_vectors
-from jacobian_ensembles.training.objectives.jacobian import regularized
+from jacobian_ensembles.config.settings import Settings
+from jacobian_ensembles.training.objectives.jacobian import Jacobian
 from jacobian_ensembles.training.objectives.objective import Batch, Model, Objective
-from jacobian_ensembles.training.objectives.registry import DecorrelatedOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 class Decorrelated(Objective):
@@ -25,7 +26,7 @@ class Decorrelated(Objective):
 
     Args:
         strength: lambda, > 0, of both penalties.
-        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.DecorrelatedOptions`.
+        **options: Fields of :class:`Decorrelated.Options`.
 
     References:
         Of loss gradients and against transferred single-image attacks: Kariyappa, Qureshi: Improving Adversarial
@@ -36,16 +37,30 @@ class Decorrelated(Objective):
 
     together = True
 
-    def __init__(self, strength: float, **options: Any) -> None:
-        super().__init__(strength)
-        self.options = DecorrelatedOptions(**options)
+    class Options(Settings):
+        """Options of :class:`Decorrelated`.
+
+        Attributes:
+            jacobian: Weight of each learner's Jacobian penalty (Eq. 1), in units of the strength.
+            correlation: Weight of the mean squared cosine, in units of the strength.
+            of: What the cosine compares: the ``jacobian``, randomly projected, or the gradients of the ``loss``.
+        """
+
+        jacobian: Annotated[float, Field(ge=0)] = 1.0
+        correlation: Annotated[float, Field(ge=0)] = 1.0
+        of: Literal["jacobian", "loss"] = "jacobian"
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
-        return regularized(net, batch, self.strength * self.options.jacobian)
+        return Jacobian(self.strength * self.options.jacobian).gradients(net, batch)
 
     def coupling(self, models: Sequence[Model], images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.coupling`."""
+        import torch
+        import torch.nn.functional as F
+
+        from jacobian_ensembles.models.jacobian import unit_vectors
+
         x, products, v = images.detach().requires_grad_(True), [], None
         for model in models:
             logits = model(x)
@@ -58,4 +73,6 @@ class Decorrelated(Objective):
             (g,) = torch.autograd.grad(along, x, create_graph=True)
             products.append(g.flatten(1))
         squares = [F.cosine_similarity(a, b, dim=1).pow(2).mean() for a, b in combinations(products, 2)]
-        return self.strength * self.options.correlation * torch.stack(squares).sum() / (len(models) - 1)
+        weight = self.strength * self.options.correlation
+        penalty: Tensor = weight * torch.stack(squares).sum() / (len(models) - 1)
+        return penalty

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet, compiled
+from jacobian_ensembles.training.objectives.objective import Model
 
 
 def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
@@ -175,3 +178,32 @@ def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         loss = F.cross_entropy(scores(model, x), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, x)
     return gradient
+
+
+def as_model(net: nn.Module, dropout: torch.Generator | None) -> Model:
+    """A learner as a function of images alone, with its dropout as in training."""
+    return partial(scores, net) if dropout is None else partial(net, dropout=dropout)
+
+
+def differentiated(loss: object, nets: Sequence[nn.Module], what: str) -> list[list[Tensor]]:
+    """The gradients of a loss with respect to the parameters of several nets.
+
+    Args:
+        loss: A scalar.
+        nets: M of them.
+        what: What made the loss, for the message.
+
+    Returns:
+        For each net, gradients in the order of ``parameters()``, omitting parameters that require none.
+
+    Raises:
+        ValueError: If it is not a scalar, or depends on no parameter.
+    """
+    if not isinstance(loss, Tensor) or loss.shape != () or not loss.requires_grad:
+        got = f"{tuple(loss.shape)}, outside any graph" if isinstance(loss, Tensor) else type(loss).__name__
+        if isinstance(loss, Tensor) and loss.requires_grad:
+            got = f"a tensor {tuple(loss.shape)}"
+        raise ValueError(f"{what} must return a scalar tensor that depends on the model's weights. Got {got}.")
+    trained = [[p for p in net.parameters() if p.requires_grad] for net in nets]
+    found = iter(torch.autograd.grad(loss, [p for ps in trained for p in ps], materialize_grads=True))
+    return [[next(found) for _ in ps] for ps in trained]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from jacobian_ensembles.training.objectives.objective import Model, Objective
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class InputGradient(Objective):
@@ -26,7 +28,10 @@ class InputGradient(Objective):
 
     def loss(self, model: Model, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.loss`."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
         x = images.detach().requires_grad_(True)
-        losses = F.cross_entropy(model(x), labels, reduction="none")
+        losses = cross_entropy(model(x), labels, reduction="none")
         (g,) = torch.autograd.grad(losses.sum(), x, create_graph=True)
         return losses.mean() + self.strength / 2 * g.pow(2).sum() / len(x)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Noise(Objective):
@@ -23,6 +24,10 @@ class Noise(Objective):
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
+        import torch
+
+        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
+
         x = batch.images
         drawn = torch.randn(x.shape, generator=batch.rng).to(x)
         return loss_and_gradients(net, x + self.strength * drawn, batch.labels, 0.0, None, batch.dropout)

@@ -1,19 +1,18 @@
-"""What an objective is: a training loss with one strength."""
+"""What an objective is: a training loss with one strength. No torch until it is called: a plan reads its options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from jacobian_ensembles.config.settings import Settings
 
-from jacobian_ensembles.models.door import scores
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
-Model = Callable[[Tensor], Tensor]
+Model = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,26 @@ class Objective:
     Attributes:
         together: Whether the M learners of an ensemble are trained side by side, in one job, joined by
             :meth:`coupling`. Such ensembles do not nest: the learners of M = 3 are not the first of those of M = 6.
+        Options: A subclass's options from ``training.options``, one field each, checked when it is made. One that
+            defines ``__init__(self, strength, ...)`` may check its own instead.
         strength: > 0.
+        options: Those of this training.
 
     Args:
         strength: The grid's lambda, > 0.
-        **options: A subclass's own, from ``training.options``; it checks them.
+        **options: Fields of ``Options``.
     """
 
     together: ClassVar[bool] = False
 
-    def __init__(self, strength: float) -> None:
+    class Options(Settings):
+        """None here."""
+
+    options: Any
+
+    def __init__(self, strength: float, **options: Any) -> None:
         self.strength = strength
+        self.options = self.Options(**options)
 
     def loss(self, model: Model, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """The loss of one learner on a batch; here its cross-entropy.
@@ -71,7 +79,9 @@ class Objective:
         Returns:
             A scalar that depends on the model's weights.
         """
-        return F.cross_entropy(model(images), labels)
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(model(images), labels)
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss of one learner and its gradient; here by automatic differentiation of :meth:`loss`.
@@ -87,6 +97,10 @@ class Objective:
         Raises:
             ValueError: If :meth:`loss` returns anything other than a scalar that depends on the learner.
         """
+        import torch
+
+        from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated
+
         with torch.enable_grad():
             loss = self.loss(as_model(net, batch.dropout), batch.images, batch.labels, batch.rng)
         (gradients,) = differentiated(loss, [net], f"{type(self).__name__}.loss")
@@ -105,32 +119,3 @@ class Objective:
             A scalar that depends on the weights of all models.
         """
         raise NotImplementedError(f"{type(self).__name__} trains learners together: it needs a coupling(...), too.")
-
-
-def as_model(net: nn.Module, dropout: torch.Generator | None) -> Model:
-    """A learner as a function of images alone, with its dropout as in training."""
-    return partial(scores, net) if dropout is None else partial(net, dropout=dropout)
-
-
-def differentiated(loss: object, nets: Sequence[nn.Module], what: str) -> list[list[Tensor]]:
-    """The gradients of a loss with respect to the parameters of several nets.
-
-    Args:
-        loss: A scalar.
-        nets: M of them.
-        what: What made the loss, for the message.
-
-    Returns:
-        For each net, gradients in the order of ``parameters()``, omitting parameters that require none.
-
-    Raises:
-        ValueError: If it is not a scalar, or depends on no parameter.
-    """
-    if not isinstance(loss, Tensor) or loss.shape != () or not loss.requires_grad:
-        got = f"{tuple(loss.shape)}, outside any graph" if isinstance(loss, Tensor) else type(loss).__name__
-        if isinstance(loss, Tensor) and loss.requires_grad:
-            got = f"a tensor {tuple(loss.shape)}"
-        raise ValueError(f"{what} must return a scalar tensor that depends on the model's weights. Got {got}.")
-    trained = [[p for p in net.parameters() if p.requires_grad] for net in nets]
-    found = iter(torch.autograd.grad(loss, [p for ps in trained for p in ps], materialize_grads=True))
-    return [[next(found) for _ in ps] for ps in trained]

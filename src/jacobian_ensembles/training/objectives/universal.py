@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
-from jacobian_ensembles.training.objectives.derivatives import draw_directions, with_shared_gradient
+from jacobian_ensembles.config.settings import Settings
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
-from jacobian_ensembles.training.objectives.registry import UniversalOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Universal(Objective):
@@ -21,19 +22,33 @@ class Universal(Objective):
 
     Args:
         strength: eps, > 0, in pixel units: the largest change of a pixel.
-        **options: Fields of :class:`~jacobian_ensembles.training.objectives.registry.UniversalOptions`.
+        **options: Fields of :class:`Universal.Options`.
 
     References:
         Shafahi et al.: Universal Adversarial Training, AAAI 2020, the simultaneous method.
     """
 
+    class Options(Settings):
+        """Options of :class:`Universal`.
+
+        Attributes:
+            step: How far the perturbation moves in a step, in units of eps.
+            jacobian: Strength of additional Jacobian regularisation (Eq. 1), at the perturbed images.
+        """
+
+        step: Annotated[float, Field(gt=0, le=2)] = 1.0
+        jacobian: Annotated[float, Field(ge=0)] = 0.0
+
     def __init__(self, strength: float, **options: Any) -> None:
-        super().__init__(strength)
-        self.options = UniversalOptions(**options)
+        super().__init__(strength, **options)
         self.delta: Tensor | None = None  # (...), of one image's shape
 
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
+        import torch
+
+        from jacobian_ensembles.training.objectives.derivatives import draw_directions, with_shared_gradient
+
         images, eps, lam = batch.images, self.strength, self.options.jacobian
         delta = torch.zeros_like(images[0]) if self.delta is None else self.delta
         directions = None

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from helpers_science import linear_net
 from torch import nn
 
+from jacobian_ensembles.config.settings import Settings
+from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.objectives.objective import Batch, Objective
-from jacobian_ensembles.training.objectives.registry import OBJECTIVES, OPTIONS, TOGETHER
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 WEIGHTS = [[1.0, -2.0, 0.5], [0.0, 1.0, 1.0]]
 
@@ -76,22 +78,31 @@ def test_one_that_joins_learners_must_say_how():
         Objective(1.0).coupling([], torch.zeros(1), torch.zeros(1), torch.Generator())
 
 
-def test_the_plan_knows_without_torch_what_the_classes_say():
-    from jacobian_ensembles.extensions.references import resolve
+def test_options_are_checked_when_an_objective_is_made():
+    class Own(Objective):
+        class Options(Settings):
+            weight: float = 2.0
 
-    classes = {name: resolve(name, OBJECTIVES) for name in OBJECTIVES}
-    assert {name for name, kind in classes.items() if kind.together} == TOGETHER
-    assert set(OPTIONS) <= set(classes)
-    for name, kind in classes.items():
-        assert issubclass(kind, Objective)
-        options = OPTIONS[name]().model_dump() if name in OPTIONS else {}
-        assert kind(0.5, **options).strength == 0.5
+    assert Own(1.0, weight=3).options.weight == 3.0
+    for kind in (Own, Objective):
+        with pytest.raises(ValueError, match="wieght"):
+            kind(1.0, wieght=3)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_built_in_objective_is_made_with_its_options(name):
+    kind = resolve(name, OBJECTIVES)
+    assert issubclass(kind, Objective)
+    made = kind(0.5, **kind.Options().model_dump())
+    assert (made.strength, made.options) == (0.5, kind.Options())
+
+
+def test_only_decorrelated_joins_learners():
+    assert [name for name in OBJECTIVES if resolve(name, OBJECTIVES).together] == ["decorrelated"]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_tends_to_the_cross_entropy(name):
-    from jacobian_ensembles.extensions.references import resolve
-
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     x = torch.rand(5, 3, generator=torch.Generator().manual_seed(0)).double()
     labels = torch.tensor([0, 1, 1, 0, 1])
