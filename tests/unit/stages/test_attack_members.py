@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from jacobian_ensembles.attacks.settings import SgdSettings
 
+from jacobian_ensembles.attacks.sgd_uap import SgdOptions
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.models.architecture import Architecture
 from jacobian_ensembles.models.lenet import LeNet
@@ -16,7 +16,7 @@ from jacobian_ensembles.storage.learners import save_learners
 from jacobian_ensembles.storage.perturbations import load_uaps
 
 CELL = Cell.model_validate({"dataset": "small", "ensemble": "voting", "members": 1, "lambda": 0.1, "repetition": 3})
-SGD = SgdSettings(iterations=2, batch_size=20).model_dump()
+SGD = SgdOptions(iterations=2, batch_size=20).model_dump()
 ATTACK = {"method": "sgd", "options": SGD, "split": "train", "clip": False, "norm": "linf"}
 
 
