@@ -69,8 +69,8 @@ def test_the_default_configuration_plans_the_papers_whole_grid(repository):
 
 
 def test_members_are_attacked_by_one_job_per_training(repository):
-    # 2 datasets, bagging and voting, 8 lambdas
-    members = {"attack_members": 32, "gather_members": 1}
+    # 2 datasets, bagging and voting, 8 lambdas; the table on reliability besides
+    members = {"attack_members": 32, "gather_members": 1, "write_table": 5}
     assert repository.planned("--resources", "gpu=1", "--config", "attack={members: 5}") == PAPER | members
 
 
