@@ -125,6 +125,10 @@ def _hard() -> dict[str, object]:
     }
 
 
+def _claims(run: str) -> list[dict[str, object]]:
+    return verdicts(_open(run).written("claims"), _open(run).written("effects"))
+
+
 def _bibliography() -> list[dict[str, str]]:
     """The references of CITATION.cff, as a reader reads them."""
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -145,7 +149,7 @@ def article() -> tuple[str, list[Path]]:
     config = _open("grid").config
     paper = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    claims, (rows, facts) = verdicts(_open("grid").written("claims")), _comparison()
+    claims, (rows, facts) = _claims("grid"), _comparison()
     names = {"figure1_clean_accuracy": "1", "figure2_robustness": "1", "figure3_tradeoff": "0.9"}
     pictures = [RUNS / "grid" / "figures" / f"{name}.pdf" for name in names]
     training = config["training"]

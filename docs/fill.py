@@ -43,8 +43,9 @@ from jacobian_ensembles.comparing.decorrelation import beside_learners_alone, ja
 from jacobian_ensembles.comparing.defences import best_of_each, compare, gain_of_members, strongest_at_each_eps
 from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS
-from jacobian_ensembles.paper.claims import check_claims, effects_by_attack, parts_needed
-from jacobian_ensembles.paper.effects import Effect, trainings_of
+from jacobian_ensembles.paper.claim_rules import RULES
+from jacobian_ensembles.paper.claims import effects_by_attack, parts_needed
+from jacobian_ensembles.paper.effects import PRIMARY, with_interval
 from jacobian_ensembles.paper.labels import DATASET_TITLES, model_name
 from jacobian_ensembles.paper.labels import markdown_table as to_markdown
 from jacobian_ensembles.paper.published import paper_models
@@ -55,6 +56,9 @@ from jacobian_ensembles.stages.compare_runs import load_compared
 
 _TOLERANCE = {"mnist": 0.01, "fashion_mnist": 0.03}  # clean accuracy below plain training's: docs/defences.md
 _PLACES = ("most robust", "second", "third")
+#: The analyses whose effects are set side by side under every attack: a single training has no other.
+_UNDER_ATTACKS = {"primary": "", "single network": ", over M = 1"}
+_UNDER_ATTACKS |= {"best of all trainings, measured in the same": ""}
 ROOT = Path(__file__).resolve().parents[1]
 PIECE = re.compile(
     r"(<!-- ((?!end\b)[a-z]+) (\S+)(?: part (\d+))?(?: columns ([\d ]+?))?(?: rows ([\d ]+?))? -->\n).*?(<!-- end -->)",
@@ -184,28 +188,35 @@ def _grid(runs: list[str]) -> str:
 
 def _claims(runs: list[str]) -> str:
     (run,) = runs
-    trainings = trainings_of(_metrics(run, "metrics"), _metrics(run, "jacobian"), 0.5)
+    opened = Run.open(ROOT / "results" / "reference" / run)
+    claims, effects = opened.written("claims"), opened.written("effects")
+    primary = effects[(effects["analysis"] == PRIMARY) & effects["value"].notna()]
+    most = {rule.claim: rule.most for rule in RULES}
     rows = []
-    for claim in check_claims(trainings, 0.95):
-        effect = _deciding(claim.effects, claim.rule.most)
-        digits = 2 if abs(effect.needed) < 1 else 1
-        numbers = f"{effect.mean:+.{digits}f} [{effect.low:+.{digits}f}, {effect.high:+.{digits}f}]"
+    for claim in claims.to_dict("records"):
+        parts = primary[primary["claim"] == claim["claim"]].to_dict("records")
         rows.append(
             {
-                "": claim.rule.claim,
-                "claim": claim.rule.statement,
-                "verdict": claim.row.verdict,
-                "decided by": f"{effect.part}: {numbers}{' %' if claim.rule.unit == '%' else ''}",
-                "needed": f"{effect.needed:+g}",
-                "in the paper": re.split("[,;]", claim.rule.place)[0],
+                "": claim["claim"],
+                "claim": claim["statement"],
+                "verdict": claim["verdict"],
+                "decided by": "not measured",
+                "needed": "–",
+                "in the paper": re.split("[,;]", claim["place"])[0],
             }
         )
+        if parts:
+            effect = _deciding(parts, most[claim["claim"]])
+            numbers = with_interval(*(effect[name] for name in ("value", "low", "high", "needed")))
+            unit = " %" if effect["unit"] == "%" else ""
+            models = f" ({effect['models']})" if isinstance(effect["models"], str) else ""
+            rows[-1] |= {"decided by": f"{effect['part']}{models}: {numbers}{unit}", "needed": f"{effect['needed']:+g}"}
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
-def _deciding(effects: list[Effect], most: bool) -> Effect:
+def _deciding(effects: list[dict], most: bool) -> dict:
     """Of the parts that a claim needs, the one with the least to spare: of all its parts, or of more than half."""
-    best_first = sorted(effects, key=lambda e: (e.mean - e.needed) / abs(e.needed), reverse=True)
+    best_first = sorted(effects, key=lambda e: (e["value"] - e["needed"]) / abs(e["needed"]), reverse=True)
     return best_first[parts_needed(len(effects), most) - 1]
 
 
@@ -333,14 +344,19 @@ def _decorrelation(runs: list[str]) -> str:
 def _attacks(runs: list[str]) -> str:
     (run,) = runs
     tables = {name: _metrics(run, name) for name in ("metrics", "jacobian", "ablation")}
-    found = effects_by_attack(tables, 0.5, 0.95)
+    found = {
+        name: {(rule.claim, e.analysis, e.part): e for rule, e in rows if not math.isnan(e.value)}
+        for name, rows in effects_by_attack(tables, 0.5, 0.95).items()
+    }
     rows = []
-    for claims in zip(*found.values(), strict=True):
-        for effects in zip(*(claim.effects for claim in claims), strict=True):
-            means = [effect.mean for effect in effects]
-            if max(means) - min(means) >= 1:
-                row = {"claim": claims[0].row.claim, "effect": effects[0].part, "needed": f"{effects[0].needed:+g}"}
-                rows.append(row | {name: f"{mean:+.1f}" for name, mean in zip(found, means, strict=True)})
+    for claim, analysis, part in next(iter(found.values())):
+        if analysis not in _UNDER_ATTACKS:
+            continue
+        effects = [effects[claim, analysis, part] for effects in found.values()]
+        values = [effect.value for effect in effects]
+        if max(values) - min(values) >= 1:
+            row = {"claim": claim, "effect": f"{part}{_UNDER_ATTACKS[analysis]}", "needed": f"{effects[0].needed:+g}"}
+            rows.append(row | {name: f"{value:+.1f}" for name, value in zip(found, values, strict=True)})
     return to_markdown(pd.DataFrame(rows)).rstrip()
 
 
@@ -394,7 +410,7 @@ def _measurements(rows: Iterable[dict[str, str]]) -> str:
 _SUMMARY = ["metrics/summary.csv"]
 #: What makes a table from runs, and the files that it reads.
 _OF_RUNS: dict[str, tuple[Callable[[list[str]], str], list[str]]] = {
-    "claims": (_claims, ["metrics/metrics.csv", "metrics/jacobian.csv"]),
+    "claims": (_claims, ["tables/claims.csv", "tables/effects.csv"]),
     "attacks": (_attacks, ["metrics/ablation.csv"]),
     "gains": (_gains, ["metrics/metrics.csv"]),
     "grid": (_grid, _SUMMARY),

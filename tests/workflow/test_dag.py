@@ -17,11 +17,12 @@ PAPER = {
     "aggregate_metrics": 1,
     "measure_jacobian": 192,
     "aggregate_jacobian": 1,
+    "measure_image_error": 1,
     "tabulate_worst_of_k": 1,
     # Figures 1-3, the theory, the claims, the worst of K
     "plot_figure": 6,
-    # the comparison with the paper, its claims, and its theorem; Table 1, which is LaTeX, too
-    "write_table": 3,
+    # the comparison with the paper, its claims, their effects, and its theorem; Table 1, which is LaTeX, too
+    "write_table": 4,
     "write_latex_table": 1,
     "predict_examples": 1,
     "write_report": 1,
@@ -67,6 +68,12 @@ def test_the_default_configuration_plans_the_papers_whole_grid(repository):
     assert repository.planned("--resources", "gpu=1") == PAPER
 
 
+def test_members_are_attacked_by_one_job_per_training(repository):
+    # 2 datasets, bagging and voting, 8 lambdas; the table on reliability besides
+    members = {"attack_members": 32, "gather_members": 1, "write_table": 5}
+    assert repository.planned("--resources", "gpu=1", "--config", "attack={members: 5}") == PAPER | members
+
+
 @pytest.mark.parametrize(("preset", "jobs"), [("quick", QUICK), ("table1", TABLE1), ("smoke", SMOKE)])
 def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
     assert repository.planned("--configfile", f"workflow/presets/{preset}.yaml") == jobs
@@ -86,7 +93,11 @@ def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
             | {"tabulate_worst_of_k", "plot_figure", "worst_of_k"},
         ),
         ("spread", UP_TO_METRICS | {"write_table", "spread"}),
-        ("claims", UP_TO_METRICS | {"measure_jacobian", "aggregate_jacobian", "write_table", "plot_figure", "claims"}),
+        (
+            "claims",
+            UP_TO_METRICS
+            | {"measure_jacobian", "aggregate_jacobian", "measure_image_error", "write_table", "plot_figure", "claims"},
+        ),
     ],
 )
 def test_a_named_target_needs_just_its_stages(repository, target, rules):

@@ -81,3 +81,62 @@ rule gather_records:
         f"Gather the records of the attack of run {cfg.run.name}"
     script:
         "../scripts/gather_records.py"
+
+
+rule attack_members:
+    input:
+        learners=learners_alone_of,
+        dataset=dataset_of,
+    output:
+        record=paths.members_alone,
+        provenance=paths.provenance(paths.members_alone),
+    log:
+        paths.log(paths.members_alone),
+    benchmark:
+        paths.benchmark(paths.members_alone)
+    conda:
+        "../../environment.yml"
+    resources:
+        **LONG,
+    params:
+        seed=cfg.seed,
+        data=leaves(cfg.data, "validation_images", "train_images", "test_images"),
+        attack=cfg.attack.recipe(),
+        seeds=cfg.attack.members,
+        eps=list(cfg.grid.eps),
+        extensions=extensions_of,
+        code=lambda w: code(
+            "attack_members",
+            w.dataset,
+            w.ensemble,
+            cfg.model.architecture,
+            cfg.attack.method,
+        ),
+    message:
+        "Attack members one by one: {wildcards.dataset} {wildcards.ensemble} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
+    script:
+        "../scripts/attack_members.py"
+
+
+rule gather_members:
+    input:
+        records=members_alone(),
+    output:
+        table=paths.members_table,
+        provenance=paths.provenance(paths.members_table),
+    log:
+        paths.log(paths.members_table),
+    benchmark:
+        paths.benchmark(paths.members_table)
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        **GATHER,
+    params:
+        code=code("gather_members"),
+    message:
+        f"Gather the attacked members of run {cfg.run.name}"
+    script:
+        "../scripts/gather_members.py"

@@ -67,6 +67,7 @@ def in_this_run(item):
         "stress": cfg.stress.asked,
         "transfer": cfg.stress.transfer_eps,
         "trials": cfg.trials,
+        "members": cfg.attack.members,
     }
     return item.belongs_to([name for name, value in has.items() if value])
 
@@ -77,9 +78,18 @@ def files_of_item(item):
     return [f"{folder}/{item.name}.{kind}" for kind in item.kinds]
 
 
+# the optional tables that this run has
+further_tables = {"images", "members"} if cfg.attack.members else {"images"}
+
+
 def files_of(target):
     """The files of the figures and tables that a target makes."""
-    return [path for item in catalogue.items_of(target) for path in files_of_item(item)]
+    return [
+        path
+        for item in catalogue.items_of(target)
+        if item.only != "members" or "members" in further_tables
+        for path in files_of_item(item)
+    ]
 
 
 def recipe_of(wildcards):
@@ -122,7 +132,9 @@ settings_of_the_run = {
 
 def sources_of(name):
     """The tables that a figure or table is made from, by name."""
-    return {source: paths.sources[source] for source in catalogue.find(name).inputs}
+    item = catalogue.find(name)
+    optional = [source for source in item.optional if source in further_tables]
+    return {source: paths.sources[source] for source in (*item.inputs, *optional)}
 
 
 def settings_for(name):

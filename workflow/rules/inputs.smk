@@ -15,6 +15,33 @@ def learners_of(wildcards):
     return paths.members(cell, cfg.in_one_job(cell.ensemble))
 
 
+def largest_nests():
+    """The largest ensemble of every training whose learners nest: they are its members, attacked one by one."""
+    found = {}
+    for cell in cfg.cells:
+        if not cfg.in_one_job(cell.ensemble):
+            nest = cell.dataset, cell.ensemble, cell.lambda_jr, cell.repetition
+            found[nest] = max(found.get(nest, cell), cell, key=lambda c: c.members)
+    return found
+
+
+def learners_alone_of(wildcards):
+    """The learner files of the largest ensemble of one training."""
+    nest = (
+        wildcards.dataset,
+        wildcards.ensemble,
+        float(wildcards.lambda_jr),
+        int(wildcards.repetition),
+    )
+    return paths.members(largest_nests()[nest], in_one_job=False)
+
+
+def members_alone():
+    """The record of the members of every training whose learners nest."""
+    nests = largest_nests().values()
+    return [paths.members_alone.format(**cell_wildcards(cell)) for cell in nests]
+
+
 def blocks_of(wildcards):
     """The crafted blocks of one ensemble and eps, in seed order."""
     blocks = cfg.attack.seed_blocks()
@@ -189,7 +216,8 @@ def tables_of_the_run():
     if cfg.trials:
         return [paths.trials]
     own = [paths.records, paths.metrics, paths.summary]
-    own += [paths.worst_of_k, paths.jacobian_table]
+    own += [paths.worst_of_k, paths.jacobian_table, paths.image_error]
+    own += [paths.members_table] if cfg.attack.members else []
     own += expand(paths.variant_records, variant=cfg.ablation)
     own += [paths.ablation] if cfg.ablation else []
     return own + ([paths.stress, paths.transfer_table] if cfg.stress.asked else [])
@@ -224,6 +252,7 @@ def results_of_the_run():
         *of_every_cell(paths.clean),
         *blocks_of_every_attack(cfg.attack, paths.uaps, cfg.grid.eps),
         *of_every_attack(paths.worst),
+        *(members_alone() if cfg.attack.members else []),
         *of_every_cell(paths.jacobian),
         *results_of_variants(),
         *transfers(),

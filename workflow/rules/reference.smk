@@ -40,8 +40,14 @@ def shipped_run(name):
 
 def tables_of_shipped(reference, item):
     """The tables that a figure or table of a shipped run is drawn from, by name."""
-    names = catalogue.find(item).inputs
-    return {name: f"{shipped}/{reference}/metrics/{name}.csv" for name in names}
+    found = catalogue.find(item)
+    optional = filter(shipped_run(reference).has_source, found.optional)
+    return {
+        name: Layout(
+            rebuilt if name in catalogue.WRITTEN else shipped, reference
+        ).sources[name]
+        for name in (*found.inputs, *optional)
+    }
 
 
 def settings_of_shipped(reference, item):

@@ -57,6 +57,29 @@ rule aggregate_jacobian:
         "../scripts/aggregate_jacobian.py"
 
 
+rule measure_image_error:
+    input:
+        clean=of_every_cell(paths.clean),
+    output:
+        table=paths.image_error,
+        provenance=paths.provenance(paths.image_error),
+    log:
+        paths.log(paths.image_error),
+    benchmark:
+        paths.benchmark(paths.image_error)
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        **GATHER,
+    params:
+        code=code("measure_image_error"),
+    message:
+        f"Measure the error over test images of run {cfg.run.name}"
+    script:
+        "../scripts/measure_image_error.py"
+
+
 rule theory:
     input:
         paths.jacobian_table,

@@ -96,6 +96,17 @@ def cell(wildcards: Any) -> Cell:
     )
 
 
+def single(wildcards: Any) -> Cell:
+    """The single network of the training that a job's wildcards spell."""
+    return Cell(
+        dataset=wildcards.dataset,
+        ensemble=wildcards.ensemble,
+        members=1,
+        **{"lambda": float(wildcards.lambda_jr)},
+        repetition=int(wildcards.repetition),
+    )
+
+
 def images(snakemake: Any) -> Any:
     """The dataset among a job's inputs, with the images that its parameters choose; imports torch."""
     from jacobian_ensembles.stages.inputs import StoredImages

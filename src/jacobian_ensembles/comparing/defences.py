@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jacobian_ensembles.evaluation.differences import welch_interval
+from jacobian_ensembles.evaluation.differences import welch
 from jacobian_ensembles.evaluation.records import ATTACKED, metrics_of, with_worst
+from jacobian_ensembles.evaluation.statistics import holm
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, summarize, weighted_accuracy
 from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order
 
 _KEYS = ["run", *MODEL_KEYS]
-_DIFFERENCE = ["difference", "difference_low", "difference_high", "every_attack_difference"]
+_DIFFERENCE = ["difference", "difference_low", "difference_high", "p", "every_attack_difference"]
 #: The smallest difference in weighted accuracy that counts.
 EFFECT = 0.01
 #: What all points of a curve over strengths have in common.
@@ -156,8 +157,8 @@ def best_of_each(
     Returns:
         One row per (dataset, ensemble, M, run) in this order, the row of ``table`` with ``difference`` in weighted
         accuracy from the first run, ``difference_low`` and ``difference_high``, Welch's interval over trainings, where
-        both have several; ``every_attack_difference``, the same under the worst of all shared attacks; and the
-        :func:`verdict`.
+        both have several; ``p``, Welch's p value after Holm's correction over all rows; ``every_attack_difference``,
+        the same under the worst of all shared attacks; and the :func:`verdict`.
     """
     trainings = _weighted(runs, clean_weight, confidence)
     rows = []
@@ -169,8 +170,7 @@ def best_of_each(
             if base is not None and name != runs[0].name:
                 row = {**row, **_difference(row, base, trainings, clean_weight, confidence)}
             rows.append(row)
-    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE])
-    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
+    out = _judged(pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE]), confidence)
     return out.sort_values(FAMILY, key=_places(out), kind="stable")
 
 
@@ -196,10 +196,15 @@ def gain_of_members(
         base = single.get((row["run"], row["dataset"], row["ensemble"]))
         if base is not None:
             rows.append({**row, **_difference(row, base, trainings, clean_weight, confidence)})
-    out = pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE])
-    out["verdict"] = [verdict(row) for row in out.to_dict("records")]
+    out = _judged(pd.DataFrame(rows).reindex(columns=[*table.columns, *_DIFFERENCE]), confidence)
     order = {run.name: i for i, run in enumerate(runs)}
     return out.sort_values("run", key=lambda c: c.map(order)).sort_values(FAMILY, key=_places(out), kind="stable")
+
+
+def _judged(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """The rows with their p values corrected for each other, and the verdicts that follow."""
+    rows = rows.assign(p=holm(rows["p"].tolist()))
+    return rows.assign(verdict=[verdict(row, 1 - confidence) for row in rows.to_dict("records")])
 
 
 def _best(table: pd.DataFrame) -> pd.DataFrame:
@@ -229,7 +234,7 @@ def _difference(
     ours, theirs = (_of_model(trainings[r["run"]], r) for r in (row, base))
     out: dict[Any, Any] = {"difference": float(np.mean(ours) - np.mean(theirs))}
     if min(len(ours), len(theirs)) > 1:
-        out["difference_low"], out["difference_high"] = welch_interval(ours, theirs, confidence)
+        out["difference_low"], out["difference_high"], out["p"] = welch(ours, theirs, confidence)
     under_all = [weighted_accuracy(r["clean_accuracy"], r["every_attack_accuracy"], clean_weight) for r in (row, base)]
     return out | {"every_attack_difference": under_all[0] - under_all[1]}
 
@@ -246,22 +251,22 @@ def _of_model(trainings: pd.Series, model: Mapping[Any, Any]) -> list[float]:
     return [float(value) for value in chosen]
 
 
-def verdict(row: Mapping[Any, Any]) -> str:
+def verdict(row: Mapping[Any, Any], level: float = 0.05) -> str:
     """Whether a run's best model is better than the first run's.
 
     Args:
         row: Of :func:`best_of_each`.
+        level: Below which a corrected p value counts.
 
     Returns:
-        ``better`` or ``worse`` where weighted accuracies differ by at least :data:`EFFECT`, their interval excludes
-        zero, and the sign is the same under the worst of all shared attacks; else ``no difference found``; empty where
-        there is no interval.
+        ``better`` or ``worse`` where weighted accuracies differ by at least :data:`EFFECT`, shown after Holm's
+        correction, and the sign is the same under the worst of all shared attacks; else ``no difference found``; empty
+        where there is no p value.
     """
-    if pd.isna(row["difference_low"]):
+    if pd.isna(row["p"]):
         return ""
     sign = float(np.sign(row["difference"]))
-    nearest_zero = row["difference_low"] if sign > 0 else -row["difference_high"]
-    if abs(row["difference"]) < EFFECT or nearest_zero <= 0 or sign * row["every_attack_difference"] <= 0:
+    if abs(row["difference"]) < EFFECT or row["p"] >= level or sign * row["every_attack_difference"] <= 0:
         return "no difference found"
     return "better" if sign > 0 else "worse"
 

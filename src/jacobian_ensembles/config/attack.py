@@ -30,6 +30,7 @@ class Attack(SgdOptions):
         options: staged: starts, rounds, targeted, step, shrink, loss; square: queries, batch_size, share; yours.
         seeds: Attack seeds per (model, eps), the worst is reported; staged spends their steps on one result.
         seeds_per_job: Seeds crafted by one job; with 50, going from 50 to 60 seeds crafts the ten new ones.
+        members: Seeds that attack every bagging and voting learner by itself, for the claims; 0 for none.
         split: Images that perturbations are crafted on: train, validation or test.
         iterations: Steps of a seed; 0 leaves the start as it is: with init: sign, random noise.
         momentum: Share of the earlier gradients in a step, in [0, 1]; 0 for none.
@@ -44,6 +45,7 @@ class Attack(SgdOptions):
     options: Annotated[dict[str, Any], AfterValidator(numbers_in_text)] = Field(default_factory=dict)
     seeds: PositiveInt = 50
     seeds_per_job: PositiveInt = 50
+    members: Annotated[int, Field(ge=0)] = 0
     split: Literal["train", "validation", "test"] = "train"
 
     @model_validator(mode="after")

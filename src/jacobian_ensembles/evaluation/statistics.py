@@ -1,11 +1,12 @@
-"""Intervals and tests for a proportion, a mean over a handful of trainings, and one over settings and trainings."""
+"""Intervals and tests: for a proportion, a mean over a few trainings, and a sum over settings and trainings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -95,47 +96,73 @@ class Estimate:
         """One-sided p value of the hypothesis that the true mean is at least ``value``; NaN without an error."""
         return self.negative.p_above(-value)
 
+    def with_variance(self, variance: float) -> Estimate:
+        """The estimate with a further, independent error whose variance is known."""
+        if math.isnan(self.error) or variance == 0:
+            return self
+        own = self.error**2
+        freedom = ((own + variance) / own) ** 2 * self.freedom if own > 0 else math.inf
+        return Estimate(self.mean, math.sqrt(own + variance), freedom)
+
     @property
     def negative(self) -> Estimate:
         """The estimate with its sign flipped."""
         return Estimate(-self.mean, self.error, self.freedom)
 
 
-def mean_over_settings(values: Sequence[float], settings: Sequence[Hashable]) -> Estimate:
-    """The mean over a fixed list of settings, each seen in a few independent trainings.
+def contrast(
+    values: Mapping[Any, Sequence[float]],
+    weights: Mapping[Any, float],
+    pools: Mapping[Any, Hashable],
+    units: Mapping[Any, Hashable],
+    spread: Mapping[Any, Sequence[float]] | None = None,
+) -> Estimate:
+    """A weighted sum of settings' means, each over a few independent trainings.
 
-    The error is that of trainings: the settings are all there are, so the spread between them adds none, and they may
-    differ in the spread of their trainings. Where a setting has only one training, the spread between settings stands
-    in. It includes differences both between settings and between trainings, so the interval is if anything too wide.
+    The error is that of trainings: the settings are all there are, so the spread between them adds none. Settings of
+    one pool are taken to have the same spread over trainings, since the few of one setting cannot tell it. Where no
+    setting of a pool has two trainings, the spread between units (settings that make up one comparison) stands in: it
+    includes differences both between settings and between trainings, so the interval is if anything too wide.
 
     Args:
-        values: Independent of each other; whatever shares learners must be combined into one value.
-        settings: The setting of each.
+        values: By setting, those of its trainings, at least one each; independent of each other.
+        weights: Of each setting in the sum; other settings of ``values`` count for the spread of their pools alone.
+        pools: The pool of each setting.
+        units: What each setting with a weight belongs to; units are compared, and weigh the same.
+        spread: Values to take the pools' variances from, where these are others than ``values``.
 
     Returns:
-        The mean of the settings' means, with its standard error by Welch's formula; the degrees of freedom are
-        Satterthwaite's.
+        The sum with its standard error; the degrees of freedom are Satterthwaite's.
 
     References:
-        Welch: The Generalization of Student's Problem when Several Different Population Variances are Involved,
-        Biometrika 1947. Satterthwaite: An Approximate Distribution of Estimates of Variance Components, 1946.
+        Satterthwaite: An Approximate Distribution of Estimates of Variance Components, 1946.
     """
-    groups: dict[Hashable, list[float]] = {}
-    for value, setting in zip(values, settings, strict=True):
-        groups.setdefault(setting, []).append(value)
-    if not groups:
+    if not weights:
         return Estimate(math.nan, math.nan, 0)
-    means = np.array([np.mean(group) for group in groups.values()])
-    count, mean = len(groups), float(means.mean())
-    if min(map(len, groups.values())) >= 2:
-        parts = np.array([np.var(group, ddof=1) / len(group) for group in groups.values()])
-        freedoms = np.array([len(group) - 1 for group in groups.values()])
-        total = parts.sum()
-        freedom = total**2 / (parts**2 / freedoms).sum() if total > 0 else freedoms.sum()
-        return Estimate(mean, float(np.sqrt(total)) / count, float(freedom))
+    means = {setting: float(np.mean(values[setting])) for setting in weights}
+    total = math.fsum(weights[setting] * means[setting] for setting in weights)
+    squares: dict[Hashable, float] = {}
+    freedoms: dict[Hashable, int] = {}
+    for setting, found in (spread or values).items():
+        pool = pools[setting]
+        squares[pool] = squares.get(pool, 0.0) + float(np.var(found) * len(found))
+        freedoms[pool] = freedoms.get(pool, 0) + len(found) - 1
+    sizes: dict[Hashable, float] = {}
+    for setting, weight in weights.items():
+        sizes[pools[setting]] = sizes.get(pools[setting], 0.0) + weight**2 / len(values[setting])
+    if all(freedoms[pool] for pool in sizes):
+        parts = {pool: size * squares[pool] / freedoms[pool] for pool, size in sizes.items()}
+        variance = math.fsum(parts.values())
+        lost = math.fsum(part**2 / freedoms[pool] for pool, part in parts.items())
+        freedom = variance**2 / lost if lost > 0 else sum(freedoms[pool] for pool in sizes)
+        return Estimate(total, math.sqrt(variance), freedom)
+    sums: dict[Hashable, float] = {}
+    for setting, weight in weights.items():
+        sums[units[setting]] = sums.get(units[setting], 0.0) + weight * means[setting]
+    count = len(sums)
     if count < 2:
-        return Estimate(mean, math.nan, 0)
-    return Estimate(mean, float(means.std(ddof=1) / np.sqrt(count)), count - 1)
+        return Estimate(total, math.nan, 0)
+    return Estimate(total, float(np.std([*sums.values()], ddof=1) * math.sqrt(count)), count - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

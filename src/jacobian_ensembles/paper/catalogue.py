@@ -22,15 +22,15 @@ class Item:
             and the settings, to a matplotlib figure; for a table it also gets ``run`` and ``banner``, and returns a
             :class:`~jacobian_ensembles.paper.labels.RenderedTable`.
         inputs: Tables of the run: ``metrics``, ``summary``, ``jacobian``, ``worst_of_k``, ``ablation``,
-            ``stress``, ``transfer``, ``trials``.
+            ``stress``, ``transfer``, ``trials``, and the tables ``claims`` and ``effects``.
+        optional: Further tables that it uses where a run has them: ``images``, ``members``.
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The workflow target that makes it.
         settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
         latex: Whether a table is also written as LaTeX.
         only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix,
-            ``trials`` or several ``repetitions``.
-        keys: The columns that each of its tables must have.
+            ``trials``, several ``repetitions`` or ``members`` attacked one by one.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Item:
     settings: tuple[str, ...] = ()
     latex: bool = False
     only: str = ""
-    keys: tuple[str, ...] = ("dataset", "ensemble", "members", "lambda")
+    optional: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -56,6 +56,15 @@ class Item:
         return not self.only or self.only in has
 
 
+#: The sources that are tables of the catalogue themselves.
+WRITTEN = ("claims", "effects")
+#: The columns that a source must have, of those that are not tables of models.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "members": ("dataset", "ensemble", "lambda", "repetition", "member", "eps"),
+    "trials": ("trial", "dataset", "lambda"),
+    "claims": ("claim", "statement", "verdict"),
+    "effects": ("claim", "analysis", "dataset", "part", "value"),
+}
 _GRID = "a row of panels per dataset, a column per ensemble method, a line per number of learners M."
 
 #: In the order of the page.
@@ -98,9 +107,8 @@ FIGURES = (
     Item(
         name="claim_effects",
         function="jacobian_ensembles.paper.claims_figure:claim_effects",
-        inputs=("metrics", "summary", "jacobian"),
+        inputs=("summary", "claims", "effects"),
         target="claims",
-        settings=("clean_weight", "confidence"),
         caption="The paper's claims: each effect with its interval, and dashed the size that it needs. A hollow dot is "
         "a single value, which has no interval; an arrow, an effect beyond the panel.",
         alt="Dot plots with intervals of the effects behind each of the paper's claims, a panel per claim, which its "
@@ -174,10 +182,31 @@ TABLES = (
         name="claims",
         function="jacobian_ensembles.paper.claims:claims",
         inputs=("metrics", "summary", "jacobian"),
+        optional=("images", "members"),
         target="claims",
         settings=("clean_weight", "confidence"),
         caption="Each claim of the paper with this run's numbers behind it, the test used and a verdict; the rules of "
         "the verdicts are in jacobian_ensembles/paper/claim_rules.py.",
+    ),
+    Item(
+        name="effects",
+        function="jacobian_ensembles.paper.claims:effects",
+        inputs=("metrics", "summary", "jacobian"),
+        optional=("images", "members"),
+        target="claims",
+        settings=("clean_weight", "confidence"),
+        caption="The effects behind the claims, a row each: what is compared, the size needed, the mean with its "
+        "interval, and the trainings behind it. Only the primary analysis of a claim gives a verdict.",
+    ),
+    Item(
+        name="reliability",
+        function="jacobian_ensembles.paper.reliability:reliability",
+        inputs=("metrics", "summary", "members"),
+        target="claims",
+        settings=("clean_weight", "confidence"),
+        only="members",
+        caption="How far new trainings of ensembles differ, and of single networks, and the worst of them; the rule is "
+        "in jacobian_ensembles/paper/reliability.py.",
     ),
     Item(
         name="theorem",
@@ -213,7 +242,6 @@ TABLES = (
         inputs=("trials",),
         target="recipe",
         only="trials",
-        keys=("trial", "dataset", "lambda"),
         caption="Training recipes by their accuracy on the validation split: how the settings were chosen.",
     ),
     Item(

@@ -1,30 +1,34 @@
 """What the paper's claims are about, as effects with intervals over trainings.
 
 The unit is a training. All its random draws belong to one dataset, method, lambda and repetition, so these blocks are
-independent of each other; within one, bagging and voting ensembles of different M share learners. An effect is
-therefore first computed within such a block, or within all blocks that it compares, and what is left is independent.
-Everything is on the same test images: intervals say what other trainings would change, not what other images would.
+independent of each other; within one, bagging and voting ensembles of different M share learners. Effects are sums
+over blocks, with the variance over trainings pooled within a dataset and a kind of model. Clean accuracy also has an
+error over test images, which all models share; accuracy under attack is on the same images throughout.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jacobian_ensembles.evaluation.statistics import Estimate, mean_over_settings
-from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS, weighted_accuracy
+from jacobian_ensembles.ensembles.methods import METHODS
+from jacobian_ensembles.evaluation.statistics import Estimate, contrast
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, weighted_accuracy
 
-#: The four kinds of models that Table 1 compares, by whether they are ensembles and whether they are regularised.
-KINDS = {
-    "Jacobian ensemble": (True, True),
-    "JR only": (False, True),
-    "ensemble only": (True, False),
-    "standard": (False, False),
-}
+#: A block without its dataset: the draws of one training.
+BLOCK = ["ensemble", "lambda", "repetition"]
+#: Trainings before this one were known when the rules were written.
+FIRST_NEW = 3
+#: The analysis that gives a claim's verdict; any other is a row beside it.
+PRIMARY = "primary"
+#: What ensembles are compared with.
+OWN_MEMBERS, SINGLE, EQUAL_COMPUTE = "own members", "single network", "equal compute"
+Setting = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,106 @@ class Effect:
     """One comparison of a claim.
 
     Attributes:
+        dataset: As in the configuration.
         part: What is compared, such as ``MNIST bagging``.
         needed: The smallest effect of interest, or the largest loss that does not count (negative).
-        mean: The effect, in points of accuracy or percent; NaN where it was not measured.
+        value: The effect, in points of accuracy or percent; NaN where it was not measured.
         low: Lower bound of its interval; -inf where it is not known.
         high: Upper bound; inf where it is not known.
         p_above: One-sided p value of the hypothesis that the effect is at most ``needed``; NaN where it is not known.
         p_below: One-sided p value of the hypothesis that it is at least ``needed``.
+        p_reversed: One-sided p value of the hypothesis that it is at least ``-needed``; NaN for a negative ``needed``.
         trainings: The smallest number of trainings behind a setting.
-        detail: Further information for the reader, such as the models compared.
+        models: Exactly the models or strengths compared, where there are two.
+        analysis: :data:`PRIMARY`, or which other one: it then has no p values, and no verdict rests on it.
     """
 
+    dataset: str
     part: str
     needed: float
-    mean: float
+    value: float
     low: float
     high: float
     p_above: float
     p_below: float
+    p_reversed: float
     trainings: int
-    detail: str = ""
+    models: str = ""
+    analysis: str = PRIMARY
+
+    def beside(self, analysis: str) -> Effect:
+        """The same as a row without a verdict."""
+        return replace(self, analysis=analysis, p_above=math.nan, p_below=math.nan, p_reversed=math.nan)
+
+
+def signed(value: float, needed: float) -> str:
+    """An effect as printed: with its sign, and two decimals where small ones count."""
+    return f"{value:+.{2 if abs(needed) < 1 else 1}f}"
+
+
+def with_interval(value: float, low: float, high: float, needed: float) -> str:
+    """An effect and, where it is known, its interval: ``+0.21 [+0.10, +0.32]``."""
+    shown = signed(value, needed)
+    return f"{shown} [{signed(low, needed)}, {signed(high, needed)}]" if math.isfinite(low) else shown
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at.
+
+    Attributes:
+        trainings: See :func:`trainings_of`.
+        members: See :func:`members_of`; None where members were not attacked one by one.
+        images: By dataset the covariance over test images of the models' clean accuracies, in points, of their means
+            over as many images; rows and columns are (ensemble, members, lambda). None where it is not known.
+        confidence: Level of the intervals.
+        scale: What the sizes that effects need are multiplied by.
+        used: The repetitions that effects are measured in; empty for all.
+    """
+
+    trainings: pd.DataFrame
+    members: pd.DataFrame | None = None
+    images: Mapping[str, pd.DataFrame] | None = None
+    confidence: float = 0.95
+    scale: float = 1.0
+    used: tuple[int, ...] = ()
+
+    @property
+    def repetitions(self) -> list[int]:
+        """All that the run has."""
+        return sorted(set(self.trainings["repetition"]))
+
+    def since(self, first: int) -> Evidence:
+        """The same, measured in the repetitions from ``first`` on."""
+        return replace(self, used=tuple(r for r in self.repetitions if r >= first) or (-1,))
+
+    def judged(self) -> Evidence:
+        """The same, measured in what verdicts rest on: the known first training is set aside, where there are more."""
+        return self.since(1) if self.repetitions[-1] > 0 else self
+
+    def here(self, dataset: str) -> pd.DataFrame:
+        """The trainings that effects on a dataset are measured in."""
+        chosen = self.trainings["dataset"] == dataset
+        if self.used:
+            chosen &= self.trainings["repetition"].isin(self.used)
+        return self.trainings[chosen]
+
+    def image_variance(self, dataset: str, weights: Mapping[Setting, float]) -> float:
+        """The variance over test images of a weighted sum of clean accuracies; 0 where it is not known."""
+        if self.images is None or dataset not in self.images or not weights:
+            return 0.0
+        models = pd.MultiIndex.from_tuples(list(weights))
+        w, found = np.array([*weights.values()]), self.images[dataset]
+        return float(w @ found.loc[models, models].to_numpy() @ w)
+
+
+def _accuracies(table: pd.DataFrame, keys: list[str], clean_weight: float) -> pd.DataFrame:
+    cells = table.groupby(keys, as_index=False).agg(clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean"))
+    by_eps = table.pivot_table("worst_accuracy", keys, "eps").add_prefix("uap ")
+    cells = cells.merge(by_eps.reset_index(), on=keys, validate="one_to_one")
+    numbers = [column for column in cells.columns if column not in keys]
+    cells[numbers] *= 100
+    return cells.assign(weighted=weighted_accuracy(cells["clean"], cells["uap"], clean_weight))
 
 
 def trainings_of(metrics: pd.DataFrame, jacobian: pd.DataFrame | None, clean_weight: float) -> pd.DataFrame:
@@ -63,137 +147,134 @@ def trainings_of(metrics: pd.DataFrame, jacobian: pd.DataFrame | None, clean_wei
         clean_weight: Weight of clean accuracy in weighted accuracy.
 
     Returns:
-        The keys of a cell, and ``clean``, ``uap`` (mean over eps), ``weighted``; ``log_mean`` and ``log_variance``.
+        The keys of a cell, and ``clean``, ``uap`` (mean over eps), ``uap <eps>`` and ``weighted``; the logarithms of
+        the moments of the norm, ``log_mean`` and ``log_variance``, and their means over the ensemble's own learners,
+        ``log_own_mean`` and ``log_own_variance``.
     """
-    cells = metrics.groupby(CELL_KEYS, as_index=False).agg(
-        clean=("clean_accuracy", "first"), uap=("worst_accuracy", "mean")
-    )
-    cells[["clean", "uap"]] *= 100
-    cells["weighted"] = weighted_accuracy(cells["clean"], cells["uap"], clean_weight)
+    cells = _accuracies(metrics, CELL_KEYS, clean_weight)
+    columns = {"log_": "ensemble_", "log_own_": "learner_"}
+    names = {f"{ours}{moment}": f"{source}{moment}" for ours, source in columns.items() for moment in _MOMENTS}
     if jacobian is None:
-        return cells.assign(log_mean=np.nan, log_variance=np.nan)
+        return cells.assign(**dict.fromkeys(names, np.nan))
     norms = jacobian[CELL_KEYS].copy()
-    for moment in ("mean", "variance"):
-        norms[f"log_{moment}"] = np.log(jacobian[f"ensemble_{moment}"].where(jacobian[f"ensemble_{moment}"] > 0))
+    for ours, source in names.items():
+        norms[ours] = np.log(jacobian[source].where(jacobian[source] > 0))
     return cells.merge(norms, on=CELL_KEYS, how="left", validate="one_to_one")
 
 
-def measured(part: str, needed: float, values: pd.Series, confidence: float, settings: Sequence[str]) -> Effect:
-    """The mean effect over settings.
+_MOMENTS = ("mean", "variance")
+
+
+def members_of(members: pd.DataFrame | None, clean_weight: float) -> pd.DataFrame | None:
+    """One row per member of the largest ensemble of a training, attacked by itself: its accuracies in percent.
 
     Args:
-        part: See :class:`Effect`.
-        needed: See :class:`Effect`.
-        values: One per independent block, indexed by the block's keys, ``repetition`` among them.
-        confidence: Level of the interval.
-        settings: The keys that define a setting: its blocks differ in ``repetition`` alone.
+        members: A row per (dataset, ensemble, lambda, repetition, ``member``, eps), ``member`` counted from 0, with
+            ``worst_accuracy`` and ``clean_accuracy`` in [0, 1]; None where there are none.
+        clean_weight: Weight of clean accuracy in weighted accuracy.
     """
-    keys = values.index.to_frame(index=False)
-    names = list(map(tuple, keys[list(settings)].astype(str).to_numpy())) if len(settings) else [()] * len(keys)
-    estimate = mean_over_settings(values.tolist(), names)
-    counts = pd.Series(names).value_counts()
-    return _effect(part, needed, estimate, confidence, int(counts.min()) if len(counts) else 0)
+    return None if members is None else _accuracies(members, ["dataset", *BLOCK, "member"], clean_weight)
 
 
-def _effect(
-    part: str, needed: float, estimate: Estimate, confidence: float, trainings: int, detail: str = ""
-) -> Effect:
-    level = (1 + confidence) / 2
-    bounds = (estimate.lower(level), estimate.upper(level)) if not math.isnan(estimate.mean) else (-math.inf, math.inf)
-    sides = estimate.p_above(needed), estimate.p_below(needed)
-    return Effect(part, needed, estimate.mean, *bounds, *sides, trainings, detail)
+def is_cyclic(method: Hashable) -> bool:
+    """Whether a method's ensembles are snapshots of one training, which a single network of M = 1 equals in cost."""
+    return method in METHODS and METHODS[str(method)].cyclic
 
 
-def gains_of_ensembles(trainings: pd.DataFrame, column: str) -> pd.Series:
-    """The gain of M > 1 over M = 1, a mean over M: a value per dataset, method, lambda and repetition."""
-    keys = [key for key in CELL_KEYS if key != "members"]
-    wide = trainings.pivot_table(index=keys, columns="members", values=column, dropna=False)
-    if 1 not in wide.columns:
-        return pd.Series(dtype=float, index=wide.index[:0])
-    return (wide.drop(columns=1).mean(axis=1) - wide[1]).dropna()
-
-
-def over_lambda(trainings: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A column per lambda, a row per dataset, method and repetition: the mean over those M that have every lambda."""
-    keys = ["dataset", "ensemble", "members", "repetition"]
-    wide = trainings.pivot_table(index=keys, columns="lambda", values=column, dropna=False)
-    return wide.dropna().groupby(["dataset", "ensemble", "repetition"]).mean()
-
-
-def best_inside(
-    part: str, needed: float, wide: pd.DataFrame, inside: Sequence[float], outside: Sequence[float], confidence: float
-) -> Effect:
-    """Whether some lambda of one set is better than every lambda of another, by the same margin.
-
-    The search for the best of ``inside`` is corrected for (Bonferroni), and so, on the other side, is that for the
-    best of ``outside``.
+def gains(evidence: Evidence, dataset: str, column: str, baseline: str = OWN_MEMBERS) -> pd.DataFrame:
+    """The gain of every M > 1 over a baseline.
 
     Args:
-        part: See :class:`Effect`.
-        needed: See :class:`Effect`.
-        wide: Of :func:`over_lambda`, for one dataset.
-        inside: Values of lambda, among them the one that is claimed to be best.
-        outside: The values it is compared with.
-        confidence: Level of the interval.
+        evidence: What was measured.
+        dataset: Of these models.
+        column: The accuracy to compare; of a Jacobian's moment also the logarithm.
+        baseline: :data:`OWN_MEMBERS`, the mean over the ensemble's own members; snapshots are compared with M = 1 of
+            the same block, one run of the same length. :data:`SINGLE`: M = 1 of the same block. :data:`EQUAL_COMPUTE`:
+            the single network of a run as long as all snapshots, with the same lambda and repetition; not for
+            snapshots.
 
     Returns:
-        The difference of the two best means.
+        A row per block, a column per M, NaN where one of both is missing.
     """
-    n_in, n_out = len(inside), len(outside)
-    tail = (1 - confidence) / 2
-    settings = wide.index.get_level_values("ensemble").tolist()
-    pairs = {(i, o): mean_over_settings((wide[i] - wide[o]).tolist(), settings) for i in inside for o in outside}
+    here = evidence.here(dataset)
+    if here.empty:
+        return pd.DataFrame(index=pd.MultiIndex.from_tuples([], names=BLOCK))
+    wide = here.pivot_table(column, BLOCK, "members", dropna=False).reindex(columns=sorted({1, *here["members"]}))
+    methods = wide.index.get_level_values("ensemble")
+    cyclic = np.array([is_cyclic(method) for method in methods])
+    bases = dict.fromkeys(sorted({*here["members"]} - {1}), wide[1])
+    if baseline == OWN_MEMBERS:
+        own = evidence.members
+        if own is not None:
+            own = own[own["dataset"] == dataset].pivot_table(column, BLOCK, "member").reindex(wide.index)
+        for m, single in bases.items():
+            mean = np.nan if own is None else own.reindex(columns=range(m)).mean(axis=1, skipna=False)
+            bases[m] = single.where(cyclic, mean)
+    elif baseline == EQUAL_COMPUTE:
+        keys = ["lambda", "repetition"]
+        long = wide.loc[cyclic, 1].groupby(keys).mean()
+        aligned = long.reindex(pd.MultiIndex.from_frame(wide.index.to_frame()[keys])).to_numpy()
+        bases = {m: pd.Series(aligned, wide.index).where(~cyclic) for m in bases}
+    return pd.DataFrame({m: wide[m] - base for m, base in bases.items()}, index=wide.index)
 
-    def worst(of: Callable[[Estimate], float], choose: Callable[..., float]) -> dict[float, float]:
-        return {i: choose([of(pairs[i, o]) for o in outside]) for i in inside}
 
-    low = max(worst(lambda pair: pair.lower(1 - tail / n_in), min).values())
-    high = max(worst(lambda pair: pair.upper(1 - tail / n_out), min).values())
-    above = min(1.0, n_in * float(np.min(list(worst(lambda pair: pair.p_above(needed), np.max).values()))))
-    below = min(1.0, n_out * float(np.max(list(worst(lambda pair: pair.p_below(needed), np.min).values()))))
-    if any(math.isnan(pair.error) for pair in pairs.values()):
-        above = below = math.nan
-    means = wide.groupby("ensemble").mean().mean()
-    best, other = (float(means[list(values)].idxmax()) for values in (inside, outside))  # type: ignore[arg-type]
-    count = min(settings.count(name) for name in set(settings)) if settings else 0
-    difference = float(means[best] - means[other])
-    return Effect(part, needed, difference, low, high, above, below, count, f"λ = {best:g} against {other:g}")
+def by_setting(values: pd.Series) -> dict[Setting, list[float]]:
+    """The values of each setting's trainings; the index ends in ``repetition``."""
+    found: dict[Setting, list[float]] = {}
+    for key, value in zip(values.dropna().index.to_list(), values.dropna(), strict=True):
+        found.setdefault(key[:-1], []).append(float(value))
+    return found
 
 
-def best_of_kinds(
-    trainings: pd.DataFrame, chosen_by: str, column: str, first: str, second: str
-) -> tuple[pd.Series, str]:
-    """The best model of one kind against the best of another, chosen on other trainings than it is measured on.
+def effect_of(
+    evidence: Evidence, dataset: str, part: str, needed: float, estimate: Estimate, trainings: int, models: str = ""
+) -> Effect:
+    """An effect with its interval and p values."""
+    level = (1 + evidence.confidence) / 2
+    measured = not math.isnan(estimate.mean)
+    low, high = (estimate.lower(level), estimate.upper(level)) if measured else (-math.inf, math.inf)
+    back = estimate.p_below(-needed) if needed > 0 else math.nan
+    sides = estimate.p_above(needed), estimate.p_below(needed), back
+    return Effect(dataset, part, needed, estimate.mean, low, high, *sides, trainings, models)
 
-    The best of many is also the luckiest. So for each repetition the best models are chosen by the mean of all other
-    repetitions, and compared in this one. With a single repetition both happen in it, which flatters the kind with
-    more models: there is then one value, and no interval.
+
+def unmeasured(dataset: str, part: str, needed: float) -> Effect:
+    """An effect that the run lacks."""
+    return Effect(dataset, part, needed, math.nan, -math.inf, math.inf, math.nan, math.nan, math.nan, 0)
+
+
+def weighted_gain(
+    evidence: Evidence,
+    dataset: str,
+    part: str,
+    needed: float,
+    table: pd.DataFrame,
+    weights: Callable[[Iterable[Setting]], dict[Setting, float]],
+    unit: Callable[[Setting], Hashable],
+    on_images: bool,
+) -> Effect:
+    """A weighted sum over settings (method, lambda) of the gain of ensembles, a mean over M.
 
     Args:
-        trainings: Of one dataset.
-        chosen_by: The accuracy that makes a model the best.
-        column: The accuracy to compare.
-        first: A kind of :data:`KINDS`.
-        second: Another.
-
-    Returns:
-        One difference per repetition, and the models that are best over all repetitions together; empty unless both
-        kinds are there.
+        evidence: What was measured.
+        dataset: See :class:`Effect`.
+        part: See :class:`Effect`.
+        needed: See :class:`Effect`.
+        table: Of :func:`gains`.
+        weights: From the settings that were measured to the weights of some.
+        unit: See :func:`~jacobian_ensembles.evaluation.statistics.contrast`.
+        on_images: Whether to add the error over test images; a single network's stands in for its ensemble's members'.
     """
-    sizes = trainings.groupby("repetition").size()
-    trainings = trainings[trainings["repetition"].isin(sizes.index[sizes == sizes.max()])]  # no half-computed ones
-    wide = trainings.pivot_table(index=MODEL_KEYS[1:], columns="repetition", values=list({chosen_by, column})).dropna()
-    ensemble = wide.index.get_level_values("members") > 1
-    regularised = wide.index.get_level_values("lambda") > 0
-    kinds = [(ensemble == KINDS[kind][0]) & (regularised == KINDS[kind][1]) for kind in (first, second)]
-    if not all(kind.any() for kind in kinds):
-        return pd.Series(dtype=float, index=pd.Index([], name="repetition")), ""
-    scores, values = wide[chosen_by], wide[column]
-    found = {}
-    for repetition in scores.columns:
-        others = scores.drop(columns=repetition) if scores.shape[1] > 1 else scores
-        a, b = (others[kind].mean(axis=1).idxmax() for kind in kinds)
-        found[repetition] = values.loc[a, repetition] - values.loc[b, repetition]
-    best = [scores[kind].mean(axis=1).idxmax() for kind in kinds]
-    names = " against ".join(f"{method} M={members} λ={lam:g}" for method, members, lam in best)
-    return pd.Series(found).rename_axis("repetition"), names
+    values = by_setting(table.mean(axis=1))
+    chosen = weights(values)
+    # snapshots have another baseline, and without regularisation trainings spread more
+    pools = {setting: (is_cyclic(setting[0]), setting[1] > 0) for setting in values}
+    estimate = contrast(values, chosen, pools, {setting: unit(setting) for setting in chosen})
+    if on_images:
+        sizes = [int(m) for m in table.columns]
+        models: dict[Setting, float] = {}
+        for (method, lam), weight in chosen.items():
+            models[method, 1, lam] = -weight
+            models |= {(method, m, lam): weight / len(sizes) for m in sizes}
+        estimate = estimate.with_variance(evidence.image_variance(dataset, models))
+    return effect_of(evidence, dataset, part, needed, estimate, min((len(values[s]) for s in chosen), default=0))

@@ -48,6 +48,7 @@ class RunRecord:
         comparison: ``comparison.csv``.
         figures: Name and PNG of each figure, in the order of the page.
         claims: ``claims.csv``, see :func:`~.verdicts.verdicts`; None where it was not computed.
+        effects: ``effects.csv``, what the claims rest on; None without them.
         stress: ``stress.csv``; None where it was not made.
         clean: Predicted and true classes, (N,) each, by :func:`model_key`.
         uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``.
@@ -65,6 +66,7 @@ class RunRecord:
     comparison: pd.DataFrame
     figures: Sequence[tuple[str, bytes]]
     claims: pd.DataFrame | None
+    effects: pd.DataFrame | None
     stress: pd.DataFrame | None
     clean: Mapping[Key, tuple[np.ndarray, np.ndarray]]
     uaps: Mapping[Key, Mapping[str, Any]]

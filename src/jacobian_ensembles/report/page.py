@@ -61,7 +61,9 @@ def render(record: RunRecord) -> str:
     """
     rows, facts = jobs_by_rule(record.provenance)
     described = sections(record)
-    claims = None if record.claims is None else verdicts(record.claims)
+    claims = None
+    if record.claims is not None and record.effects is not None:
+        claims = verdicts(record.claims, record.effects)
     comparison = record.comparison.drop(columns=["run", "banner"])
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["time"] = duration

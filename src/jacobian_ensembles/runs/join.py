@@ -24,6 +24,7 @@ from jacobian_ensembles.runs.run import NOT_RECOMPUTABLE, Run, kept_files
 from jacobian_ensembles.runs.ship import check_target, replacing, seal
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
+from jacobian_ensembles.stages.measure_image_error import image_error_of_bits
 from jacobian_ensembles.stages.tabulate_worst_of_k import tabulate_worst_of_k
 from jacobian_ensembles.storage.checksums import SUMS
 from jacobian_ensembles.storage.files import ArtifactError, write_json, write_text
@@ -38,7 +39,8 @@ def _settings(config: Config) -> dict[str, Any]:
     shared = config.model_dump(
         mode="json",
         by_alias=True,
-        exclude=_NOT_SETTINGS | {"run": {"name", "keep", "results"}, "grid": _MODELS, "ablation": True},
+        exclude=_NOT_SETTINGS
+        | {"run": {"name", "keep", "results"}, "grid": _MODELS, "attack": {"members"}, "ablation": True},
     )
     flat = {"seed": shared.pop("seed")}
     return flat | {f"{section}.{key}": value for section, values in shared.items() for key, value in values.items()}
@@ -143,13 +145,16 @@ def _join_tables(runs: Sequence[Run], new: Run, config: Config) -> None:
     names = sorted({path.stem for run in runs for path in (run.folder / "metrics").glob("*.csv")})
     as_they_are = {name for run in runs for name in run.made.get(NOT_RECOMPUTABLE, ())}
     derived = {"metrics", "summary", "worst_of_k", "ablation"} - {Path(name).stem for name in as_they_are}
-    of_variants = {"ablation", *(f"records_{variant}" for variant in config.ablation)}
+    if len(runs) > 1:  # models of all parts are paired on the same images, so it takes their bits
+        derived.add("image_error")
+    of_variants = {f"records_{variant}" for variant in config.ablation}
+    of_some = {"ablation", "members", "image_error", *of_variants}  # not every part may have been asked for them
     for name in names:
         having = [run for run in runs if run.has(name)]
         for run in runs:
-            if run not in having and name not in of_variants:  # some may have used the run's own attack only
+            if run not in having and name not in of_some:
                 raise ArtifactError(f"{run.path(name)}: missing, while other parts have it. Was it shipped completely?")
-        if name not in derived and not (name in of_variants - {"ablation"} and "ablation" not in derived):
+        if name not in derived and not (name in of_variants and "ablation" not in derived):
             write_text(new.path(name), _concatenated(having, name))
     if not new.has("records"):
         return
@@ -194,6 +199,8 @@ def join_runs(parts: Sequence[str | Path], target: str | Path, draw: Callable[[P
         new, several = Run.open(folder), len(runs) > 1
         _join_tables([*runs.values()], new, load_config(raw))
         join_arrays([*runs], folder)
+        if several and all((run.folder / "bits").is_dir() for run in runs.values()):
+            image_error_of_bits(sorted((folder / "bits").glob("*.safetensors")), new.path("image_error"))
         for path in () if several else kept_files(next(iter(runs.values())).folder):
             kind = path.parent.name  # of a single run, also what the catalogue does not know
             if kind in ("tables", "figures"):

@@ -83,6 +83,9 @@ class Layout:
         self.uaps = f"{root}/uaps/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.worst = f"{root}/worst/{_CELL}/eps{{eps}}/worst.json"
         self.worst_uap = f"{root}/worst/{_CELL}/eps{{eps}}/worst_uap.safetensors"
+        self.members_alone = (
+            f"{root}/members/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}/members.json"
+        )
         self.jacobian = f"{root}/jacobian/{_CELL}/jacobian.safetensors"
         self.variant_uaps = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.variant_worst = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst.json"
@@ -98,6 +101,8 @@ class Layout:
         self.jacobian_table = f"{root}/metrics/jacobian.csv"
         self.worst_of_k = f"{root}/metrics/worst_of_k.csv"
         self.ablation = f"{root}/metrics/ablation.csv"
+        self.image_error = f"{root}/metrics/image_error.csv"
+        self.members_table = f"{root}/metrics/members.csv"
         self.stress = f"{root}/metrics/stress.csv"
         self.transfer_table = f"{root}/metrics/transfer.csv"
         self.checksums = f"{root}/metrics/SHA256SUMS"
@@ -121,6 +126,10 @@ class Layout:
             "stress": self.stress,
             "transfer": self.transfer_table,
             "trials": self.trials,
+            "images": self.image_error,
+            "members": self.members_table,
+            "claims": f"{self.tables}/claims.csv",
+            "effects": f"{self.tables}/effects.csv",
         }
 
     @staticmethod

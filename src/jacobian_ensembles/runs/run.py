@@ -17,7 +17,7 @@ from jacobian_ensembles.config.schema import banner_of
 from jacobian_ensembles.config.yaml_files import read_yaml
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.extensions.references import short_name
-from jacobian_ensembles.paper.catalogue import FIGURES, TABLES, Item
+from jacobian_ensembles.paper.catalogue import FIGURES, TABLES, WRITTEN, Item, find
 from jacobian_ensembles.runs.layout import Layout, cell_wildcards, number_token
 from jacobian_ensembles.storage.checksums import SUMS, read_record, verify_all
 from jacobian_ensembles.storage.files import ArtifactError, load_tensors, read_json
@@ -189,10 +189,19 @@ class Run:
     @property
     def items(self) -> list[Item]:
         """The figures and tables of the catalogue that can be drawn from its tables."""
-        has = {name for name in ("ablation", "stress", "transfer", "trials") if self.has(name)}
+        has = {name for name in ("ablation", "stress", "transfer", "trials", "members") if self.has(name)}
         if self.has("summary") and self.table("summary").get("repetitions", pd.Series([1])).max() > 1:
             has.add("repetitions")
-        return [item for item in (*FIGURES, *TABLES) if all(map(self.has, item.inputs)) and item.belongs_to(has)]
+        return [item for item in (*FIGURES, *TABLES) if self._can_draw(item) and item.belongs_to(has)]
+
+    def has_source(self, name: str) -> bool:
+        """Whether the run has a table that the catalogue names, or those that it is written from."""
+        if name in WRITTEN:
+            return self._can_draw(find(name))
+        return Path(self._layout.sources[name]).is_file()
+
+    def _can_draw(self, item: Item) -> bool:
+        return all(map(self.has_source, item.inputs))
 
     def reference(self, name: str) -> str:
         """The reference to the dataset or ensemble method that the run calls ``name``, or else the name itself."""

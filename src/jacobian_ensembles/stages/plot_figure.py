@@ -9,8 +9,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.extensions.references import resolve
-from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.paper.catalogue import COLUMNS, find
 from jacobian_ensembles.paper.labels import figure_note, mark_of
 from jacobian_ensembles.paper.style import add_mark, drawing, picture
 from jacobian_ensembles.storage.files import write_bytes, write_text
@@ -42,8 +43,8 @@ def plot_figure(
         settings: The settings that the catalogue says it needs.
         origin: The commit that draws it; empty where there is none.
     """
+    tables = {source: read_table(path, COLUMNS.get(source, MODEL_KEYS)) for source, path in inputs.items()}
     item = find(name)
-    tables = {source: read_table(path, item.keys) for source, path in inputs.items()}
     mpl.use("Agg")  # for a user's figure that is made by pyplot
     with drawing():
         fig = resolve(item.function, {})(tables, **settings)

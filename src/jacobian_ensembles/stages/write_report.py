@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.paper.catalogue import COLUMNS
 from jacobian_ensembles.report.contents import Key, RunRecord, model_key
 from jacobian_ensembles.report.page import render
 from jacobian_ensembles.runs.run import Run
@@ -17,8 +18,8 @@ from jacobian_ensembles.storage.files import read_json, write_text
 Paths = Sequence[str | Path]
 
 
-def _claims(run: Run) -> pd.DataFrame | None:
-    return run.written("claims", ["claim", "statement", "verdict"]) if run.has_written("claims") else None
+def _written(run: Run, name: str) -> pd.DataFrame | None:
+    return run.written(name, COLUMNS[name]) if run.has_written(name) else None
 
 
 def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = None) -> RunRecord:
@@ -46,7 +47,8 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
         summary=run.table("summary"),
         comparison=run.written("comparison"),
         figures=[(Path(path).stem, Path(path).read_bytes()) for path in figures or run.figures],
-        claims=_claims(run),
+        claims=_written(run, "claims"),
+        effects=_written(run, "effects"),
         stress=run.table("stress") if stress.get("transfer_eps") or stress.get("single_eps") else None,
         clean={key: run.predictions(cell) for key, cell in first.items()},
         uaps={key: run.worst_uap(cell, eps) for key, cell in first.items()},

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jacobian_ensembles.evaluation.summary import MODEL_KEYS
 from jacobian_ensembles.extensions.references import resolve
-from jacobian_ensembles.paper.catalogue import find
+from jacobian_ensembles.paper.catalogue import COLUMNS, find
 from jacobian_ensembles.stages.outputs import write_rendered
 from jacobian_ensembles.storage.tables import read_table
 
@@ -38,7 +39,7 @@ def write_table(
         settings: The settings that the catalogue says it needs.
         origin: The commit that writes it, named below it in Markdown and LaTeX; empty where there is none.
     """
-    tables = {source: read_table(path, find(name).keys) for source, path in inputs.items()}
+    tables = {source: read_table(path, COLUMNS.get(source, MODEL_KEYS)) for source, path in inputs.items()}
     table = resolve(find(name).function, {})(tables, run, banner, **settings)
     table = replace(table, frame=table.frame.assign(run=run, banner=banner))
     if origin:

@@ -15,7 +15,7 @@ from jacobian_ensembles.comparing.defences import (
     strongest_at_each_eps,
     verdict,
 )
-from jacobian_ensembles.evaluation.differences import welch_interval
+from jacobian_ensembles.evaluation.differences import welch
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 
 
@@ -72,7 +72,7 @@ def test_the_best_strength_of_each_run_and_its_difference_from_the_first():
     # weighted: base (0.9 + 0.45)/2 and (0.9 + 0.49)/2; better (0.88 + 0.55)/2 and (0.86 + 0.63)/2
     ours, theirs = [0.715, 0.745], [0.675, 0.695]
     assert best.loc["better", "difference"] == pytest.approx(0.045)
-    expected = welch_interval(ours, theirs)
+    expected = welch(ours, theirs)[:2]
     assert (best.loc["better", "difference_low"], best.loc["better", "difference_high"]) == pytest.approx(expected)
     assert best.loc["base", ["difference", "difference_low"]].isna().all()
     assert best.loc["single", "difference"] == pytest.approx((0.9 + 0.05) / 2 - 0.685)
@@ -81,21 +81,31 @@ def test_the_best_strength_of_each_run_and_its_difference_from_the_first():
 
 
 @pytest.mark.parametrize(
-    ("difference", "low", "high", "every_attack", "said"),
+    ("difference", "p", "every_attack", "said"),
     [
-        (0.020, 0.001, 0.039, 0.01, "better"),
-        (-0.020, -0.039, -0.001, -0.01, "worse"),
-        (0.020, -0.001, 0.041, 0.01, "no difference found"),  # the interval has zero
-        (-0.020, -0.041, 0.001, -0.01, "no difference found"),
-        (0.009, 0.008, 0.010, 0.01, "no difference found"),  # too small to matter
-        (0.020, 0.010, 0.030, -0.01, "no difference found"),  # another attack says otherwise
-        (-0.020, -0.030, -0.010, 0.0, "no difference found"),
-        (0.020, math.nan, math.nan, 0.01, ""),
+        (0.020, 0.049, 0.01, "better"),
+        (-0.020, 0.049, -0.01, "worse"),
+        (0.020, 0.051, 0.01, "no difference found"),  # could be chance
+        (0.009, 0.001, 0.01, "no difference found"),  # too small to matter
+        (0.020, 0.001, -0.01, "no difference found"),  # another attack says otherwise
+        (-0.020, 0.001, 0.0, "no difference found"),
+        (0.020, math.nan, 0.01, ""),
     ],
 )
-def test_a_verdict_needs_the_size_the_interval_and_every_attack(difference, low, high, every_attack, said):
-    row = {"difference": difference, "difference_low": low, "difference_high": high}
-    assert verdict({**row, "every_attack_difference": every_attack}) == said
+def test_a_verdict_needs_the_size_the_test_and_every_attack(difference, p, every_attack, said):
+    assert verdict({"difference": difference, "p": p, "every_attack_difference": every_attack}) == said
+
+
+def test_the_comparisons_of_a_table_are_corrected_for_each_other():
+    base = made("base", {(0.0, 0): [0.20], (0.0, 1): [0.22], (0.0, 2): [0.24]})
+    others = [
+        made(name, {(0.1, r): [start + 0.02 * r] for r in range(3)}) for name, start in (("a", 0.30), ("b", 0.27))
+    ]
+    runs = [base, *others]
+    best = best_of_each(runs, compare(runs, 0.5, 0.95), 0.5, 0.95).set_index("run")
+    p = [welch([start, start + 0.01, start + 0.02], [0.1, 0.11, 0.12])[2] for start in (0.15, 0.135)]
+    assert best.loc[["a", "b"], "p"].tolist() == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
+    assert best["verdict"].tolist() == ["", "better", "better"]
 
 
 def test_the_difference_under_every_attack_is_of_the_same_models():
@@ -124,7 +134,7 @@ def test_what_ensembles_add_is_measured_from_a_runs_own_best_single_learner():
     assert (row["run"], row["members"], row["lambda"]) == ("one", 3, 0.2)
     # under attack 0.8 and 0.82 against 0.5 and 0.52, clean accuracy the same: half of 30 points
     assert row["difference"] == pytest.approx(0.15)
-    assert (row["difference_low"], row["difference_high"]) == pytest.approx(welch_interval([0.15, 0.16], [0, 0.01]))
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx(welch([0.15, 0.16], [0, 0.01])[:2])
     assert row["verdict"] == "better"
 
 
@@ -141,13 +151,14 @@ def test_the_most_robust_at_an_eps_is_found_among_those_that_cost_little():
 
 def test_welchs_interval_by_hand():
     # means 2 and 6, variances 2 and 8, n = 2: se^2 = 1 + 4, Welch's df = 25 / (1 + 16), t by its table
-    low, high = welch_interval([1.0, 3.0], [4.0, 8.0], 0.9)
+    low, high, p = welch([1.0, 3.0], [4.0, 8.0], 0.9)
     from scipy import stats
 
     half = stats.t.ppf(0.95, 25 / 17) * math.sqrt(5)
     assert (low, high) == pytest.approx((-4 - half, -4 + half))
+    assert p == pytest.approx(2 * stats.t.sf(4 / math.sqrt(5), 25 / 17))
     with pytest.raises(ValueError, match="Got 1 and 2"):
-        welch_interval([1.0], [1.0, 2.0])
+        welch([1.0], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(

@@ -4,44 +4,80 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jacobian_ensembles.evaluation.statistics import Estimate, holm, mean_over_settings
+from jacobian_ensembles.evaluation.statistics import Estimate, contrast, holm
 
 RNG = np.random.default_rng(11)
 
 
+def mean_of(values, settings, pooled=False):
+    """The mean over settings, each with its own variance, or with one for all."""
+    groups = {}
+    for value, setting in zip(values, settings, strict=True):
+        groups.setdefault(setting, []).append(value)
+    weights = {setting: 1 / len(groups) for setting in groups}
+    return contrast(
+        groups, weights, dict.fromkeys(groups) if pooled else {s: s for s in groups}, {s: s for s in groups}
+    )
+
+
 def test_the_mean_of_two_settings_by_hand():
     # means 2 and 4; variances of the means 2/2 and 8/2
-    got = mean_over_settings([1, 3, 2, 6], ["a", "a", "b", "b"])
+    got = mean_of([1, 3, 2, 6], ["a", "a", "b", "b"])
     assert got.mean == 3
     assert got.error == pytest.approx(math.sqrt(1 + 4) / 2)
     assert got.freedom == pytest.approx(5**2 / (1**2 + 4**2))
 
 
+def test_a_pool_has_one_variance_by_hand():
+    # squares 2 + 8 over 2 freedoms: variance 5, of each mean 5/2
+    got = mean_of([1, 3, 2, 6], ["a", "a", "b", "b"], pooled=True)
+    assert (got.mean, got.freedom) == (3, 2)
+    assert got.error == pytest.approx(math.sqrt(2 * 2.5) / 2)
+
+
+def test_a_single_training_borrows_the_variance_of_its_pool():
+    # a has one training; b's variance is 8: 8/1 + 8/2 in the difference
+    got = contrast({"a": [5], "b": [2, 6]}, {"a": 1, "b": -1}, {"a": 0, "b": 0}, {"a": 0, "b": 0})
+    assert (got.mean, got.freedom) == (1, 1)
+    assert got.error == pytest.approx(math.sqrt(12))
+
+
+def test_variances_may_come_from_other_values():
+    values, spread = {"a": [5.0, 5.0]}, {"a": [0.0, 2.0], "b": [1.0, 1.0]}
+    got = contrast(values, {"a": 2.0}, {"a": 0, "b": 0}, {"a": 0}, spread)
+    # squares 2 + 0 over 2 freedoms: variance 1; twice a mean of two: 4 * 1/2
+    assert (got.mean, got.error, got.freedom) == (10, pytest.approx(math.sqrt(2)), 2)
+
+
 def test_two_settings_are_welchs_test():
     a, b = RNG.normal(1.0, 1, 5), RNG.normal(0.2, 3, 4)
-    got = mean_over_settings([*a, *-b], ["a"] * 5 + ["b"] * 4)  # half the difference of the two means
+    got = contrast({"a": a, "b": b}, {"a": 1, "b": -1}, {"a": "a", "b": "b"}, {"a": 0, "b": 0})
     test = stats.ttest_ind(a, b, equal_var=False, alternative="greater")
     assert got.p_above(0) == pytest.approx(test.pvalue)
     interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    assert (got.lower(0.975), got.upper(0.975)) == pytest.approx((interval.low / 2, interval.high / 2))
+    assert (got.lower(0.975), got.upper(0.975)) == pytest.approx((interval.low, interval.high))
+    pooled = contrast({"a": a, "b": b}, {"a": 1, "b": -1}, {"a": 0, "b": 0}, {"a": 0, "b": 0})
+    assert pooled.p_above(0) == pytest.approx(stats.ttest_ind(a, b, alternative="greater").pvalue)
 
 
 def test_settings_count_alike_however_many_trainings_they_have():
-    assert mean_over_settings([0, 0, 0, 0, 3, 3], [*"aaaabb"]).mean == 1.5
+    assert mean_of([0, 0, 0, 0, 3, 3], [*"aaaabb"]).mean == 1.5
 
 
-def test_single_trainings_are_a_t_test_over_settings():
+def test_single_trainings_are_a_t_test_over_units():
     values = RNG.normal(1, 2, 7)
-    got = mean_over_settings(values.tolist(), range(7))
     test = stats.ttest_1samp(values, 0.5, alternative="less")
+    assert mean_of(values.tolist(), range(7)).p_below(0.5) == pytest.approx(test.pvalue)
+    # a unit of two settings: the difference between them
+    groups = {(unit, side): [value * side] for unit, value in enumerate(values) for side in (1, 2)}
+    weights = {(unit, side): (1 if side == 2 else -1) / 7 for unit, side in groups}
+    got = contrast(groups, weights, dict.fromkeys(groups), {setting: setting[0] for setting in groups})
     assert got.p_below(0.5) == pytest.approx(test.pvalue)
-    # as it is where only some have one: the others count by their mean
-    assert mean_over_settings([*values, values[0] + 2, values[0] - 2], [*range(7), 0, 0]) == got
 
 
 def test_signs_turned_at_random_agree():
     values = RNG.normal(0.8, 1.5, 24)
-    got = mean_over_settings(values.tolist(), range(24)).p_above(0)
+    got = mean_of(values.tolist(), range(24)).p_above(0)
     permuted = stats.permutation_test(
         (values,),
         np.mean,
@@ -54,22 +90,23 @@ def test_signs_turned_at_random_agree():
     assert got == pytest.approx(permuted.pvalue, abs=0.01)
 
 
-@pytest.mark.parametrize("trainings", [2, 3, 5])
-def test_intervals_cover_the_mean_of_settings_that_differ_in_mean_and_spread(trainings):
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("trainings", [2, 5])
+def test_intervals_cover_the_mean_of_settings_that_differ_in_mean_and_spread(trainings, pooled):
     rng = np.random.default_rng(trainings)
-    truth, spread = np.array([0.0, 5.0, -3.0, 20.0]), np.array([0.2, 1.0, 1.0, 4.0])
+    truth, spread = np.array([0.0, 5.0, -3.0, 20.0]), np.array([0.5, 1.0, 1.0, 2.0])
     settings = np.repeat(range(4), trainings).tolist()
     covered = []
     for _ in range(1000):
         values = (truth[:, None] + rng.normal(0, spread[:, None], (4, trainings))).ravel()
-        got = mean_over_settings(values.tolist(), settings)
+        got = mean_of(values.tolist(), settings, pooled)
         covered.append(got.lower(0.975) <= truth.mean() <= got.upper(0.975))
-    assert np.mean(covered) > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 1000)
+    assert np.mean(covered) > 0.94 - 3 * math.sqrt(0.05 * 0.95 / 1000)
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])
 def test_too_few_values_have_no_interval(values):
-    got = mean_over_settings(values, ["a"] * len(values))
+    got = mean_of(values, ["a"] * len(values))
     assert math.isnan(got.error)
     assert math.isnan(got.p_above(0))
     assert math.isnan(got.p_below(0))
@@ -77,10 +114,19 @@ def test_too_few_values_have_no_interval(values):
 
 
 def test_without_spread_the_mean_is_certain():
-    got = mean_over_settings([2, 2, 4, 4], [*"aabb"])
+    got = mean_of([2, 2, 4, 4], [*"aabb"])
     assert got == Estimate(3, 0, 2)
     assert (got.p_above(2.9), got.p_above(3.1), got.p_below(3.1)) == (0, 1, 0)
     assert (got.lower(0.975), got.upper(0.975)) == (3, 3)
+
+
+def test_a_known_variance_is_added_with_its_freedoms():
+    got = Estimate(1.0, 3.0, 4).with_variance(16.0)
+    assert got.error == 5
+    assert got.freedom == pytest.approx(25**2 / (9**2 / 4))  # Satterthwaite, the other part being known
+    assert Estimate(1.0, 0.0, 2).with_variance(4.0) == Estimate(1.0, 2.0, math.inf)
+    assert math.isnan(Estimate(1.0, math.nan, 0).with_variance(1.0).error)
+    assert Estimate(1.0, 2.0, math.inf).p_above(0) == pytest.approx(stats.norm.sf(0.5))
 
 
 def test_holms_correction_by_hand():

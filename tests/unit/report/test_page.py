@@ -106,6 +106,16 @@ def copy_of(folder, tmp_path):
     return Path(shutil.copytree(folder, tmp_path / "made"))
 
 
+def write_claims(run, *rows):
+    """Write claims.csv with these rows, and an effect of C1; the path of the former."""
+    claims = run / "tables/claims.csv"
+    claims.write_text("\n".join(["claim,statement,evidence,test,place,missing,p,verdict", *rows]) + "\n")
+    (run / "tables/effects.csv").write_text(
+        "claim,analysis,dataset,part,unit,needed,value,low,high\nC1,primary,mnist,MNIST,points,1,1.6,1.2,2.0\n"
+    )
+    return claims
+
+
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
     return write(tmp_path_factory.mktemp("page") / "report.html", folder)
@@ -162,14 +172,14 @@ def test_what_was_not_computed_is_said(page, folder, tmp_path):
     assert "The claims were not checked in this run." in page
     assert "was not drawn in this run" in page
     run = copy_of(folder, tmp_path)
-    claims = run / "tables/claims.csv"
-    claims.write_text("claim,statement,evidence,test,verdict\nC1,Large λ hurts,91 %,paired,holds\n")
+    claims = write_claims(run, "C1,Large λ hurts,91 %,paired,,,0.01,holds")
     shutil.copy(run / "figures/figure1_clean_accuracy.png", run / "figures/theory.png")
     full = write(tmp_path / "full.html", run)
     assert "Of the paper's 1 claims 1 holds." in full.replace("&#39;", "'")
     assert re.search(
         r'<li class="good">\s*<p><b>C1</b> <span class="verdict"><span aria-hidden="true">✓</span> holds<', full
     )
+    assert "MNIST +1.6 [+1.2, +2.0] points" in full
     assert "not checked" not in full
     assert "not drawn" not in full
     claims.write_text("claim,evidence\nC1,91 %\n")
@@ -299,9 +309,9 @@ def show(browser, path, size, scheme):
 def with_claims(folder, tmp_path_factory):
     """A page that has everything, verdicts of every kind included."""
     run = copy_of(folder, tmp_path_factory.mktemp("claims"))
-    verdicts = ("holds", "holds in part", "reversed", "cannot tell")
-    rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,{v}" for i, v in enumerate(verdicts, 1)]
-    (run / "tables/claims.csv").write_text("\n".join(["claim,statement,evidence,test,verdict", *rows]) + "\n")
+    verdicts = ("holds", "does not hold", "reversed", "cannot tell")
+    rows = [f"C{i},A statement.,Better in {i} of 9 settings.,Counted.,4.2,,0.01,{v}" for i, v in enumerate(verdicts, 1)]
+    write_claims(run, *rows)
     write(run / "report.html", run)
     return run / "report.html"
 

@@ -1,71 +1,75 @@
+import math
+
 import pandas as pd
 import pytest
 
 from jacobian_ensembles.report.verdicts import sentence, verdicts
 
 
-def claims(**columns):
-    size = len(next(iter(columns.values())))
-    base = {"claim": [f"C{i + 1}" for i in range(size)], "statement": ["s"] * size, "verdict": ["holds"] * size}
-    return pd.DataFrame(base | columns)
+def claims(*found):
+    rows = [{"claim": f"C{i}", "statement": "s", "verdict": verdict} for i, verdict in enumerate(found, 1)]
+    return pd.DataFrame(rows)
+
+
+def effects(*rows, unit="points"):
+    """Of C1: dataset, value, half of the interval (infinite: none) and the size needed."""
+    columns = ["dataset", "value", "half", "needed"]
+    table = pd.DataFrame(rows, columns=columns).assign(claim="C1", unit=unit, part="", analysis="primary")
+    return table.assign(low=table["value"] - table["half"], high=table["value"] + table["half"])
 
 
 @pytest.mark.parametrize(
-    ("evidence", "number"),
+    ("rows", "unit", "number"),
     [
         (
-            "In points: MNIST +1.6 [+1.2, +2.0]; Fashion-MNIST +13.3.",
+            [("mnist", 1.6, 0.4, 1), ("fashion_mnist", 13.3, math.inf, 1)],
+            "points",
             "MNIST +1.6 [+1.2, +2.0], Fashion-MNIST +13.3 points",
         ),
         (
-            "In points: MNIST bagging +4.0 [+0.3, +7.7] (better in 14 of 15); MNIST snapshot -4.5 [-9.3, +3.3]; "
-            "Fashion-MNIST voting +0.6 [-1.0, +2.0] (better in 9 of 15 settings).",
-            "MNIST -4.5 to +4.0, Fashion-MNIST +0.6 [-1.0, +2.0] points",
+            [("mnist", 4, 3, 1), ("mnist", -4.5, 5, 1), ("mnist", 1, 1, 1), ("fashion_mnist", 0.6, 1.5, 1)],
+            "points",
+            "MNIST -4.5 to +4.0, Fashion-MNIST +0.6 [-0.9, +2.1] points",
         ),
-        (
-            "In %: MNIST E +42.7 [+36.9, +47.9]; MNIST Var +72.5 [+66.2, +77.6].",
-            "MNIST +42.7 to +72.5 %",
-        ),
-        (
-            "In points: MNIST, JR only -0.6 (snapshot M=3 λ=0.5 against snapshot M=1 λ=0.5); MNIST λ 0 to 0.05 +48.8.",
-            "MNIST -0.6 to +48.8 points",
-        ),
-        ("Not measured in this run.", ""),
-        # of earlier versions
-        ("λ = 2 against 0: MNIST -1.6; worse in 4 of 24 settings.", "worse in 4 of 24 settings"),
-        ("Correlation between 0.50 and 1.00; 0 of 12 steps in λ fall (a, b).", "0 of 12 steps in λ fall"),
-        ("Against M = 1: E lower in 100% of settings (median 0.76).", "E lower in 100% of settings"),
-        ("Best λ: 0.5 in 3, 2 in 6 of 12 settings.", ""),
+        ([("mnist", 0.123, 0.05, 0.1)], "points", "MNIST +0.12 [+0.07, +0.17] points"),
+        ([("kuzushiji", 42.7, 4, 10), ("kuzushiji", 72.5, 3, 10)], "%", "kuzushiji +42.7 to +72.5 %"),
+        ([("mnist", math.nan, math.inf, 1), ("mnist", 2, 1, 1)], "points", "MNIST +2.0 [+1.0, +3.0] points"),
+        ([("mnist", math.nan, math.inf, 1)], "points", ""),
+        ([], "points", ""),
     ],
 )
-def test_what_was_measured_is_said_in_a_line(evidence, number):
-    assert verdicts(claims(evidence=[evidence]))[0]["number"] == number
+def test_what_was_measured_is_said_in_a_line(rows, unit, number):
+    found = verdicts(claims("holds", "holds"), effects(*rows, unit=unit))
+    assert [claim["number"] for claim in found] == [number, ""]
+
+
+def test_what_stands_beside_the_primary_analysis_is_not_counted():
+    rows = effects(("mnist", 4, 1, 1), ("mnist", 9, 1, 1)).assign(analysis=["primary", "single network"])
+    assert verdicts(claims("holds"), rows)[0]["number"] == "MNIST +4.0 [+3.0, +5.0] points"
 
 
 def test_a_verdict_is_told_by_a_mark_and_a_colour():
-    known = ["holds", "holds in part", "does not hold", "reversed", "cannot tell", "something new"]
-    shown = verdicts(claims(verdict=known))
-    assert [claim["tone"] for claim in shown] == ["good", "part", "bad", "bad", "open", "open"]
-    assert len({claim["mark"] for claim in shown}) == 4
+    shown = verdicts(claims("holds", "does not hold", "reversed", "cannot tell"), effects())
+    assert [claim["tone"] for claim in shown] == ["good", "bad", "bad", "open"]
+    assert len({claim["mark"] for claim in shown}) == 3
 
 
-def test_what_a_table_lacks_is_empty():
-    (claim,) = verdicts(claims(p=[None]))
-    assert {claim[name] for name in ("p", "place", "evidence", "test", "missing")} == {""}
+def test_what_a_cell_lacks_is_empty():
+    (claim,) = verdicts(claims("holds").assign(p=[math.nan], place=["4.2"]), effects())
+    assert (claim["p"], claim["place"]) == ("", "4.2")
 
 
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (["holds", "does not hold", "holds", "holds in part"], "2 hold, 1 holds in part, 1 does not hold."),
+        (["holds", "does not hold", "holds"], "2 hold, 1 does not hold."),
         (["cannot tell", "reversed", "cannot tell"], "1 is reversed; about 2 this run cannot tell."),
-        (["not tested", "new"], "1 is not tested, 1 new."),
     ],
 )
 def test_verdicts_are_counted_in_a_sentence(found, expected):
-    assert sentence(verdicts(claims(verdict=found))) == f"Of the paper's {len(found)} claims {expected}"
+    assert sentence(verdicts(claims(*found), effects())) == f"Of the paper's {len(found)} claims {expected}"
 
 
 def test_a_run_that_cannot_tell_says_so():
-    said = sentence(verdicts(claims(verdict=["cannot tell"])))
+    said = sentence(verdicts(claims("cannot tell"), effects()))
     assert said == "This run cannot tell about any of the paper's claims."

@@ -10,6 +10,7 @@ from jacobian_ensembles.runs import join
 from jacobian_ensembles.runs.run import Run
 from jacobian_ensembles.runs.ship import seal
 from jacobian_ensembles.stages.aggregate_ablation import aggregate_ablation
+from jacobian_ensembles.stages.measure_image_error import image_error_of_bits
 from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
 
 
@@ -49,7 +50,9 @@ def test_joined_parts_are_what_one_run_of_all_models_ships(run, parts, tmp_path)
         assert (joined / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     for name in ("metrics/worst_of_k.csv", "bits/mnist.safetensors"):
         assert (joined / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert Run.open(joined).verify() == 8
+    image_error_of_bits([joined / "bits/mnist.safetensors"], tmp_path / "images.csv")  # which pairs all models
+    assert (joined / "metrics/image_error.csv").read_bytes() == (tmp_path / "images.csv").read_bytes()
+    assert Run.open(joined).verify() == 9
     record = read_json(joined / "provenance.json")
     assert record["jobs"] == {"train_learner": 4, "craft_uaps": 2}
     assert record["hours"] == {"train_learner": 3.0, "craft_uaps": 0.2}
