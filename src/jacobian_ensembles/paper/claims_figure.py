@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from jacobian_ensembles.paper.claims import FAILS, HOLDS, OPEN, REVERSED
 from jacobian_ensembles.paper.effects import PRIMARY
@@ -68,15 +69,23 @@ def claim_effects(tables: Mapping[str, pd.DataFrame], columns: int = 2) -> Figur
     parts = [measured[measured["claim"] == claim["claim"]] for claim in claims]
     sizes = [max(1, len(table)) for table in parts]
     heights = [max(sizes[i : i + columns]) + 5 for i in range(0, len(sizes), columns)]
-    fig = Figure(figsize=(PAGE, 0.16 * sum(heights) + 0.3), layout="constrained")
+    beside = ConstrainedLayoutEngine(w_pad=0.09)  # inches: half of a number below an end of an axis
+    fig = Figure(figsize=(PAGE, 0.16 * sum(heights) + 0.3), layout=beside)
     axes = fig.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for ax in axes.flat[len(claims) :]:
         ax.set_visible(False)
+    titles = {}
     for ax, claim, table in zip(axes.flat, claims, parts, strict=False):
         colour = _COLOURS[claim["verdict"]]
         _draw(ax, table, colour)
         statement = re.sub(" ([<>≤=]) ", "\u00a0\\1\u00a0", claim["statement"])  # no line ends inside a formula
         title = mathtext(textwrap.fill(f"{claim['claim']}: {claim['verdict']}. {statement}", 45))
         title = title.replace("‖J_F‖²", r"$\Vert J_F\Vert^2$")
-        ax.set_title(title, loc="left", fontsize=7, color=colour, x=-0.5)
+        titles[ax] = ax.set_title(title, loc="left", fontsize=7, color=colour)
+    fig.draw_without_rendering()  # how much room the labels take is known only then
+    for column in axes.T:
+        shown = [ax for ax in column if ax in titles]
+        left = min(ax.get_tightbbox(for_layout_only=True).x0 for ax in shown)
+        for ax in shown:
+            titles[ax].set_x((left - ax.bbox.x0) / ax.bbox.width)
     return fig
