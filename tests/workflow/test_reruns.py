@@ -180,7 +180,7 @@ def test_an_edit_of_the_attack_recrafts_but_does_not_retrain(smoke, edit):
 
 
 def test_an_edit_of_the_regulariser_retrains(smoke, edit):
-    edit("src/jacobian_ensembles/models/jacobian.py", "dim=1)\n\n\ndef exact", "dim=-1)\n\n\ndef exact")
+    edit("src/jacobian_ensembles/models/jacobian.py", "return at.products", "return +at.products")
     assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == TRAIN | ATTACK | GATHER | MEASURE
 
 
