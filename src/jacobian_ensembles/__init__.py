@@ -20,6 +20,7 @@ load_split         training, validation or test images of a stored dataset
 shipped_models     the names of all ensembles that come with the package
 load_ensemble      one of these, or one of a run, as a torch module
 load_perturbation  a shipped ensemble's worst perturbation
+save_perturbation  a perturbation as a picture, or as an array for other programs
 load_correct       which test images a shipped ensemble classifies correctly
 stored_file        the file of a stored ensemble
 """
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from jacobian_ensembles.runs.zoo import stored_file as stored_file
     from jacobian_ensembles.stages.inputs import load_split as load_split
     from jacobian_ensembles.stages.obtaining import load_dataset as load_dataset
+    from jacobian_ensembles.storage.exchange import save_perturbation as save_perturbation
     from jacobian_ensembles.training.ensembles import train_ensemble as train_ensemble
 
 # matplotlib cannot even be imported where this names a notebook's backend that is not installed
@@ -68,6 +70,7 @@ PUBLIC = {
     "load_ensemble": "runs.zoo",
     "load_perturbation": "runs.zoo",
     "load_split": "stages.inputs",
+    "save_perturbation": "storage.exchange",
     "shipped_models": "runs.zoo",
     "stored_file": "runs.zoo",
     "stress": "robustness.stress",

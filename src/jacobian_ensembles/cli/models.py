@@ -15,6 +15,7 @@ from jacobian_ensembles.config.reading import read_config
 from jacobian_ensembles.config.schema import Config, ConfigError
 from jacobian_ensembles.extensions.references import ExtensionError, resolve, short_name, source_file
 from jacobian_ensembles.runs.devices import claim_gpu, prepare_device, wants_gpu
+from jacobian_ensembles.storage.exchange import ENDINGS, save_perturbation
 from jacobian_ensembles.storage.files import ArtifactError, read_header
 
 if TYPE_CHECKING:
@@ -165,6 +166,28 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(table.to_string(float_format="{:.4f}".format))
 
 
+def _export(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.zoo import is_name, load_perturbation
+    from jacobian_ensembles.storage.perturbations import load_uaps
+
+    check_output(args.output, args.source)
+    if is_name(args.source):
+        if args.eps is None and not args.all:
+            raise ConfigError("Which perturbation of the shipped model? Give --eps, or --all.")
+        deltas = load_perturbation(args.source, args.eps).numpy()
+    else:
+        deltas, correct, _ = load_uaps([args.source])
+        deltas = deltas if args.all else deltas[correct.sum(axis=1).argmin()]
+    save_perturbation(deltas, args.output)
+    print(args.output)
+
+
+def _exported(path: str) -> str:
+    if not path.lower().endswith(ENDINGS):
+        raise argparse.ArgumentTypeError(f"got {path!r}; let it end in one of {', '.join(ENDINGS)}")
+    return path
+
+
 def add_commands(add: AddCommand) -> None:
     """Add these commands to a command line."""
     model = argparse.ArgumentParser(add_help=False)
@@ -207,3 +230,11 @@ def add_commands(add: AddCommand) -> None:
         "--uaps", metavar="FILE", help="what attack wrote, or the name of a shipped model: its worst, one per eps"
     )
     evaluate.add_argument("--csv", metavar="FILE", help="write the table there, too")
+    export = add("export", _export, "Write a perturbation as a picture, or as an array for other programs.", [])
+    export.add_argument("source", help="what attack wrote: its most harmful; or the name of a shipped model")
+    export.add_argument("--eps", type=eps, help="of a shipped model's perturbation")
+    export.add_argument("--all", action="store_true", help="all perturbations, in one array")
+    export.add_argument(
+        "-o", "--output", type=_exported, required=True, metavar="FILE",
+        help="ends in .png (no change is grey), .npy or .npz (float32)",
+    )  # fmt: skip

@@ -16,6 +16,7 @@ Train, attack and evaluate single models outside the workflow, with the same cod
   jacobian-ensembles train --dataset mnist --ensemble voting --members 3 --lambda 0.1 -o model.safetensors
   jacobian-ensembles attack model.safetensors --eps 0.15 --seeds 5 -o uaps.safetensors
   jacobian-ensembles evaluate model.safetensors --uaps uaps.safetensors
+  jacobian-ensembles export uaps.safetensors -o worst.png
   jacobian-ensembles report results/quick -o report.html
   jacobian-ensembles join results/reference/part1 results/reference/part2 -o results/reference/whole
   jacobian-ensembles compare results/reference/grid results/mine -o comparison
