@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"
-_COPIED = ("*.md", "*.js", "*.css", "*.png", "*.svg", "examples/*.py")
+_COPIED = ("*.md", "*.js", "*.css", "*.png", "*.svg", "examples/*.py", "notebooks/*.ipynb")
 _LINK = re.compile(r"(!?)\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.attack import UniversalAttack, load_attack
 from jacobian_ensembles.attacks.registry import ATTACKS
+from jacobian_ensembles.attacks.several import Several
 
 
 def craft_uaps(
-    model: nn.Module,
+    model: nn.Module | Sequence[nn.Module],
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -31,7 +32,9 @@ def craft_uaps(
 
     Args:
         model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C). It is put in evaluation mode for
-            the duration.
+            the duration. A list of several, for perturbations that fool all of them: attacks by gradients ascend the
+            mean of the models' losses, those by scores see their soft vote, see
+            :class:`~jacobian_ensembles.attacks.several.Several`.
         images: (N, ...), in [0, 1], on the model's device.
         labels: (N,).
         eps: Radius, in (0, 1].
@@ -63,4 +66,6 @@ def craft_uaps(
         raise ValueError(f"attack must be one of {', '.join(ATTACKS)}, or your own. Got {attack!r}.")
     else:
         attack = load_attack(attack, options)
+    if isinstance(model, Sequence | nn.ModuleList):
+        model = Several(list(model))
     return attack(model, images, labels, eps, seeds, first, side_by_side)

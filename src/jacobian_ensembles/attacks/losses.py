@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.outcome import note_steps
+from jacobian_ensembles.attacks.several import Several
 from jacobian_ensembles.attacks.summing import summed_gradient
 from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
 from jacobian_ensembles.models.door import scores
@@ -125,7 +126,7 @@ def loss_gradient(
     Args:
         model: Maps inputs to logits or log-probabilities (B, C); an
             :class:`~jacobian_ensembles.ensembles.ensemble.Ensemble` of LeNets on a CPU runs in the engine,
-            anything else by automatic differentiation.
+            anything else by automatic differentiation. Of :class:`Several` models, the mean of their gradients.
         x: (G*B, ...), perturbed inputs of G groups one after another.
         labels: (G*B,), the true classes, or the targets.
         cap: See :func:`capped_loss`; bounded losses and targeted attacks have none.
@@ -138,6 +139,9 @@ def loss_gradient(
         (G, ...), the gradient of each group's mean loss; zero where it is NaN, or the model cannot be differentiated.
         :func:`~jacobian_ensembles.attacks.outcome.counting_steps` counts how often it was unusable.
     """
+    if isinstance(model, Several):
+        each_model = [loss_gradient(one, x, labels, cap, groups, loss, targeted) for one in model.models]
+        return torch.stack(each_model).mean(0)
     if loss == "members" and not isinstance(model, Ensemble):
         loss = "cross_entropy"
     size = len(x) // groups

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch import Tensor, nn
 from jacobian_ensembles.ensembles.ensemble import in_engine
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import rows
+
+log = logging.getLogger(__name__)
+_EVERY = 10.0  # seconds between two lines of progress
 
 
 def perturb(x: Tensor, delta: Tensor, clip: bool) -> Tensor:
@@ -82,12 +87,16 @@ def correct(
     batch = batch or batch_size(images.device)
     out = torch.empty(len(deltas), len(labels), dtype=torch.bool, device=images.device)
     undefined = torch.zeros((), dtype=torch.bool, device=images.device)
+    said = time.monotonic()
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
         for k, delta in enumerate(deltas):
             of_batch = scores(model, perturb(images[part], delta, clip))
             out[k, part] = of_batch.argmax(1) == labels[part]
             undefined |= of_batch.isnan().any()
+        if (now := time.monotonic()) - said > _EVERY:
+            said, done = now, min(part.stop, len(labels))
+            log.info("evaluating: %d of %d images", done, len(labels), extra={"progress": (done, len(labels))})
     return _defined(out, undefined)
 
 

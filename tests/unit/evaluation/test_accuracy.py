@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from jacobian_ensembles.evaluation import accuracy
 from jacobian_ensembles.evaluation.accuracy import correct, perturb, predictions
 
 
@@ -103,3 +104,16 @@ def test_predictions_are_the_index_of_the_largest_score(batch):
     assert got.dtype == torch.int64
     assert got.tolist() == [row.index(max(row)) for row in rows]
     assert len(set(got.tolist())) > 1
+
+
+def test_a_long_evaluation_logs_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr(accuracy, "_EVERY", -1.0)
+    caplog.set_level("INFO", "jacobian_ensembles")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    x, y = torch.rand(7, 1, 2, 2), torch.arange(7) % 3
+    accuracy.correct(model, x, y, torch.zeros(2, 1, 2, 2), False, batch=3)
+    assert [record.progress for record in caplog.records] == [(3, 7), (6, 7), (7, 7)]
+    monkeypatch.setattr(accuracy, "_EVERY", 10.0)
+    caplog.clear()
+    accuracy.correct(model, x, y, torch.zeros(2, 1, 2, 2), False, batch=3)
+    assert not caplog.records
