@@ -23,7 +23,7 @@ OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==
 
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
-	@echo "Figures: results/quick/figures/   Table 1: results/quick/tables/table1.md"
+	@$(BIN)/jacobian-ensembles info results/quick
 
 # On two cores that four processes share, torch's second thread mostly spins while it waits for the first: one example's
 # 4 s of CPU become 48. The workflow's jobs set their own number.

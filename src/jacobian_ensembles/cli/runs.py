@@ -40,6 +40,10 @@ def _join(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
+    if any(Path(path).is_dir() for path in args.files):
+        for path in args.files:
+            _say_what_was_found(path)
+        return
     facts = {**about(), "GPUs": ", ".join(visible_gpus()) or "none"}
     for path in args.files:
         kind, spec = read_header(path)
@@ -47,6 +51,15 @@ def _info(args: argparse.Namespace) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def _say_what_was_found(folder: str) -> None:
+    from jacobian_ensembles.report.headline import headline
+    from jacobian_ensembles.runs.run import Run
+
+    print(*headline(Run.open(folder).table("summary")), sep="\n")
+    if (page := Path(folder) / "report.html").is_file():
+        print(f"Page: {page}")
 
 
 def add_commands(add: AddCommand) -> None:
@@ -69,5 +82,5 @@ def add_commands(add: AddCommand) -> None:
         "parts", nargs="+", help="results/reference/<run>, with the same settings; a single one is drawn anew"
     )
     join.add_argument("-o", "--output", required=True, help="folder to write; its name becomes the run's")
-    info = add("info", _info, "Versions and devices, and what a stored file is.", [])
-    info.add_argument("files", nargs="*", help="files of the workflow or of these commands")
+    info = add("info", _info, "Versions and devices, what a stored file is, or what a run found.", [])
+    info.add_argument("files", nargs="*", help="files of the workflow or of these commands, or folders of runs")
