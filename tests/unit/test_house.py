@@ -38,7 +38,9 @@ MAY_IMPORT = {
         "runs.layout runs.run runs.provenance runs.devices"
     ),
     "runs": "data models ensembles evaluation paper storage config stages runs.layout runs.run runs.provenance",
-    "cli": "report data evaluation storage config extensions stages runs runs.layout runs.provenance runs.devices",
+    "cli": (
+        "report data evaluation storage config extensions stages runs runs.run runs.layout runs.provenance runs.devices"
+    ),
 }
 MAY_IMPORT = {room: set(others.split()) for room, others in MAY_IMPORT.items()}
 KNOWN = NAMES | set(MAY_IMPORT)

@@ -22,15 +22,16 @@ def headline(summary: pd.DataFrame) -> list[str]:
     sentences = []
     for dataset in in_order(single["dataset"], DATASET_TITLES):
         of_it = single[single["dataset"] == dataset]
-        means = 100 * of_it.groupby("lambda")[columns].mean()
-        if 0 not in means.index or len(means) < 2:
+        means = (100 * of_it.groupby("lambda")[columns].mean()).reset_index().to_dict("records")
+        plain = next((row for row in means if row["lambda"] == 0), None)
+        ours = max((row for row in means if row is not plain), key=lambda row: row["weighted_accuracy"], default=None)
+        if plain is None or ours is None:
             continue
-        plain, best = means.loc[0], means.drop(0)["weighted_accuracy"].idxmax()
-        ours, trainings = means.loc[best], int(of_it["repetitions"].min())
+        trainings = int(of_it["repetitions"].min())
+        under, clean = (f"{plain[name]:.1f} to {ours[name]:.1f} %" for name in ("mean_uap_accuracy", "clean_accuracy"))
         sentences.append(
-            f"{DATASET_TITLES[dataset]}: regularisation of strength {best:g} took a single network's accuracy under "
-            f"attack from {plain['mean_uap_accuracy']:.1f} to {ours['mean_uap_accuracy']:.1f} %, without an attack from "
-            f"{plain['clean_accuracy']:.1f} to {ours['clean_accuracy']:.1f} % "
+            f"{DATASET_TITLES[dataset]}: regularisation of strength {ours['lambda']:g} took a single network's "
+            f"accuracy under attack from {under}, without an attack from {clean} "
             f"({'one training' if trainings == 1 else f'{trainings} trainings'} of each model)."
         )
     return sentences
