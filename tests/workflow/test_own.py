@@ -7,7 +7,7 @@ import textwrap
 import pandas as pd
 import pytest
 import yaml
-from test_reruns import GATHER
+from test_reruns import GATHER as OF_TWO_DATASETS
 
 from conftest import ROOT
 from jacobian_ensembles.storage.files import load_tensors
@@ -42,7 +42,8 @@ OVERLAY = {
 }
 TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
 ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}
-MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_figure": 6}
+MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_figure": 6, "measure_image_error": 1}
+GATHER = OF_TWO_DATASETS | {"keep_arrays": 1}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_a_figure_is_a_function_and_a_row_of_the_catalogue(smoke, tmp_path):
     catalogue = repo.path / "src/jacobian_ensembles/paper/catalogue.py"
     text = catalogue.read_text()
     catalogue.write_text(text.replace("FIGURES = (\n", f"FIGURES = (\n{example_row()}", 1))
-    assert repo.missing() == {"plot_figure": 1, "write_report": 1, "all": 1}
+    assert repo.missing() == {"plot_figure": 1, "describe_run": 1, "write_report": 1, "all": 1}
     repo.run("all", "ship")
     assert "Accuracy lost to the worst perturbation." in (repo.path / "results/smoke/report.html").read_text()
     assert {p.name for p in (repo.path / "results/reference/smoke/figures").glob("accuracy_lost.*")} == {

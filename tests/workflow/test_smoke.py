@@ -43,7 +43,7 @@ def test_metrics_have_one_row_per_model_and_eps(smoke):
 
 def test_every_job_left_log_benchmark_and_provenance(smoke):
     root = smoke.path / "results" / "smoke"
-    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 1 + 6 + 4 + 6 + 1 + 1 + 1 + 1 + 2 + 1
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 1 + 6 + 4 + 6 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1
     assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
     assert len(list((root / "logs").rglob("*.log"))) == done + 2
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
