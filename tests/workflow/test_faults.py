@@ -267,18 +267,3 @@ def test_code_edited_while_running_is_refused_instead_of_mixed_in(copy, tmp_path
     assert process.returncode == 1, output
     assert "the code of this job (sgd) was edited after Snakemake was started" in output
     assert copy.missing()["craft_uaps"] == 4
-
-
-def test_a_second_run_in_the_same_results_is_refused_and_removes_nothing(copy, tmp_path):
-    other = Repository(tmp_path / "other", copy.configfile)
-    (other.path / "results").symlink_to(copy.path / "results")
-    remove(copy, UAPS)
-    first = copy.start(UAPS, "--configfile", copy.configfile, env=fault(tmp_path, r"1/2 perturbations", "STOP"))
-    job = struck(tmp_path)
-    before = copy.stored()
-    output = other.run(SUMMARY, "--forcerun", "aggregate_metrics", check=False)
-    assert f"process {first.pid}, started in {copy.path}, works on these results" in output
-    assert copy.stored() == before
-    os.kill(job, signal.SIGCONT)
-    first.communicate()
-    assert first.returncode == 0
