@@ -15,7 +15,6 @@ from conftest import ROOT
 pytestmark = pytest.mark.workflow
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-CELL = "ensembles/mnist/voting/M2/lambda0.00/rep0/ensemble.safetensors"
 
 
 def pip(python, *arguments):
@@ -44,27 +43,28 @@ def installed(tmp_path_factory):
     return python
 
 
-def test_the_readmes_snippet_runs_without_a_checkout(installed, smoke, tmp_path):
+def numbers(text):
+    return [float(number.replace(",", "")) for number in re.findall(r"\d[\d,.]*\d|\d", text)]
+
+
+def test_the_readmes_snippet_runs_without_a_checkout_and_prints_what_it_shows(installed, smoke, tmp_path):
     link_data(smoke, tmp_path / "results")
-    (tmp_path / "model").mkdir()
-    os.link(smoke.path / "results/smoke" / CELL, tmp_path / "model" / "ensemble.safetensors")
-    (snippet,) = re.findall(
-        r"```python\n(import jacobian_ensembles.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
-    snippet, replaced = re.subn(r'"results/quick/[^"]*"', '"model/ensemble.safetensors"', snippet)
-    assert replaced == 1
+    snippet, shown = re.search(
+        r"```python\n(import jacobian_ensembles.*?)```\n\n```text\n(.*?)```",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    ).groups()
     script = f"{snippet}\nprint(je.__file__)"
     done = subprocess.run(
         [installed, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    *table, file = done.stdout.splitlines()
+    *printed, file = done.stdout.splitlines(keepends=True)
     assert file.startswith(str(installed.parents[1]))
-    rows = [line.split() for line in table[2:]]
-    assert [row[0] for row in rows] == ["clean", "0", "1", "2"]
-    clean, *attacked = (float(row[2]) for row in rows)
-    assert 0.5 < clean <= 1
-    assert max(attacked) < clean
+    printed = "".join(printed)
+    assert re.sub(r"\d", "0", printed) == re.sub(r"\d", "0", shown)
+    assert numbers(printed) == pytest.approx(numbers(shown), abs=0.2)  # processors differ in the last bit
+    assert (tmp_path / "uap.png").stat().st_size > 500
 
 
 def test_trained_models_come_with_the_wheel(installed, tmp_path):

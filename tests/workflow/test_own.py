@@ -173,7 +173,7 @@ def test_a_figure_is_a_function_and_a_row_of_the_catalogue(smoke, tmp_path):
     repo.run("all", "ship")
     assert "Accuracy lost to the worst perturbation." in (repo.path / "results/smoke/report.html").read_text()
     assert {p.name for p in (repo.path / "results/reference/smoke/figures").glob("accuracy_lost.*")} == {
-        "accuracy_lost.pdf", "accuracy_lost.png",
+        "accuracy_lost.pdf", "accuracy_lost.png", "accuracy_lost.txt",
     }  # fmt: skip
     repo.run("reference_figures")
     assert (repo.path / "results/rebuilt/smoke/figures/accuracy_lost.png").is_file()

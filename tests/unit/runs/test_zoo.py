@@ -104,7 +104,7 @@ def test_joined_runs_keep_the_arrays_of_all_parts(tmp_path, reference):
 
 
 def test_the_command_line_takes_names_of_shipped_models(tmp_path, reference, capsys):
-    assert main(["evaluate", M3]) == 1
+    assert main(["evaluate", M3]) == 2
     assert f"{M3}: no such ensemble is shipped" in capsys.readouterr().err
     ship(tmp_path, reference)
     assert tuple(je.load_perturbation(M3).shape) == (2, 1, 28, 28)
