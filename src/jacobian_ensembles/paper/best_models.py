@@ -120,17 +120,21 @@ def whole_trainings(evidence: Evidence, dataset: str) -> list[int]:
     return sorted(sizes.index[sizes == sizes.max()])
 
 
-def choose_and_measure(evidence: Evidence, dataset: str) -> tuple[list[int], list[int]]:
-    """The repetitions that the best models are chosen in, and the later ones that they are measured in.
+Split = tuple[list[int], list[int]]
 
-    The best of many is also the luckiest, so the two have none in common: where there are new trainings, the best are
-    chosen in those known before, else in the first.
+
+def choose_and_measure(evidence: Evidence, dataset: str) -> list[Split]:
+    """The repetitions that the best models are chosen in, and the later ones that they are measured in, by preference.
+
+    The best of many is also the luckiest, so the two have none in common. First comes: chosen in the trainings known
+    before, measured in new ones, which may be of these models alone; then, for models without new trainings: chosen in
+    the first.
     """
-    every = whole_trainings(evidence, dataset)
-    used = [r for r in every if r in (evidence.used or every)]
-    measure = [r for r in used if r >= FIRST_NEW] or used
-    choose = [r for r in every if r < measure[0]] if measure else []
-    return (choose, measure) if choose else (measure[:1], measure[1:])
+    whole = whole_trainings(evidence, dataset)
+    used = sorted(set(evidence.here(dataset)["repetition"]))
+    new = [r for r in used if r >= FIRST_NEW]
+    splits = [([r for r in whole if r < FIRST_NEW], new)] if new else []
+    return [*splits, (whole[:1], [r for r in used if r > whole[0]])] if whole else []
 
 
 def best_of_kinds(
@@ -141,7 +145,7 @@ def best_of_kinds(
     chosen_by: str,
     column: str,
     kinds: tuple[str, str],
-    split: tuple[list[int], list[int]],
+    splits: Sequence[Split],
 ) -> Effect:
     """The best model of one kind against the best of another.
 
@@ -153,19 +157,25 @@ def best_of_kinds(
         chosen_by: The accuracy that makes a model the best.
         column: The accuracy to compare.
         kinds: Two of :data:`KINDS`.
-        split: The repetitions to choose in, and to measure in; see :func:`choose_and_measure`.
+        splits: The repetitions to choose in, and to measure in; see :func:`choose_and_measure`. The first that have
+            both models count.
     """
     here = evidence.trainings[evidence.trainings["dataset"] == dataset]
-    choose, measure = split
     model = ["ensemble", "members", "lambda"]
-    columns = list(dict.fromkeys((chosen_by, column)))
-    wide = here[here["repetition"].isin({*choose, *measure})].pivot_table(columns, model, "repetition").dropna()
+    wide = here.pivot_table(list(dict.fromkeys((chosen_by, column))), model, "repetition")
     ensemble = wide.index.get_level_values("members") > 1
     regularised = wide.index.get_level_values("lambda") > 0
     of_kind = [(ensemble == KINDS[kind][0]) & (regularised == KINDS[kind][1]) for kind in kinds]
-    if not choose or not measure or not all(kind.any() for kind in of_kind):
+    for choose, later in splits:
+        known = [wide[chosen_by][kind].reindex(columns=choose).dropna() for kind in of_kind]
+        if not choose or any(values.empty for values in known):
+            continue
+        a, b = (values.mean(axis=1).idxmax() for values in known)
+        measure = [r for r in later if wide[column].loc[[a, b], r].notna().all()]
+        if measure:
+            break
+    else:
         return unmeasured(dataset, part, needed)
-    a, b = (wide[chosen_by][choose][kind].mean(axis=1).idxmax() for kind in of_kind)
     values: dict[Setting, list[float]] = {tuple(m): wide[column].loc[m, measure].tolist() for m in (a, b)}
     # pooled over methods and lambda, from all trainings that verdicts rest on
     judged = evidence.judged().here(dataset)

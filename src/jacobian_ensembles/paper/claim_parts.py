@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from jacobian_ensembles.paper.best_models import (
     OverLambda,
+    Split,
     best_inside,
     best_of_kinds,
     choose_and_measure,
@@ -108,7 +109,7 @@ def against_kinds(
     column: str,
     needed: Sizes,
     kinds: Sequence[str],
-    split: Callable[[Evidence, str], tuple[list[int], list[int]]] = choose_and_measure,
+    splits: Callable[[Evidence, str], list[Split]] = choose_and_measure,
 ) -> Found:
     """The best Jacobian ensemble against the best of other kinds, where all methods and lambdas were run."""
     effects = [
@@ -120,7 +121,7 @@ def against_kinds(
             chosen_by,
             column,
             ("Jacobian ensemble", kind),
-            split(evidence, dataset),
+            splits(evidence, dataset),
         )
         for dataset in datasets_of(evidence)
         for kind in kinds
@@ -139,9 +140,9 @@ def against_kinds_beside(
 ) -> list[Effect]:
     """The best by all trainings, measured in the same ones: flattering, and without an interval."""
 
-    def in_all(evidence: Evidence, dataset: str) -> tuple[list[int], list[int]]:
+    def in_all(evidence: Evidence, dataset: str) -> list[Split]:
         every = whole_trainings(evidence, dataset)
-        return every, every
+        return [(every, every)]
 
     found, _ = against_kinds(evidence, chosen_by, column, needed, kinds, in_all)
     flattering = "best of all trainings, measured in the same"

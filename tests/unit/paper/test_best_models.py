@@ -86,12 +86,12 @@ def test_one_training_of_one_method_has_no_interval():
 @pytest.mark.parametrize(
     ("repetitions", "used", "expected"),
     [
-        ([0], (), ([0], [])),
-        ([0, 1, 2], (), ([0], [1, 2])),
-        ([0, 1, 2], (1, 2), ([0], [1, 2])),
-        ([0, 1, 2, 3, 4], (1, 2, 3, 4), ([0, 1, 2], [3, 4])),
-        ([0, 1, 2, 3, 4], (3, 4), ([0, 1, 2], [3, 4])),
-        ([3, 4], (), ([3], [4])),
+        ([0], (), [([0], [])]),
+        ([0, 1, 2], (), [([0], [1, 2])]),
+        ([0, 1, 2], (1, 2), [([0], [1, 2])]),
+        ([0, 1, 2, 3, 4], (1, 2, 3, 4), [([0, 1, 2], [3, 4]), ([0], [1, 2, 3, 4])]),
+        ([0, 1, 2, 3, 4], (3, 4), [([0, 1, 2], [3, 4]), ([0], [3, 4])]),
+        ([3, 4], (), [([], [3, 4]), ([3], [4])]),
     ],
 )
 def test_the_best_are_chosen_in_other_trainings_than_they_are_measured_in(repetitions, used, expected):
@@ -121,10 +121,14 @@ def test_the_best_models_are_named_and_measured_by_hand():
     assert got.high == pytest.approx(stats.t.ppf(0.975, (4 / 2 + 8 / 2) ** 2 / (2**2 / 2 + 4**2 / 1)) * math.sqrt(6))
 
 
-def test_a_half_computed_training_chooses_and_measures_nothing():
+def test_a_half_computed_training_chooses_nothing_and_measures_the_models_it_has():
     values = [("a", 3, 0.1, (9, 1, 3)), ("b", 3, 0.1, (4, 4, 4)), ("a", 1, 0.0, (0, 1, 3))]
     more = [(*values[0][:3], (*values[0][3], 100)), *values[1:]]
     assert (chosen(more).value, chosen(more).models) == (chosen(values).value, chosen(values).models)
+    # a third model's trainings 3 and 4 are missing: a, the best of 0 to 2, is measured in them all the same
+    more = [("a", 3, 0.1, (9, 1, 3, 5, 6)), values[1], ("a", 1, 0.0, (0, 1, 3, 2, 5))]
+    got = chosen(more)
+    assert (got.value, got.models, got.trainings) == (2 * (3 + 1) / 2, "a M=3 λ=0.1 against a M=1 λ=0", 2)
 
 
 def test_the_best_of_many_equal_models_is_no_better():
@@ -133,7 +137,7 @@ def test_the_best_of_many_equal_models_is_no_better():
     for seed in range(40):
         made = tables(lambda *_: 95.0, lambda *_: 50.0, 2, datasets=("mnist",), eps=(0.1,), noise=(0.3, 3.0), seed=seed)
         found = Evidence(trainings_of(made["metrics"], None, 0.5))
-        for values, split in ((honest, ([0], [1])), (naive, ([0, 1], [0, 1]))):
+        for values, split in ((honest, [([0], [1])]), (naive, [([0, 1], [0, 1])])):
             kinds = ("Jacobian ensemble", "standard")
             got = best_of_kinds(found, "mnist", "x", 1.0, "weighted", "weighted", kinds, split)
             values.append(got.value)
