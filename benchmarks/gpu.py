@@ -90,7 +90,7 @@ def training_rows(cpu: Data, gpu: Data) -> dict[str, Row]:
         sides = []
         for data in (cpu, gpu):
             net = LeNet().to(data[0].device)
-            sides.append(Side(partial(our_tenth_of_an_epoch, net, Optimizer(net, Training()), *data, lambda_jr)))
+            sides.append(Side(partial(our_tenth_of_an_epoch, Optimizer(net, Training()), *data, lambda_jr)))
         plain = baseline.PlainLeNet(LeNet()).to(gpu[0].device)
         adam = torch.optim.Adam(plain.parameters())
         sides.append(Side(partial(plain_tenth_of_an_epoch, plain, adam, *gpu, lambda_jr)))

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import baseline
 import torch
 import torchvision
-from torch import nn
 
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.attacks.losses import loss_gradient
@@ -33,7 +32,8 @@ from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.jacobian import unit_vectors
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.runs.devices import prepare_device
-from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
+from jacobian_ensembles.training.objectives.derivatives import draw_directions
+from jacobian_ensembles.training.objectives.objective import Terms
 from jacobian_ensembles.training.optimization import Optimizer
 
 # multiply-adds of one image, counted twice: conv1, conv2, the three linear layers
@@ -137,7 +137,7 @@ def other_rows(repeats: int) -> dict[str, Row]:
         for lambda_jr in (0.0, 0.1):
             ours, plain, x, y = net(), net(), images[:batch], labels[:batch]
             step = (
-                partial(our_step_of_training, ours, Optimizer(ours, Training()), x, y, lambda_jr, torch.Generator()),
+                partial(our_step_of_training, Optimizer(ours, Training()), x, y, lambda_jr, torch.Generator()),
                 partial(baseline.training_step, plain, torch.optim.Adam(plain.parameters()), x, y, lambda_jr),
             )
             term = f"{'with' if lambda_jr else 'without'} Jacobian term"
@@ -146,25 +146,18 @@ def other_rows(repeats: int) -> dict[str, Row]:
 
 
 def our_step_of_training(
-    net: nn.Module,
-    optimizer: Optimizer,
-    x: torch.Tensor,
-    labels: torch.Tensor,
-    lambda_jr: float,
-    rng: torch.Generator,
+    optimizer: Optimizer, x: torch.Tensor, labels: torch.Tensor, lambda_jr: float, rng: torch.Generator
 ) -> None:
     """A training step, in the package."""
     directions = draw_directions(1, len(x), 10, rng, x.device) if lambda_jr else None
-    optimizer.step(loss_and_gradients(net, x, labels, lambda_jr, directions)[1], 3e-3)
+    optimizer.descend(Terms(x, lambda_jr, directions), labels, 3e-3)
 
 
-def our_tenth_of_an_epoch(
-    net: LeNet, optimizer: Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float
-) -> None:
+def our_tenth_of_an_epoch(optimizer: Optimizer, images: torch.Tensor, labels: torch.Tensor, lambda_jr: float) -> None:
     """55 training steps of 100 images, in the package."""
     rng = torch.Generator()
     for x, y in zip(images[:5500].split(100), labels[:5500].split(100), strict=True):
-        our_step_of_training(net, optimizer, x, y, lambda_jr, rng)
+        our_step_of_training(optimizer, x, y, lambda_jr, rng)
 
 
 def plain_tenth_of_an_epoch(
@@ -183,9 +176,9 @@ def training_rows(images: torch.Tensor, labels: torch.Tensor, repeats: int) -> d
     """A tenth of an epoch, 55 steps of 100 images, with and without the Jacobian term."""
     rows = {}
     for lambda_jr in (0.0, 0.1):
-        net, plain = LeNet(), baseline.PlainLeNet(LeNet())
+        plain = baseline.PlainLeNet(LeNet())
         sides = (
-            partial(our_tenth_of_an_epoch, net, Optimizer(net, Training()), images, labels, lambda_jr),
+            partial(our_tenth_of_an_epoch, Optimizer(LeNet(), Training()), images, labels, lambda_jr),
             partial(plain_tenth_of_an_epoch, plain, torch.optim.Adam(plain.parameters()), images, labels, lambda_jr),
         )
         # forward, parameter and input gradients (none into the first layer); the regulariser's v^T J and J u besides
@@ -205,12 +198,8 @@ def _steps_per_second(kind: str, seconds: float) -> float:
         x, y = torch.rand(200, 1, 28, 28), torch.randint(0, 10, (200,))
         step = partial(loss_gradient, model, x, y, 12.0)
     else:
-        net = LeNet()
         x, y, directions = torch.rand(100, 1, 28, 28), torch.randint(0, 10, (100,)), unit_vectors(100, 10, None)[None]
-        optimizer = Optimizer(net, Training())
-
-        def step() -> None:
-            optimizer.step(loss_and_gradients(net, x, y, 0.1, directions)[1], 3e-3)
+        step = partial(Optimizer(LeNet(), Training()).descend, Terms(x, 0.1, directions), y, 3e-3)
 
     with torch.no_grad():
         step()

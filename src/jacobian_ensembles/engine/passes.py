@@ -8,7 +8,6 @@ Buffers are kept from call to call, one set for each thread. Results are new arr
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,41 +16,14 @@ import numpy as np
 
 from jacobian_ensembles.engine.loops import OWN, SHARED, WINNERS, products_of, scores_of, steps_of
 from jacobian_ensembles.engine.losses import AVERAGES, LOSSES
+from jacobian_ensembles.engine.memory import aligned, buffers
 from jacobian_ensembles.engine.network import B1, B2, B3, B4, FIRST, ROW, TAPS1, TAPS2, W1, W2, W3, W4, W5
-from jacobian_ensembles.engine.training import FIXED, SUMS, TABLES, gradient_of
+from jacobian_ensembles.engine.training import ADAM, FIXED, NONE, SGD, SUMS, TABLES, move, step_of
 from jacobian_ensembles.engine.vectors import LANES
 
+#: Numbers of the optimisers, by their names in a recipe.
+OPTIMIZERS = {"adam": ADAM, "sgd": SGD}
 _STARTS = (W1, B1, W2, B2, W3, B3, W4, B4)
-
-
-def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
-    """An array of zeros whose memory starts at a multiple of 64 bytes, a cache's line."""
-    count = math.prod(shape) if isinstance(shape, tuple) else shape
-    size = count * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-class _Buffers(threading.local):
-    """Memory for intermediate values, kept between calls and grown when one needs more."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, Any] = {}
-
-    def take(self, name: str, count: int, dtype: Any = np.float32) -> Any:
-        """``count`` vectors, with whatever is in them."""
-        kept = self._arrays.get(name)
-        if kept is None or len(kept) < count:
-            kept = self._arrays[name] = aligned((count, LANES), dtype)
-        return kept[:count]
-
-    def flat(self, name: str, count: int) -> Any:
-        """``count`` numbers."""
-        return self.take(name, -(-count // LANES)).reshape(-1)[:count]
-
-
-buffers = _Buffers()
 
 
 def outputs_of(classes: int) -> int:
@@ -279,18 +251,68 @@ def training_gradient(
     Raises:
         ValueError: If there are several networks.
     """
+    gradient = aligned(network.parameters.shape[1])
+    common = np.zeros((28, 32) if shared else (0, 0), np.float32)
+    loss = _step(
+        network, images, labels, directions, masks, gradient, common, NONE, gradient, gradient, 0, 0.0, 0.0, 0.0
+    )
+    return loss, gradient, np.ascontiguousarray(common[:, :28]).reshape(784) if shared else None
+
+
+def _step(
+    network: Networks,
+    images: Any,
+    labels: Any,
+    directions: Any,
+    masks: Any,
+    gradient: Any,
+    common: Any,
+    *optimizer: Any,
+) -> float:
     if len(network) != 1:
         raise ValueError(f"training is of one network. Got {len(network)}.")
     outputs, many = outputs_of(network.classes), 0 if directions is None else len(directions)
-    blocks, gradient = -(-len(images) // LANES) * (1 + many), aligned(network.parameters.shape[1])
-    common = np.zeros((28, 32) if shared else (0, 0), np.float32)
-    loss = gradient_of(
-        images, np.arange(len(images)), labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
+    blocks = -(-len(images) // LANES) * (1 + many)
+    loss: float = step_of(
+        images, labels, np.empty((0, 0, 0), np.float32) if directions is None else directions,
         np.empty((0, 0), np.float32) if masks is None else masks, network.mean, network.scale, network.parameters[0],
         outputs, network.relus[0], network.classes, gradient, common.reshape(-1),
-        buffers.take("step", FIXED + 5 * outputs),
-        buffers.take("winners", FIRST + 400, np.int32), buffers.flat("tables", TABLES),
-        buffers.take("downs", blocks * (204 + outputs)), buffers.flat("rows", (blocks + 1) * LANES * ROW),
-        buffers.take("sums", SUMS + outputs),
+        buffers.take("step", FIXED + 5 * outputs), buffers.take("winners", FIRST + 400, np.int32),
+        buffers.flat("tables", TABLES), buffers.take("downs", blocks * (204 + outputs)),
+        buffers.flat("rows", (blocks + 1) * LANES * ROW), buffers.take("sums", SUMS + outputs), *optimizer,
     )  # fmt: skip
-    return loss, gradient, np.ascontiguousarray(common[:, :28]).reshape(784) if shared else None
+    return loss
+
+
+class Descent:
+    """Adam or SGD on one network, whose parameters it changes in place.
+
+    Attributes:
+        network: The network.
+        gradient: (S,), the last one, laid out as the parameters are.
+
+    Args:
+        network: A single one.
+        optimizer: ``adam`` or ``sgd``.
+        momentum: Of ``sgd``.
+        weight_decay: Of either, as in torch.optim.
+    """
+
+    def __init__(self, network: Networks, optimizer: str, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+        self.network = network
+        self.gradient, self._mean, self._square = (aligned(network.parameters.shape[1]) for _ in range(3))
+        self._kind, self._momentum, self._decay = OPTIMIZERS[optimizer], float(momentum), float(weight_decay)
+        self._steps = 0
+
+    def _next(self, rate: float) -> tuple[Any, ...]:
+        self._steps += 1
+        return self._kind, self._mean, self._square, self._steps, float(rate), self._momentum, self._decay
+
+    def step(self, images: Any, labels: Any, rate: float, directions: Any = None, masks: Any = None) -> float:
+        """A whole step on the loss of :func:`training_gradient`, which is returned, at a learning rate."""
+        none = np.empty(0, np.float32)
+        return _step(self.network, images, labels, directions, masks, self.gradient, none, *self._next(rate))
+
+    def move(self, rate: float) -> None:
+        """A step along what was written to ``gradient``."""
+        move(self.network.parameters[0], self.gradient, *self._next(rate))

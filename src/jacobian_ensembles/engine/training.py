@@ -1,4 +1,4 @@
-"""A training step's derivatives in one compiled call: the loss of one learner and its gradient.
+"""A whole training step in one compiled call: the loss of one learner, its gradient, and the optimiser's move.
 
 The loss is the cross-entropy plus 1/2 sum ||v^T J||^2 over some directions v. With u = J^T v held constant, the
 gradient of 1/2 ||J^T v||^2 equals that of v^T J u, a product of weights and slopes. Through the weights it is an outer
@@ -61,6 +61,7 @@ from jacobian_ensembles.engine.vectors import (
     load,
     load_tile,
     scatter,
+    sqrt,
     store,
     total,
     zeros,
@@ -77,6 +78,8 @@ TABLES = TAPS2 + TAPS1 + TANGENT1 + TANGENT2
 #: Where sums of the linear layers' biases lie; those of the convolutions lie as their parameters do.
 _SUM3, _SUM4, _SUM5 = W3, W3 + 128, W3 + 128 + 96
 SUMS = _SUM5
+#: Numbers of the optimisers.
+NONE, ADAM, SGD = range(3)
 
 
 @inner
@@ -109,12 +112,45 @@ def _fold(sums, count, gradient):  # type: ignore[no-untyped-def]
         add_totals(gradient, f, load_tile(sums, f, zeros(LANES)))
 
 
+@inner
+def _adam(theta, gradient, mean, square, step, rate, decay):  # type: ignore[no-untyped-def]
+    """Kingma, Ba: Adam (2015), Algorithm 1, with betas 0.9 and 0.999, and weight decay as in torch.optim.Adam."""
+    size, root = rate / (1 - 0.9**step), math.sqrt(1 - 0.999**step)
+    for at in range(0, len(theta), LANES):
+        p = load(theta, at)
+        g = load(gradient, at) + decay * p
+        m = 0.9 * load(mean, at) + 0.1 * g
+        s = 0.999 * load(square, at) + 0.001 * g * g
+        store(mean, at, m)
+        store(square, at, s)
+        store(theta, at, p - size * (m / (sqrt(s) / root + 1e-8)))
+
+
+@inner
+def _sgd(theta, gradient, velocity, rate, momentum, decay):  # type: ignore[no-untyped-def]
+    """Gradient descent with momentum and weight decay as in torch.optim.SGD."""
+    for at in range(0, len(theta), LANES):
+        p = load(theta, at)
+        v = momentum * load(velocity, at) + (load(gradient, at) + decay * p)
+        store(velocity, at, v)
+        store(theta, at, p - rate * v)
+
+
 @entry
-def gradient_of(  # type: ignore[no-untyped-def]
-    images, index, labels, directions, masks, mean, scale, theta, outputs, relu, classes, gradient,
-    common, work, winners, tables, downs, rows, sums,
+def move(theta, gradient, optimizer, mean, square, step, rate, momentum, decay):  # type: ignore[no-untyped-def]
+    """Step number ``step``, from 1, of an optimiser that keeps ``mean`` and ``square``; all laid out like ``theta``."""
+    if optimizer == ADAM:
+        _adam(theta, gradient, mean, square, step, rate, decay)
+    elif optimizer == SGD:
+        _sgd(theta, gradient, mean, rate, momentum, decay)
+
+
+@entry
+def step_of(  # type: ignore[no-untyped-def]
+    images, labels, directions, masks, mean, scale, theta, outputs, relu, classes, gradient, common, work, winners,
+    tables, downs, rows, sums, optimizer, mean_of, square_of, step, rate, momentum, decay,
 ):  # fmt: skip
-    """The loss at the images of an index, which is returned, and its ``gradient``, laid out like ``theta``.
+    """The loss, which is returned, and its ``gradient``, laid out like ``theta``; then an optimiser's :func:`move`.
 
     The arguments are those of :func:`~jacobian_ensembles.engine.passes.training_gradient`; unless it is empty,
     ``common`` (28, 32) gets the gradient of the mean cross-entropy with respect to something added to all images. Then
@@ -122,7 +158,7 @@ def gradient_of(  # type: ignore[no-untyped-def]
     ``downs``, 204 + outputs vectors of every block and direction, ``rows``, ROW elements of every image of these and of
     LANES more, and ``sums``, SUMS + outputs vectors.
     """
-    count, many = len(index), len(directions)
+    count, many = len(labels), len(directions)
     blocks, down = (count + LANES - 1) // LANES, 204 + outputs
     taps2, taps1 = tables[:TAPS2], tables[TAPS2 : TAPS2 + TAPS1]
     taps3 = tables[TAPS2 + TAPS1 : TAPS2 + TAPS1 + TANGENT1]
@@ -165,13 +201,14 @@ def gradient_of(  # type: ignore[no-untyped-def]
     for b in range(blocks):
         first = b * LANES
         for i in range(LANES):
-            rows_of[i] = index[min(first + i, count - 1)]
+            rows_of[i] = min(first + i, count - 1)
             block_labels[i] = labels[rows_of[i]] if first + i < count else -1
         fill(images.reshape(-1), rows_of, nothing, -math.inf, math.inf, mean, scale, plane)
         if len(masks):
             _columns(masks, first, count, 1.0, mask)
         forward(plane, theta, outputs, relu, mask, a1, winners, hidden, dropped, logits)
-        bend[:] = 0.0
+        if many:
+            bend[:] = 0.0
         for d in range(many):
             here = downs[((1 + d) * blocks + b) * down : ((1 + d) * blocks + b) * down + down]
             v = here[204 : 204 + outputs]
@@ -235,6 +272,7 @@ def gradient_of(  # type: ignore[no-untyped-def]
     if len(common):
         shared_gradient(totals, theta, np.empty(6 * 32 * 64, np.float32), common)
         common *= scale
+    move(theta, gradient, optimizer, mean_of, square_of, step, rate, momentum, decay)
     loss = 0.0
     for i in range(count):
         loss += losses[i]

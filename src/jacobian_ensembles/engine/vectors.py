@@ -71,6 +71,12 @@ def where(e, condition, a, b):  # type: ignore[no-untyped-def]
     return e.builder.select(condition, a, b)
 
 
+@word(lambda x: floats)
+def sqrt(e, x):  # type: ignore[no-untyped-def]
+    """The square root."""
+    return e.call(f"llvm.sqrt.v{LANES}f32", floats.value, [x])
+
+
 @word(lambda x: ints)
 def rounded(e, x):  # type: ignore[no-untyped-def]
     """The nearest whole numbers, as int32."""

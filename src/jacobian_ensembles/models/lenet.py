@@ -48,10 +48,10 @@ def compiled(nets: Sequence[nn.Module], x: Tensor) -> Networks | None:
         A copy of their parameters; None unless all are LeNets, unchanged, in float32 on a CPU, alike in classes and
         scaling.
     """
-    lenets = [net for net in nets if isinstance(net, LeNet) and unchanged(net, LeNet)]
-    if len(lenets) < len(nets) or x.device.type != "cpu" or x.shape[1:] != (1, 28, 28):
+    lenets = [net for net in nets if isinstance(net, LeNet) and fits(net, x)]
+    if len(lenets) < len(nets):
         return None
-    if {x.dtype, *(p.dtype for net in lenets for p in net.parameters())} != {torch.float32}:
+    if {p.dtype for net in lenets for p in net.parameters()} != {torch.float32}:
         return None
     kinds = {(net.mean, net.std, net.fc3.out_features, net.fc3.weight.device.type) for net in lenets}
     if len(kinds) > 1 or (passes := engine()) is None:
@@ -60,6 +60,34 @@ def compiled(nets: Sequence[nn.Module], x: Tensor) -> Networks | None:
     arrays = [[p.detach().numpy() for p in net.parameters()] for net in lenets]
     found: Networks = passes.pack(arrays, [net.activation == "relu" for net in lenets], mean, std)
     return found
+
+
+def packed(net: nn.Module) -> Networks | None:
+    """Move a LeNet's parameters to the engine's memory, of which they become views: what the engine changes, changes.
+
+    Returns:
+        None, with nothing done, unless the engine takes the network, and all of it is trained.
+    """
+    if not isinstance(net, LeNet) or not all(p.requires_grad for p in net.parameters()):
+        return None
+    if (network := compiled([net], net.fc1.weight.new_empty(0, 1, 28, 28))) is not None:
+        for p, view in zip(net.parameters(), views(network.parameters[0], net), strict=True):
+            p.data = view
+    return network
+
+
+def views(vector: Any, net: LeNet) -> list[Tensor]:
+    """The parts of a vector (S,) that is laid out as the engine lays out a LeNet's parameters, shaped like these."""
+    whole, passes = torch.from_numpy(vector), engine()
+    assert passes is not None
+    parts = zip(net.parameters(), passes.pieces(net.fc3.out_features), strict=True)
+    return [whole[piece].view_as(p) for p, piece in parts]
+
+
+def fits(net: LeNet, x: Tensor) -> bool:
+    """Whether the engine takes a LeNet for such inputs, if it takes its parameters."""
+    there = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1:] == (1, 28, 28)
+    return there and unchanged(net, LeNet)
 
 
 def unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -19,8 +19,8 @@ from jacobian_ensembles.models.building import Builder, build_net
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated, loss_and_gradients
-from jacobian_ensembles.training.objectives.objective import Batch, Objective
+from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated
+from jacobian_ensembles.training.objectives.objective import Batch, Objective, Terms
 from jacobian_ensembles.training.optimization import Optimizer, cyclic_cosine
 from jacobian_ensembles.training.recipe import Recipe
 from jacobian_ensembles.training.refusals import check_learner, check_storable, check_validation, guess
@@ -261,10 +261,7 @@ def descend(
             rate = settings.learning_rate
             if settings.schedule == "cosine":
                 rate = cyclic_cosine(step, epochs * steps, cycles, rate)
-            value, gradients = _descent(learners, batches, goal, coupling, step)
-            for learner, gradient in zip(learners, gradients, strict=True):
-                learner.optimizer.step(gradient, rate)
-            total += value
+            total += _step(learners, batches, goal, coupling, step, rate)
             step += 1
             log.debug("training", extra={"progress": (step, epochs * steps)})
             if time.monotonic() - reported > _LOG_EVERY:
@@ -284,31 +281,41 @@ def descend(
     return result
 
 
-def _descent(
+def _step(
     learners: Sequence[Learner],
     batches: Sequence[Batch],
     goal: Objective | None,
     coupling: torch.Generator | None,
     step: int,
-) -> tuple[Tensor, list[list[Tensor]]]:
-    """The mean loss of learners in one step, and the gradients of each."""
-    found = [
-        loss_and_gradients(learner.net, own.images, own.labels, 0.0, None, own.dropout)
-        if goal is None
-        else goal.gradients(learner.net, own)
-        for learner, own in zip(learners, batches, strict=True)
-    ]
-    value = torch.stack([loss for loss, _ in found]).mean() if len(found) > 1 else found[0][0]
-    gradients = [gradient for _, gradient in found]
+    rate: float,
+) -> Tensor:
+    """One step of every learner; returns their mean loss."""
+    pairs = list(zip(learners, batches, strict=True))
     if goal is None or coupling is None or len(learners) == 1:
-        return value, gradients
+        return torch.stack([_own_step(learner, own, goal, rate) for learner, own in pairs]).mean()
+    found = [goal.gradients(learner.net, own) for learner, own in pairs]
     common = batches[step % len(batches)]  # every learner's images in turn
     with torch.enable_grad():
-        models = [as_model(learner.net, own.dropout) for learner, own in zip(learners, batches, strict=True)]
+        models = [as_model(learner.net, own.dropout) for learner, own in pairs]
         joint = goal.coupling(models, common.images, common.labels, coupling)
     more = differentiated(joint, [learner.net for learner in learners], f"{type(goal).__name__}.coupling")
-    gradients = [[a + b for a, b in zip(own, other, strict=True)] for own, other in zip(gradients, more, strict=True)]
-    return value + joint.detach() / len(learners), gradients
+    for learner, (_, gradients), others in zip(learners, found, more, strict=True):
+        learner.optimizer.step([a + b for a, b in zip(gradients, others, strict=True)], rate)
+    return torch.stack([loss for loss, _ in found]).mean() + joint.detach() / len(learners)
+
+
+def _own_step(learner: Learner, batch: Batch, goal: Objective | None, rate: float) -> Tensor:
+    """A step of a learner that nothing joins to others; returns its loss."""
+    terms = Terms(batch.images)
+    if goal is not None:
+        own = type(goal).gradients is not Objective.gradients  # an objective's own gradients go before its terms
+        found = None if own else goal.terms(learner.net, batch)
+        if found is None:
+            value, gradients = goal.gradients(learner.net, batch)
+            learner.optimizer.step(gradients, rate)
+            return value
+        terms = found
+    return learner.optimizer.descend(terms, batch.labels, rate, batch.dropout)
 
 
 def _report(epoch: int, epochs: int, step: int, steps: int, batch: int, started: float, loss: float | None) -> None:

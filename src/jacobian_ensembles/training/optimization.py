@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,13 @@ from torch.nn.utils import vector_to_parameters
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from jacobian_ensembles.models.lenet import LeNet, engine, fits, packed, views
+from jacobian_ensembles.training.objectives.derivatives import engine_inputs, gradients_of
+from jacobian_ensembles.training.objectives.objective import Terms
 from jacobian_ensembles.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.engine.passes import Descent
 
 
 def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> float:
@@ -36,8 +43,9 @@ def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> fl
 class Optimizer:
     """Adam or SGD on one vector, of which a net's trained parameters become views.
 
-    Each step saves the bookkeeping of ten tensors. torch's functions are called without its classes, which import
-    a compiler that nothing here uses.
+    Each step saves the bookkeeping of ten tensors. A LeNet that the engine takes lies in the engine's memory, where a
+    whole step is one call. torch's functions are called without its classes, which import a compiler that nothing
+    here uses.
 
     Args:
         net: The network.
@@ -45,23 +53,55 @@ class Optimizer:
     """
 
     def __init__(self, net: nn.Module, settings: Recipe) -> None:
+        self.net, self.settings = net, settings
+        self.gradient: Tensor | None = None
+        self._descent: Descent | None = None
+        if isinstance(net, LeNet) and (network := packed(net)) is not None:
+            passes = engine()
+            assert passes is not None
+            self._descent = passes.Descent(network, settings.optimizer, settings.momentum, settings.weight_decay)
+            self._parts = views(self._descent.gradient, net)
+            return
         trained = [p for p in net.parameters() if p.requires_grad]
-        self.settings = settings
         self.vector = torch.cat([p.detach().flatten() for p in trained])  # whatever their memory format
         vector_to_parameters(self.vector, trained)
-        self.gradient: Tensor | None = None
         self._mean, self._square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
         self._steps = self.vector.new_zeros(())
         self._momentum: list[Tensor | None] = [None]
 
+    def descend(self, terms: Terms, labels: Tensor, rate: float, dropout: torch.Generator | None = None) -> Tensor:
+        """Take a step down a loss.
+
+        Args:
+            terms: What the loss is made of.
+            labels: (B,), in [0, C).
+            rate: The learning rate.
+            dropout: Generator of a LeNet's dropout masks; None for no dropout.
+
+        Returns:
+            The loss before the step, a scalar outside any graph.
+        """
+        net, x = self.net, terms.images
+        if self._descent is None or not isinstance(net, LeNet) or not fits(net, x):
+            value, gradients = gradients_of(net, terms, labels, dropout)
+            self.step(gradients, rate)
+            return value
+        given = engine_inputs(net, x, labels, terms.lambda_jr, terms.directions, dropout)
+        return torch.tensor(self._descent.step(**given, rate=rate), dtype=x.dtype)
+
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """Take a step.
+        """Take a step along given gradients.
 
         Args:
             gradients: One per trained parameter of the net.
             rate: The learning rate.
         """
+        if self._descent is not None:
+            for part, gradient in zip(self._parts, gradients, strict=True):
+                part.copy_(gradient)
+            self._descent.move(rate)
+            return
         # reuse the memory of the first step: new pages for 11 million parameters cost more than the step itself
         self.gradient = torch.cat([g.flatten() for g in gradients], out=self.gradient)
         if self.settings.optimizer == "adam":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from jacobian_ensembles.config.settings import PositiveInt, Settings
-from jacobian_ensembles.training.objectives.objective import Batch, Objective
+from jacobian_ensembles.training.objectives.objective import Batch, Objective, Terms
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,8 +51,6 @@ class Adversarial(Objective):
             delta = (delta + step * eps * input_gradient(net, x + delta, batch.labels).sign()).clamp(-eps, eps)
         return x + delta
 
-    def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
-        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
-
-        return loss_and_gradients(net, self.perturbed(net, batch), batch.labels, 0.0, None, batch.dropout)
+    def terms(self, net: nn.Module, batch: Batch) -> Terms:
+        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.terms`."""
+        return Terms(self.perturbed(net, batch))

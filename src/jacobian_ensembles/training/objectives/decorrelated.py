@@ -10,7 +10,7 @@ from pydantic import Field
 
 from jacobian_ensembles.config.settings import Settings
 from jacobian_ensembles.training.objectives.jacobian import Jacobian
-from jacobian_ensembles.training.objectives.objective import Batch, Model, Objective
+from jacobian_ensembles.training.objectives.objective import Batch, Model, Objective, Terms
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,9 @@ class Decorrelated(Objective):
         correlation: Annotated[float, Field(ge=0)] = 1.0
         of: Literal["jacobian", "loss"] = "jacobian"
 
-    def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
-        return Jacobian(self.strength * self.options.jacobian).gradients(net, batch)
+    def terms(self, net: nn.Module, batch: Batch) -> Terms:
+        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.terms`."""
+        return Jacobian(self.strength * self.options.jacobian).terms(net, batch)
 
     def coupling(self, models: Sequence[Model], images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.coupling`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.jacobian import linearize, unit_vectors
-from jacobian_ensembles.models.lenet import LeNet, compiled, engine, rows
-from jacobian_ensembles.training.objectives.objective import Model
+from jacobian_ensembles.models.lenet import LeNet, compiled, engine, rows, views
+from jacobian_ensembles.training.objectives.objective import Model, Terms
 
 
 def penalty_by_double_backward(logits: Tensor, x: Tensor, directions: Tensor) -> Tensor:
@@ -87,6 +88,13 @@ def loss_and_gradients(
     return value, gradients
 
 
+def gradients_of(
+    net: nn.Module, terms: Terms, labels: Tensor, dropout: torch.Generator | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """:func:`loss_and_gradients` of an objective's terms."""
+    return loss_and_gradients(net, terms.images, labels, terms.lambda_jr, terms.directions, dropout)
+
+
 def with_shared_gradient(
     model: nn.Module,
     x: Tensor,
@@ -145,25 +153,49 @@ def _derivatives(
         trained = [p for p in model.parameters() if p.requires_grad]
         return loss.detach(), list(torch.autograd.grad(loss, trained, materialize_grads=True)), common
 
-    masks = model.masks(len(x), dropout)
-    if lambda_jr:
-        directions = directions.float() * math.sqrt(lambda_jr * network.classes / (len(x) * len(directions)))
     passes = engine()
     assert passes is not None
-    found, gradient, shared_gradient = passes.training_gradient(
-        network,
-        rows(x),
-        labels.long().numpy(),
-        directions.contiguous().numpy() if lambda_jr else None,
-        None if masks is None else masks.numpy(),
-        shared,
-    )
-    whole = torch.from_numpy(gradient)
-    parts = zip(model.parameters(), passes.pieces(network.classes), strict=True)
-    gradients = [whole[piece].view_as(p) for p, piece in parts if p.requires_grad]
+    given = engine_inputs(model, x, labels, lambda_jr, directions, dropout)
+    found, gradient, shared_gradient = passes.training_gradient(network, **given, shared=shared)
+    parts = zip(model.parameters(), views(gradient, model), strict=True)
+    gradients = [part for p, part in parts if p.requires_grad]
     if shared:
         common = torch.from_numpy(shared_gradient).view(x.shape[1:])
     return torch.tensor(found, dtype=x.dtype), gradients, common
+
+
+def engine_inputs(
+    model: LeNet,
+    x: Tensor,
+    labels: Tensor,
+    lambda_jr: float,
+    directions: Tensor | None,
+    dropout: torch.Generator | None,
+) -> dict[str, Any]:
+    """What the engine is told of a step: see :func:`~jacobian_ensembles.engine.passes.training_gradient`.
+
+    Args:
+        model: See :func:`loss_and_gradients`.
+        x: See :func:`loss_and_gradients`.
+        labels: See :func:`loss_and_gradients`.
+        lambda_jr: See :func:`loss_and_gradients`.
+        directions: See :func:`loss_and_gradients`.
+        dropout: See :func:`loss_and_gradients`.
+
+    Returns:
+        Its images, labels, directions and masks; dropout's masks are drawn here.
+    """
+    masks = model.masks(len(x), dropout)
+    v = None
+    if lambda_jr and directions is not None:
+        factor = math.sqrt(lambda_jr * model.fc3.out_features / (len(x) * len(directions)))
+        v = (directions.float() * factor).contiguous().numpy()
+    return {
+        "images": rows(x),
+        "labels": labels.long().numpy(),
+        "directions": v,
+        "masks": None if masks is None else masks.numpy(),
+    }
 
 
 def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jacobian_ensembles.training.objectives.objective import Batch, Objective
+from jacobian_ensembles.training.objectives.objective import Batch, Objective, Terms
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class Jacobian(Objective):
@@ -20,11 +20,11 @@ class Jacobian(Objective):
         Hoffman, Roberts, Yaida: Robust Learning with Jacobian Regularization, arXiv:1908.02729, Algorithm 1.
     """
 
-    def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
-        from jacobian_ensembles.training.objectives.derivatives import draw_directions, loss_and_gradients
+    def terms(self, net: nn.Module, batch: Batch) -> Terms:
+        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.terms`."""
+        from jacobian_ensembles.training.objectives.derivatives import draw_directions
 
         x, directions = batch.images, None
         if self.strength:
             directions = draw_directions(batch.projections, len(x), batch.classes, batch.rng, x.device)
-        return loss_and_gradients(net, x, batch.labels, self.strength, directions, batch.dropout)
+        return Terms(x, self.strength, directions)

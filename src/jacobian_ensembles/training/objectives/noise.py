@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jacobian_ensembles.training.objectives.objective import Batch, Objective
+from jacobian_ensembles.training.objectives.objective import Batch, Objective, Terms
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 class Noise(Objective):
@@ -22,12 +22,10 @@ class Noise(Objective):
         Bishop: Training with Noise is Equivalent to Tikhonov Regularization, Neural Computation 1995.
     """
 
-    def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.gradients`."""
+    def terms(self, net: nn.Module, batch: Batch) -> Terms:
+        """See :meth:`~jacobian_ensembles.training.objectives.objective.Objective.terms`."""
         import torch
-
-        from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients
 
         x = batch.images
         drawn = torch.randn(x.shape, generator=batch.rng).to(x)
-        return loss_and_gradients(net, x + self.strength * drawn, batch.labels, 0.0, None, batch.dropout)
+        return Terms(x + self.strength * drawn)

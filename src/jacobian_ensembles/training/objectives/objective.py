@@ -38,6 +38,21 @@ class Batch:
     progress: float = 1.0
 
 
+@dataclass(frozen=True)
+class Terms:
+    """A loss whose derivatives need no automatic differentiation: cross-entropy + lambda/2 mean ||J||_F^2 (Eq. 1).
+
+    Attributes:
+        images: (B, ...), where both are taken.
+        lambda_jr: lambda, >= 0.
+        directions: (P, B, C) unit vectors, that estimate the norm; needed when lambda > 0.
+    """
+
+    images: Tensor
+    lambda_jr: float = 0.0
+    directions: Tensor | None = None
+
+
 class Objective:
     """What learners minimise, with one strength: the grid's lambda.
 
@@ -88,8 +103,19 @@ class Objective:
 
         return cross_entropy(model(images), labels)
 
+    def terms(self, net: nn.Module, batch: Batch) -> Terms | None:
+        """What :meth:`loss` is made of, where that is all it is; here None: it is differentiated automatically.
+
+        Args:
+            net: The learner.
+            batch: What it is trained on.
+        """
+        return None
+
     def gradients(self, net: nn.Module, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss of one learner and its gradient; here by automatic differentiation of :meth:`loss`.
+        """The loss of one learner and its gradient: of its :meth:`terms`, or of :meth:`loss`.
+
+        One that overrides this needs no terms: they are not asked for.
 
         Args:
             net: The learner.
@@ -104,8 +130,10 @@ class Objective:
         """
         import torch
 
-        from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated
+        from jacobian_ensembles.training.objectives.derivatives import as_model, differentiated, gradients_of
 
+        if (terms := self.terms(net, batch)) is not None:
+            return gradients_of(net, terms, batch.labels, batch.dropout)
         with torch.enable_grad():
             loss = self.loss(as_model(net, batch.dropout), batch.images, batch.labels, batch.rng)
         (gradients,) = differentiated(loss, [net], f"{type(self).__name__}.loss")
