@@ -163,7 +163,7 @@ network = passes.pack([[np.zeros(size, np.float32) for size in sizes]], [False])
 images, labels = np.zeros((1, 784), np.float32), np.zeros(1, np.int64)
 network.logits(images), network.products(images, np.zeros((1, 1, 10), np.float32))
 network.gradient(images, labels, average="logits", loss="cross_entropy", cap=None)
-passes.training_gradient(network, images, labels)
+passes.training_gradient(network, images, labels), passes.Descent(network, "adam").move(0.0)
 """
 
 

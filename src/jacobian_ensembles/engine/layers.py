@@ -212,7 +212,7 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
         windows: Pooling windows in a row of the output.
 
     Returns:
-        ``layer(p, winners, x, scratch, out)``: adds, image by image, to ``out`` (outputs, channels, 25).
+        ``layer(p, winners, x, out)``: adds, image by image, to ``out`` (outputs, channels, 25).
     """
     plane, area = width * width, windows * windows
 
@@ -220,12 +220,12 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
         """For some rows of the kernel, as many as there are registers for."""
 
         @variant(inner, channels, outputs, width, windows, height)
-        def rows(pixels, x, out):  # type: ignore[no-untyped-def]
+        def rows(p, winners, x, out):  # type: ignore[no-untyped-def]
             sums = load_tile(out, 0, zeros2(height, 5))
             for py in range(windows):
                 for px in range(windows):
-                    square = load_tile(pixels, (py * windows + px) * 4, zeros(4))
-                    sums = correlate(sums, square, x, 2 * py * width + 2 * px, width)
+                    f = py * windows + px
+                    sums = correlate(sums, load(p, f), load(winners, f), x, 2 * py * width + 2 * px, width)
             store_tile(out, 0, sums)
 
         return rows
@@ -233,18 +233,17 @@ def weight_gradient(channels: int, outputs: int, width: int, windows: int) -> An
     whole, double, single = strip(5), strip(2), strip(1)
 
     @variant(inner, channels, outputs, width, windows)
-    def layer(p, winners, x, scratch, out):  # type: ignore[no-untyped-def]
+    def layer(p, winners, x, out):  # type: ignore[no-untyped-def]
         for o in range(outputs):
-            for f in range(area):
-                store_tile(scratch, 4 * f, split(load(p, o * area + f), load(winners, o * area + f)))
+            v, won = p[o * area :], winners[o * area :]
             for c in range(channels):
                 image, to = x[c * plane :], out[(o * channels + c) * 25 :]
                 if LANES == 16:
-                    whole(scratch, image, to)
+                    whole(v, won, image, to)
                 else:
-                    double(scratch, image, to)
-                    double(scratch, image[2 * width :], to[10:])
-                    single(scratch, image[4 * width :], to[20:])
+                    double(v, won, image, to)
+                    double(v, won, image[2 * width :], to[10:])
+                    single(v, won, image[4 * width :], to[20:])
 
     return layer
 

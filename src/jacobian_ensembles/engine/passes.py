@@ -18,7 +18,7 @@ from jacobian_ensembles.engine.loops import OWN, SHARED, WINNERS, products_of, s
 from jacobian_ensembles.engine.losses import AVERAGES, LOSSES
 from jacobian_ensembles.engine.memory import aligned, buffers
 from jacobian_ensembles.engine.network import B1, B2, B3, B4, FIRST, ROW, TAPS1, TAPS2, W1, W2, W3, W4, W5
-from jacobian_ensembles.engine.training import ADAM, FIXED, NONE, SGD, SUMS, TABLES, move, step_of
+from jacobian_ensembles.engine.training import ADAM, FIXED, NONE, SGD, SUMS, TABLES, move_of, step_of
 from jacobian_ensembles.engine.vectors import LANES
 
 #: Numbers of the optimisers, by their names in a recipe.
@@ -315,4 +315,4 @@ class Descent:
 
     def move(self, rate: float) -> None:
         """A step along what was written to ``gradient``."""
-        move(self.network.parameters[0], self.gradient, *self._next(rate))
+        move_of(self.network.parameters[0], self.gradient, *self._next(rate))

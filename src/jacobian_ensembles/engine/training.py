@@ -72,7 +72,7 @@ linear_weights3, linear_weights4 = linear_weights(400, 5, _TOGETHER), linear_wei
 linear_weights5 = linear_weights(84, 3, _TOGETHER)
 _FEATURES, _STATES = HIDDEN + 4, FIRST + HIDDEN + 4
 #: Vectors of a step's buffer that do not depend on the batch, the network's classes or the parameters' number.
-FIXED = 2 * PLANE + 5 * _FEATURES + 6 * FIRST + (HIDDEN + FIRST) + 4 * 196 + 204
+FIXED = 2 * PLANE + 5 * _FEATURES + 6 * FIRST + (HIDDEN + FIRST) + 204
 #: Elements of its tables.
 TABLES = TAPS2 + TAPS1 + TANGENT1 + TANGENT2
 #: Where sums of the linear layers' biases lie; those of the convolutions lie as their parameters do.
@@ -136,9 +136,8 @@ def _sgd(theta, gradient, velocity, rate, momentum, decay):  # type: ignore[no-u
         store(theta, at, p - rate * v)
 
 
-@entry
-def move(theta, gradient, optimizer, mean, square, step, rate, momentum, decay):  # type: ignore[no-untyped-def]
-    """Step number ``step``, from 1, of an optimiser that keeps ``mean`` and ``square``; all laid out like ``theta``."""
+@inner
+def _move(theta, gradient, optimizer, mean, square, step, rate, momentum, decay):  # type: ignore[no-untyped-def]
     if optimizer == ADAM:
         _adam(theta, gradient, mean, square, step, rate, decay)
     elif optimizer == SGD:
@@ -146,11 +145,17 @@ def move(theta, gradient, optimizer, mean, square, step, rate, momentum, decay):
 
 
 @entry
+def move_of(theta, gradient, optimizer, mean, square, step, rate, momentum, decay):  # type: ignore[no-untyped-def]
+    """Step number ``step``, from 1, of an optimiser that keeps ``mean`` and ``square``; all laid out like ``theta``."""
+    _move(theta, gradient, optimizer, mean, square, step, rate, momentum, decay)
+
+
+@entry
 def step_of(  # type: ignore[no-untyped-def]
     images, labels, directions, masks, mean, scale, theta, outputs, relu, classes, gradient, common, work, winners,
     tables, downs, rows, sums, optimizer, mean_of, square_of, step, rate, momentum, decay,
 ):  # fmt: skip
-    """The loss, which is returned, and its ``gradient``, laid out like ``theta``; then an optimiser's :func:`move`.
+    """The loss, which is returned, and its ``gradient``, laid out like ``theta``; then an optimiser's :func:`move_of`.
 
     The arguments are those of :func:`~jacobian_ensembles.engine.passes.training_gradient`; unless it is empty,
     ``common`` (28, 32) gets the gradient of the mean cross-entropy with respect to something added to all images. Then
@@ -182,7 +187,6 @@ def step_of(  # type: ignore[no-untyped-def]
     t1, at = work[at : at + FIRST], at + FIRST
     z, at = work[at : at + 2 * FIRST], at + 2 * FIRST
     bend, at = work[at : at + HIDDEN + FIRST], at + HIDDEN + FIRST
-    scratch, at = work[at : at + 4 * 196], at + 4 * 196
     mask, at = work[at : at + 204], at + 204
     logits, at = work[at : at + outputs], at + outputs
     each, at = work[at : at + outputs], at + outputs
@@ -219,8 +223,8 @@ def step_of(  # type: ignore[no-untyped-def]
             input_gradient1(p1, winners, taps1, moved, 32, CORNER)
             tangent1(moved, taps3, winners, z)
             through(z[:FIRST], a1, relu, t1)
-            weight_gradient1(p1, winners, moved, scratch, sums[W1 : W1 + 150])
-            weight_gradient2(p, won2, t1, scratch, sums[W2 : W2 + 2400])
+            weight_gradient1(p1, winners, moved, sums[W1 : W1 + 150])
+            weight_gradient2(p, won2, t1, sums[W2 : W2 + 2400])
             tangent2(t1, taps4, won2, z)
             t2, t3, t4 = t[:FC1], t[FC1:FC2], t[FC2:HIDDEN]
             through(z[:FC1], hidden[:FC1], relu, t2)
@@ -252,8 +256,8 @@ def step_of(  # type: ignore[no-untyped-def]
         backward(v, theta, outputs, relu, mask, change, a1, winners, hidden, taps2, q, p, q1, p1)
         here[:204] = p[FC1:HIDDEN]
         _to_rows(dropped if len(masks) else hidden, rows, first)
-        weight_gradient1(p1, winners, plane, scratch, sums[W1 : W1 + 150])
-        weight_gradient2(p, won2, a1, scratch, sums[W2 : W2 + 2400])
+        weight_gradient1(p1, winners, plane, sums[W1 : W1 + 150])
+        weight_gradient2(p, won2, a1, sums[W2 : W2 + 2400])
         add_sums(p1, 196, sums[B1 : B1 + 6])
         add_sums(p[:FC1], 25, sums[B2 : B2 + 16])
         add(sums[_SUM3 : _SUM3 + 120], here[:120])
@@ -272,7 +276,7 @@ def step_of(  # type: ignore[no-untyped-def]
     if len(common):
         shared_gradient(totals, theta, np.empty(6 * 32 * 64, np.float32), common)
         common *= scale
-    move(theta, gradient, optimizer, mean_of, square_of, step, rate, momentum, decay)
+    _move(theta, gradient, optimizer, mean_of, square_of, step, rate, momentum, decay)
     loss = 0.0
     for i in range(count):
         loss += losses[i]

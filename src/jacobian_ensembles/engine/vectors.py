@@ -167,23 +167,24 @@ def picked(e, sums, table, at, which, value):  # type: ignore[no-untyped-def]
     return e.tile([e.fused(value, tap, y) for tap, y in zip(taps, old, strict=True)])
 
 
-@word(lambda sums, values, array, at, row: sums)
-def correlate(e, sums, values, array, at, row):  # type: ignore[no-untyped-def]
-    """Add what four pixels have in common with each shift of an image.
+@word(lambda sums, value, which, array, at, row: sums)
+def correlate(e, sums, value, which, array, at, row):  # type: ignore[no-untyped-def]
+    """Add what one pixel of four has in common with each shift of an image.
 
-    ``sums[y][x] += values[dy][dx] * array[at + (y + dy) * row + x + dx]``, over dy and dx in (0, 1).
+    ``sums[y][x] += value * array[at + (y + which // 2) * row + x + which % 2]``, with ``which`` from 0 to 3 per image.
     """
-    at, row = e.index(at, 3, 2), e.index(row, 4, 2)
+    at, row, b = e.index(at, 4, 3), e.index(row, 5, 3), e.builder
     height, width = e.kinds[0].count, e.kinds[0].dtype.count
-    new, pixels = e.items(sums, e.kinds[0]), e.items(values, e.kinds[1])
+    one = ir.Constant(ints.value, [1] * LANES)
+    right, low = b.icmp_signed("==", b.and_(which, one), one), b.icmp_signed(">", which, one)
+    new, above = e.items(sums, e.kinds[0]), list[Any]()
     for y in range(height + 1):
-        for x in range(width + 1):
-            v = e.load(array, e.ahead(e.ahead(at, y, row), x, LANES), floats.value, 2)
-            for dy in (0, 1):
-                for dx in (0, 1):
-                    if 0 <= y - dy < height and 0 <= x - dx < width:
-                        i = (y - dy) * width + x - dx
-                        new[i] = e.fused(pixels[2 * dy + dx], v, new[i])
+        line = [e.load(array, e.ahead(e.ahead(at, y, row), x, LANES), floats.value, 3) for x in range(width + 1)]
+        line = [b.select(right, line[x + 1], line[x]) for x in range(width)]
+        for x, pixel in enumerate(above):
+            i = (y - 1) * width + x
+            new[i] = e.fused(value, b.select(low, line[x], pixel), new[i])
+        above = line
     return e.tile(new)
 
 

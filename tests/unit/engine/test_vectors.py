@@ -31,9 +31,10 @@ def test_arithmetic_comparisons_and_choices():
         v.store(out, 4, v.as_floats(v.rounded(a * 10)))
         v.store(out, 5, v.as_floats(v.shifted(v.shifted(v.constant(5), 3) + 1, -1) & 22))
         v.store(out, 6, v.bits(v.bits(a)))
+        v.store(out, 7, v.sqrt(a * a))
         return v.total(a)
 
-    x, out = draw(2, LANES), np.zeros((7, LANES), np.float32)
+    x, out = draw(2, LANES), np.zeros((8, LANES), np.float32)
     x[1, 0] = np.nan
     got, (a, b) = f(x, out), x
     np.testing.assert_allclose(out[0], (a + b) * 2 - 1 / b, rtol=1e-5)
@@ -43,6 +44,7 @@ def test_arithmetic_comparisons_and_choices():
     np.testing.assert_array_equal(out[4], np.rint(a * np.float32(10)))
     np.testing.assert_array_equal(out[5], ((5 << 3) + 1) >> 1 & 22)
     np.testing.assert_array_equal(out[6], a)
+    np.testing.assert_allclose(out[7], abs(a), rtol=1e-6)
     assert got == pytest.approx(a.sum(), abs=1e-5)
 
 
@@ -81,18 +83,17 @@ def test_outer_products_and_taps():
 @pytest.mark.parametrize("height", [1, 2, 5])
 def test_correlations(height):
     @inner
-    def f(x, four, out):
-        sums = v.correlate(v.zeros2(height, 5), v.load_tile(four, 0, v.zeros(4)), x, 7, 6)
+    def f(x, value, which, out):
+        sums = v.correlate(v.zeros2(height, 5), v.load(value, 0), v.load(which, 0), x, 7, 6)
         v.store_tile(out, 0, sums)
 
-    x, four, out = draw(7 + 6 * 6, LANES), draw(4, LANES), np.zeros((5 * height, LANES), np.float32)
-    f(x, four, out)
+    x, value, which = draw(7 + 6 * 6, LANES), draw(1, LANES), np.arange(LANES, dtype=np.int32)[None] % 4
+    out, lanes = np.zeros((5 * height, LANES), np.float32), np.arange(LANES)
+    f(x, value, which, out)
     expected = [
-        sum(four[2 * dy + dx] * x[7 + (y + dy) * 6 + k + dx] for dy in (0, 1) for dx in (0, 1))
-        for y in range(height)
-        for k in range(5)
+        value[0] * x[7 + (y + which[0] // 2) * 6 + k + which[0] % 2, lanes] for y in range(height) for k in range(5)
     ]
-    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_transposed_reads_and_writes_and_totals():
