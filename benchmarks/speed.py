@@ -53,10 +53,12 @@ class Row(NamedTuple):
 def alternate(ours: Callable[[], object], plain: Callable[[], object], repeats: int) -> dict[str, float]:
     """Median seconds of both sides and the median, lowest and highest ratio of the repeats.
 
-    Seconds of one thread are CPU time, so that other jobs on the core do not count.
+    Seconds of one thread are CPU time, so that other jobs on the core do not count. The first calls, in which memory
+    grows, do not count either.
     """
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    ours(), plain()
+    for _ in range(3):
+        ours(), plain()
     pairs = []
     for _ in range(repeats):
         pair = []

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _TRIED = 16  # images that a model is tried on
 
 
-def scores(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def scores(model: Callable[[Tensor], Tensor], x: Tensor, keep: bool = True) -> Tensor:
     """A model's scores for a batch.
 
     The model gets a copy, which it may write to, in its own precision. The copy stays in the graph of ``x``.
@@ -25,6 +25,7 @@ def scores(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Args:
         model: Maps (B, ...) to scores (B, C).
         x: (B, ...).
+        keep: Whether ``x`` must stay as it is; otherwise the model may get ``x`` itself.
 
     Returns:
         (B, C), at least as precise as ``x``.
@@ -33,8 +34,8 @@ def scores(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         ValueError: If the model returns anything other than one row of float scores per image.
     """
     precision = _precision(model) or x.dtype
-    copied = x.to(precision, copy=not isinstance(model, LeNet))  # a LeNet writes to no input
-    out = check_scores(model(copied), len(x))
+    given = x.to(precision, copy=keep and not isinstance(model, LeNet))  # a LeNet writes to no input
+    out = check_scores(model(given), len(x))
     return out.to(torch.promote_types(out.dtype, x.dtype))
 
 

@@ -73,7 +73,7 @@ class Optimizer:
         """Take a step down a loss.
 
         Args:
-            terms: What the loss is made of.
+            terms: What the loss is made of; the net may write to their images.
             labels: (B,), in [0, C).
             rate: The learning rate.
             dropout: Generator of a LeNet's dropout masks; None for no dropout.
@@ -83,7 +83,7 @@ class Optimizer:
         """
         net, x = self.net, terms.images
         if self._descent is None or not isinstance(net, LeNet) or not fits(net, x):
-            value, gradients = gradients_of(net, terms, labels, dropout)
+            value, gradients = gradients_of(net, terms, labels, dropout, keep=False)
             self.step(gradients, rate)
             return value
         given = engine_inputs(net, x, labels, terms.lambda_jr, terms.directions, dropout)

@@ -115,6 +115,19 @@ def test_a_lenet_that_is_called_otherwise_is_differentiated_as_it_is_called_and_
     assert not torch.equal(weights(usual.net), weights(other.net))
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+def test_a_net_may_write_to_its_images(lam):
+    nets = [torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(5, 3)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    x, labels, v = torch.linspace(-1, 1, 10).view(2, 5), torch.tensor([0, 2]), directions(1, 2)[..., :3].float()
+    before = x.clone()
+    value, gradients = gradients_of(nets[0], Terms(x, lam, v), labels)
+    assert torch.equal(x, before)
+    Optimizer(nets[0], Recipe()).step(gradients, 0.1)
+    assert torch.equal(Optimizer(nets[1], Recipe()).descend(Terms(x, lam, v), labels, 0.1), value)
+    assert torch.equal(weights(nets[0]), weights(nets[1]))
+
+
 def test_a_copy_of_a_learner_stays_as_it_is():
     (x, labels), net = batch(), lenet()
     optimizer = Optimizer(net, Recipe())

@@ -89,10 +89,23 @@ def loss_and_gradients(
 
 
 def gradients_of(
-    net: nn.Module, terms: Terms, labels: Tensor, dropout: torch.Generator | None = None
+    net: nn.Module, terms: Terms, labels: Tensor, dropout: torch.Generator | None = None, keep: bool = True
 ) -> tuple[Tensor, list[Tensor]]:
-    """:func:`loss_and_gradients` of an objective's terms."""
-    return loss_and_gradients(net, terms.images, labels, terms.lambda_jr, terms.directions, dropout)
+    """:func:`loss_and_gradients` of an objective's terms.
+
+    Args:
+        net: See :func:`loss_and_gradients`.
+        terms: What the loss is made of.
+        labels: See :func:`loss_and_gradients`.
+        dropout: See :func:`loss_and_gradients`.
+        keep: Whether the images must stay as they are, even if the net writes to what it is given.
+
+    Returns:
+        The loss and its gradients.
+    """
+    x, lam, v = terms.images, terms.lambda_jr, terms.directions
+    value, gradients, _ = _derivatives(net, x, labels, lam, v, dropout, shared=False, keep=keep)
+    return value, gradients
 
 
 def with_shared_gradient(
@@ -133,6 +146,7 @@ def _derivatives(
     directions: Tensor | None,
     dropout: torch.Generator | None,
     shared: bool,
+    keep: bool = True,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
     if directions is None:
         if lambda_jr:
@@ -143,7 +157,7 @@ def _derivatives(
     if network is None or not isinstance(model, LeNet):
         with torch.enable_grad():
             x = x.detach().requires_grad_(bool(lambda_jr) or shared)
-            logits = scores(model, x) if dropout is None else model(x, dropout)
+            logits = scores(model, x, keep or x.requires_grad) if dropout is None else model(x, dropout)
             loss = F.cross_entropy(logits, labels)
             if shared:
                 (of_each,) = torch.autograd.grad(loss, x, retain_graph=True)
