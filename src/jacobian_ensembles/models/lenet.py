@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from jacobian_ensembles.data.cards import CLASSES
 
 if TYPE_CHECKING:
-    from jacobian_ensembles.engine.passes import Networks
+    from jacobian_ensembles.engine.passes import Descent, Networks
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +62,27 @@ def compiled(nets: Sequence[nn.Module], x: Tensor) -> Networks | None:
     return found
 
 
-def packed(net: nn.Module) -> Networks | None:
-    """Move a LeNet's parameters to the engine's memory, of which they become views: what the engine changes, changes.
+def descent(net: nn.Module, optimizer: str, momentum: float, weight_decay: float) -> Descent | None:
+    """Move a LeNet's parameters to the engine's memory, of which they become views, to be trained there.
+
+    Args:
+        net: The network.
+        optimizer: ``adam`` or ``sgd``.
+        momentum: Of ``sgd``.
+        weight_decay: Of either.
 
     Returns:
-        None, with nothing done, unless the engine takes the network, and all of it is trained.
+        The optimiser; None, with nothing done, unless the engine takes the network, and all of it is trained.
     """
     if not isinstance(net, LeNet) or not all(p.requires_grad for p in net.parameters()):
         return None
-    if (network := compiled([net], net.fc1.weight.new_empty(0, 1, 28, 28))) is not None:
-        for p, view in zip(net.parameters(), views(network.parameters[0], net), strict=True):
-            p.data = view
-    return network
+    network, passes = compiled([net], net.fc1.weight.new_empty(0, 1, 28, 28)), engine()
+    if network is None or passes is None:
+        return None
+    for p, view in zip(net.parameters(), views(network.parameters[0], net), strict=True):
+        p.data = view
+    found: Descent = passes.Descent(network, optimizer, momentum, weight_decay)
+    return found
 
 
 def views(vector: Any, net: LeNet) -> list[Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +11,10 @@ from torch.nn.utils import vector_to_parameters
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from jacobian_ensembles.models.lenet import LeNet, engine, fits, packed, views
+from jacobian_ensembles.models.lenet import LeNet, descent, fits, views
 from jacobian_ensembles.training.objectives.derivatives import engine_inputs, gradients_of
 from jacobian_ensembles.training.objectives.objective import Terms
 from jacobian_ensembles.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from jacobian_ensembles.engine.passes import Descent
 
 
 def cyclic_cosine(iteration: int, total: int, cycles: int, initial: float) -> float:
@@ -55,11 +51,8 @@ class Optimizer:
     def __init__(self, net: nn.Module, settings: Recipe) -> None:
         self.net, self.settings = net, settings
         self.gradient: Tensor | None = None
-        self._descent: Descent | None = None
-        if isinstance(net, LeNet) and (network := packed(net)) is not None:
-            passes = engine()
-            assert passes is not None
-            self._descent = passes.Descent(network, settings.optimizer, settings.momentum, settings.weight_decay)
+        self._descent = descent(net, settings.optimizer, settings.momentum, settings.weight_decay)
+        if self._descent is not None and isinstance(net, LeNet):
             self._parts = views(self._descent.gradient, net)
             return
         trained = [p for p in net.parameters() if p.requires_grad]
