@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.attacks.ascent import batches, project
+from jacobian_ensembles.attacks.draws import Draws
 from jacobian_ensembles.attacks.losses import loss_gradient
 
 
@@ -28,9 +29,8 @@ def momentum(
         raise ValueError(f"decay must lie in [0, 1). Got {decay}.")
     deltas = []
     for seed in seeds:
-        rng = torch.Generator().manual_seed(seed)
         delta = velocity = torch.zeros_like(images[:1])
-        for index in batches(len(labels), batch_size, iterations, rng):
+        for index in batches(len(labels), batch_size, iterations, Draws(seed)):
             gradient = loss_gradient(model, images[index] + delta, labels[index], cap=12.0)
             velocity = decay * velocity + gradient / gradient.abs().mean().clamp(min=1e-12)
             delta = project(delta + 0.8 * eps * velocity.sign(), eps)

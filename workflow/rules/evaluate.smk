@@ -1,4 +1,4 @@
-# Clean accuracy, and the tables that gather everything.
+# Clean accuracy and Jacobians, and the tables that gather everything.
 
 
 rule evaluate_ensemble:
@@ -7,6 +7,7 @@ rule evaluate_ensemble:
         dataset=dataset_of,
     output:
         clean=paths.clean,
+        jacobian=paths.jacobian,
         provenance=paths.provenance(paths.clean),
     log:
         paths.log(paths.clean),
@@ -18,6 +19,9 @@ rule evaluate_ensemble:
         **EVALUATE,
     params:
         data=leaves(cfg.data, "validation_images", "test_images"),
+        jacobian_images=min(
+            cfg.theory.images, cfg.data.test_images or cfg.theory.images
+        ),
         extensions=extensions_of,
         code=lambda w: code(
             "evaluate_ensemble", w.dataset, w.ensemble, cfg.model.architecture

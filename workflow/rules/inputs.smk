@@ -263,6 +263,7 @@ def results_of_the_run():
 
 def records_of_the_run():
     """The provenance records of all jobs that made a run, in the order of the workflow."""
-    beside = (paths.summary, paths.transfer_table)  # by the jobs of other tables
+    # by the jobs of other results
+    beside = {paths.summary, paths.transfer_table, *of_every_cell(paths.jacobian)}
     results = [p for p in (*results_of_the_run(), *drawn()) if p not in beside]
     return list(dict.fromkeys(map(paths.provenance, results)))

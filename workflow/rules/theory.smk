@@ -1,39 +1,6 @@
 # The theorem against trained nets, and the paper's claims against the run.
 
 
-rule measure_jacobian:
-    input:
-        ensemble=paths.ensemble,
-        dataset=dataset_of,
-    output:
-        statistics=paths.jacobian,
-        provenance=paths.provenance(paths.jacobian),
-    log:
-        paths.log(paths.jacobian),
-    benchmark:
-        paths.benchmark(paths.jacobian)
-    conda:
-        "../../environment.yml"
-    resources:
-        **EVALUATE,
-    params:
-        data={
-            "validation_images": cfg.data.validation_images,
-            "test_images": min(
-                cfg.theory.images, cfg.data.test_images or cfg.theory.images
-            ),
-        },
-        extensions=extensions_of,
-        code=lambda w: code(
-            "measure_jacobian", w.dataset, w.ensemble, cfg.model.architecture
-        ),
-    message:
-        "Measure Jacobians: {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
-        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
-    script:
-        "../scripts/measure_jacobian.py"
-
-
 rule aggregate_jacobian:
     input:
         statistics=of_every_cell(paths.jacobian),

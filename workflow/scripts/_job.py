@@ -108,14 +108,14 @@ def single(wildcards: Any) -> Cell:
 
 
 def images(snakemake: Any) -> Any:
-    """The dataset among a job's inputs, with the images that its parameters choose; imports torch."""
+    """The dataset among a job's inputs, with the images that its parameters choose."""
     from jacobian_ensembles.stages.inputs import StoredImages
 
     return StoredImages(snakemake.input.dataset, **snakemake.params.data, dataset=snakemake.wildcards.dataset)
 
 
 def ensemble(snakemake: Any) -> Any:
-    """The ensemble among a job's inputs; imports torch."""
+    """The ensemble among a job's inputs."""
     from jacobian_ensembles.stages.inputs import StoredEnsemble
 
     return StoredEnsemble(snakemake.input.ensemble, int(snakemake.wildcards.members), **snakemake.params.extensions)

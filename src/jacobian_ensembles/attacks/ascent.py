@@ -1,29 +1,34 @@
-"""Steps along the gradient, of several perturbations side by side: what attacks by gradients share."""
+"""Steps along the gradient, of several perturbations side by side: what attacks by gradients share.
+
+No torch, until there are tensors.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from jacobian_ensembles.attacks.losses import loss_gradient
+from jacobian_ensembles.attacks.draws import Draws
 from jacobian_ensembles.attacks.outcome import note_steps
-from jacobian_ensembles.ensembles.ensemble import in_engine
+from jacobian_ensembles.data.interop import like, stack, to_numpy
+from jacobian_ensembles.ensembles.in_engine import in_engine
 from jacobian_ensembles.evaluation.accuracy import perturb, sizes
-from jacobian_ensembles.models.lenet import rows
+from jacobian_ensembles.models.compiled import Compiled, rows
+from jacobian_ensembles.models.evaluation_mode import without_gradients
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from jacobian_ensembles.attacks.sgd_uap import SgdOptions
-    from jacobian_ensembles.engine.passes import Networks
 
 log = logging.getLogger(__name__)
-_TINY = torch.finfo(torch.float64).tiny  # divided by in place of a size of zero
+_TINY = np.finfo(np.float64).tiny  # divided by in place of a size of zero
 
 
 def project(delta: Tensor, eps: float, norm: str = "linf") -> Tensor:
@@ -62,52 +67,50 @@ def _each(values: Tensor, like: Tensor) -> Tensor:
     return values.double().view(-1, *[1] * (like.ndim - 1))
 
 
-def batches(size: int, batch: int, iterations: int, rng: torch.Generator) -> Iterator[Tensor]:
+def batches(size: int, batch: int, iterations: int, rng: Draws) -> Iterator[np.ndarray]:
     """Yield ``iterations`` index batches (batch,), reshuffling whenever fewer than a batch are left."""
     batch = min(batch, size)
-    order = torch.randperm(size, generator=rng)
-    at = 0
+    order, at = rng.permutation(size), 0
     for _ in range(iterations):
         if at + batch > size:
-            order, at = torch.randperm(size, generator=rng), 0
+            order, at = rng.permutation(size), 0
         yield order[at : at + batch]
         at += batch
 
 
-def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: torch.Generator) -> Tensor:
+def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: Draws) -> np.ndarray:
     """The perturbation an attack starts from.
 
     Args:
         shape: Shape of one input.
         eps: Radius.
         init: ``zero``; ``uniform`` in [-eps, eps]; or ``sign``, each pixel -eps or eps.
-        rng: CPU generator.
+        rng: Where it is drawn from.
 
     Returns:
-        A float32 tensor of ``shape``.
+        float32, of ``shape``.
 
     Raises:
         ValueError: If ``init`` is none of the three.
     """
     if init == "zero":
-        return torch.zeros(*shape)
-    draw = torch.rand(*shape, generator=rng) * 2 - 1
+        return np.zeros(shape, np.float32)
+    draw = rng.uniform(shape) * np.float32(2) - np.float32(1)
+    radius = np.float32(eps)
     if init == "uniform":
-        return eps * draw
+        return radius * draw
     if init == "sign":
-        return eps * torch.where(draw < 0, -1.0, 1.0)
+        return np.where(draw < 0, -radius, radius)
     raise ValueError(f"init must be 'zero', 'uniform' or 'sign'. Got {init!r}.")
 
 
-def in_parts(
-    craft: Callable[[slice], Tensor], count: int, device: torch.device, side_by_side: int | None, what: str
-) -> Tensor:
+def in_parts(craft: Callable[[slice], Any], count: int, gpu: bool, side_by_side: int | None, what: str) -> Any:
     """Craft perturbations some at a time, half as many whenever memory runs out.
 
     Args:
         craft: Crafts the perturbations of a slice, (G, ...).
         count: K.
-        device: Where they are crafted.
+        gpu: Whether they are crafted on a GPU.
         side_by_side: Perturbations crafted at once. None for all on a GPU, to fill it, and one on a CPU, where more
             would be slower.
         what: What is crafted, for the log.
@@ -115,15 +118,15 @@ def in_parts(
     Returns:
         (K, ...).
     """
-    chunk = side_by_side or (count if device.type == "cuda" else 1)
-    deltas: list[Tensor] = []
+    chunk = side_by_side or (count if gpu else 1)
+    deltas: list[Any] = []
     started = time.monotonic()
     while len(deltas) < count:
         part = slice(len(deltas), min(len(deltas) + chunk, count))
         try:
             deltas += craft(part)
-        except torch.OutOfMemoryError:
-            if chunk == 1:
+        except RuntimeError as error:
+            if chunk == 1 or not _out_of_memory(error):
                 raise
             chunk = (part.stop - part.start + 1) // 2
             log.warning("%s: out of memory; going on with %d perturbations side by side", what, chunk)
@@ -133,25 +136,30 @@ def in_parts(
             "%s: %d/%d perturbations, %.1f s each, %.0f s left",
             what, done, count, elapsed / done, elapsed / done * (count - done),
         )  # fmt: skip
-    return torch.stack(deltas)
+    return stack(deltas)
 
 
-@torch.no_grad()
+def _out_of_memory(error: RuntimeError) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+@without_gradients()
 def ascend(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    model: nn.Module | Compiled,
+    images: Any,
+    labels: Any,
     eps: float,
     settings: SgdOptions,
     seeds: Sequence[int],
-    targets: Tensor | None = None,
-    start: Tensor | None = None,
-) -> Tensor:
+    targets: np.ndarray | None = None,
+    start: Any = None,
+) -> Any:
     """Craft the perturbations of G seeds side by side: see :class:`~jacobian_ensembles.attacks.sgd_uap.SgdUap`.
 
     Args:
         model: In evaluation mode.
-        images: (N, ...), in [0, 1].
+        images: (N, ...), in [0, 1]; with the labels tensors, or arrays for LeNets in the engine.
         labels: (N,).
         eps: Radius.
         settings: The attack's options.
@@ -162,39 +170,58 @@ def ascend(
     Returns:
         (G, ...), each within eps.
     """
-    norm = settings.norm
     if targets is not None and settings.target == "class":
-        chosen = labels == targets
+        chosen = labels == int(targets[0])
         if not chosen.any():
-            raise ValueError(f"target: got 'class', but there is no image of class {int(targets)} to craft on.")
+            raise ValueError(f"target: got 'class', but there is no image of class {int(targets[0])} to craft on.")
         images, labels, targets = images[chosen], labels[chosen], None
-    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    rngs = [Draws(seed) for seed in seeds]
     if start is None:
-        start = torch.stack([initial_perturbation(images.shape[1:], eps, settings.init, rng) for rng in rngs])
-    delta = start.to(images.device)
+        shape = tuple(images.shape[1:])
+        start = like(np.stack([initial_perturbation(shape, eps, settings.init, rng) for rng in rngs]), images)
     if not settings.iterations:
-        return delta
-    streams = [batches(len(labels), settings.batch_size, settings.iterations, rng) for rng in rngs]
-    # to the device once, not once per step: the loop never waits for it
-    plan = torch.stack([torch.stack(indices) for indices in zip(*streams, strict=True)]).to(images.device)
+        return start
+    size, batch, steps = len(labels), settings.batch_size, settings.iterations
+    plan = np.stack([np.stack(list(batches(size, batch, steps, rng))) for rng in rngs])
     if (found := in_engine(model, images)) is not None:
-        return torch.stack([
-            _ascend_compiled(
-                *found, images, labels, eps, settings, delta[g], plan[:, g], None if targets is None else targets[g]
-            )
-            for g in range(len(seeds))
+        aims = [None] * len(seeds) if targets is None else targets
+        return stack([
+            _ascend_compiled(found, images, labels, eps, settings, *own)
+            for own in zip(start, plan, aims, strict=True)
         ])  # fmt: skip
+    return _ascend_differentiated(model, images, labels, eps, settings, start, plan, targets)
+
+
+def _ascend_differentiated(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    settings: SgdOptions,
+    start: Tensor,
+    plan: np.ndarray,
+    targets: np.ndarray | None,
+) -> Tensor:
+    """The steps of :func:`ascend` for all perturbations at once, by torch."""
+    import torch
+
+    from jacobian_ensembles.attacks.losses import loss_gradient
+
+    norm, groups = settings.norm, len(plan)
+    delta = start.to(images.device)
+    # to the device once, not once per step: the loop never waits for it
+    indices = torch.from_numpy(plan).transpose(0, 1).to(images.device)
+    aims = None if targets is None else torch.from_numpy(targets).to(images.device)
 
     def gradient_at(point: Tensor, index: Tensor) -> Tensor:
         """The gradient at the images with indices (G, B) under perturbations (G, ...), shaped like these."""
         chosen = images.index_select(0, index.flatten()).unflatten(0, index.shape)  # faster than images[index]
         x = perturb(chosen, point[:, None], settings.clip).flatten(0, 1)
-        y = labels[index] if targets is None else targets[:, None].expand_as(index)
-        aimed = targets is not None
-        return loss_gradient(model, x, y.flatten(), settings.loss_cap, len(seeds), settings.loss, aimed)
+        y = labels[index] if aims is None else aims[:, None].expand_as(index)
+        return loss_gradient(model, x, y.flatten(), settings.loss_cap, groups, settings.loss, aims is not None)
 
     velocity = torch.zeros_like(delta)
-    for i, index in enumerate(plan):
+    for i, index in enumerate(indices):
         step = settings.step * eps
         if settings.step_rule == "decay":
             step *= 1 - i / settings.iterations
@@ -217,31 +244,32 @@ _AT_ONCE = 25  # steps between two reports of progress
 
 
 def _ascend_compiled(
-    networks: Networks,
-    average: str,
-    images: Tensor,
-    labels: Tensor,
+    model: Compiled,
+    images: Any,
+    labels: Any,
     eps: float,
     settings: SgdOptions,
-    start: Tensor,
-    plan: Tensor,
-    target: Tensor | None,
-) -> Tensor:
+    start: Any,
+    plan: np.ndarray,
+    target: int | None,
+) -> Any:
     """The steps of :func:`ascend` for one perturbation, (...), in the engine."""
-    delta = start.flatten().numpy().copy()
+    delta = to_numpy(start).flatten()  # a copy
     velocity = np.zeros_like(delta)
-    aims = labels if target is None else target.expand_as(labels).contiguous()
-    x, y = rows(images), aims.long().numpy()
+    x, y = rows(images), to_numpy(labels).astype(np.int64)
+    if target is not None:
+        y[:] = target
     cap, bounded = None if target is not None else settings.loss_cap, settings.loss in ("probability", "margin")
+    limit = 0.0 if target is not None else 1.0 if bounded else cap
     for i in range(0, len(plan), _AT_ONCE):
-        _, notes = networks.ascend(
-            x, y, plan[i : i + _AT_ONCE].contiguous().numpy(), delta, velocity, eps=eps, step=settings.step, first=i,
-            steps=len(plan), decay=settings.step_rule == "decay", momentum=settings.momentum,
-            parts=settings.inner_batches, norm=settings.norm, clip=settings.clip, average=average, loss=settings.loss,
-            cap=cap, targeted=target is not None,
+        part = np.ascontiguousarray(plan[i : i + _AT_ONCE])
+        _, notes = model.networks.ascend(
+            x, y, part, delta, velocity, eps=eps, step=settings.step, first=i, steps=len(plan),
+            decay=settings.step_rule == "decay", momentum=settings.momentum, parts=settings.inner_batches,
+            norm=settings.norm, clip=settings.clip, average=model.average, loss=settings.loss, cap=cap,
+            targeted=target is not None,
         )  # fmt: skip
-        largest, least = torch.from_numpy(notes).flatten(0, 1).unbind(1)
-        limit = 0.0 if target is not None else 1.0 if bounded else cap
-        note_steps(largest, least, limit, len(notes) * plan.shape[1])
+        largest, least = notes.reshape(-1, 2).T
+        note_steps(largest, least, limit, part.size)
         log.debug("attack", extra={"progress": (min(i + _AT_ONCE, len(plan)), len(plan))})
-    return torch.from_numpy(delta).view_as(start)
+    return like(delta.reshape(tuple(start.shape)), start)

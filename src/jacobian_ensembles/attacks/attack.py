@@ -18,6 +18,8 @@ from jacobian_ensembles.extensions.references import ExtensionError, resolve
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from jacobian_ensembles.models.compiled import Compiled
+
 
 class UniversalAttack(Settings):
     """A universal attack: its options are its fields, and calling it crafts perturbations.
@@ -48,6 +50,14 @@ class UniversalAttack(Settings):
         return ()
 
     @property
+    def takes_arrays(self) -> bool:
+        """Whether it also attacks LeNets in the engine (:class:`~jacobian_ensembles.models.compiled.Compiled`).
+
+        Images, labels and perturbations are then arrays, and torch is not needed.
+        """
+        return False
+
+    @property
     def title(self) -> str:
         """What messages call it."""
         return type(self).__name__
@@ -72,19 +82,20 @@ class UniversalAttack(Settings):
 
     def __call__(
         self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
+        model: nn.Module | Compiled,
+        images: Any,
+        labels: Any,
         eps: float,
         seeds: int | Iterable[int] = (0,),
         first: int = 0,
         side_by_side: int | None = None,
-    ) -> Tensor:
+    ) -> Any:
         """Craft one perturbation per seed, with the checks that all attacks share.
 
         Args:
             model: Any classifier: maps (B, ...) to logits or log-probabilities (B, C).
-            images: (N, ...), in [0, 1], on the model's device.
+            images: (N, ...), in [0, 1], on the model's device; with the labels tensors, or arrays for LeNets in the
+                engine, if the attack takes these.
             labels: (N,), the true classes.
             eps: Radius, in (0, 1].
             seeds: K generator seeds, one per perturbation, or K for 0, ..., K - 1.
@@ -99,14 +110,16 @@ class UniversalAttack(Settings):
                 K perturbations within eps, or none of its steps had a usable gradient.
         """
         from jacobian_ensembles.attacks.outcome import check_deltas, counting_steps
-        from jacobian_ensembles.models.door import admit
+        from jacobian_ensembles.data.interop import is_tensor
+        from jacobian_ensembles.models.compiled import admit
         from jacobian_ensembles.models.evaluation_mode import own_modes
 
         eps, seeds = check_eps(eps), check_seeds(seeds)
         with own_modes(), counting_steps() as steps:
             images, labels = admit(model, images, labels)
             deltas = self.craft(model, images, labels, eps, seeds, first=first, side_by_side=side_by_side)
-        check_deltas(deltas, (len(seeds), *images.shape[1:]), eps, self.title, getattr(self, "norm", "linf"))
+        shape, norm = (len(seeds), *images.shape[1:]), getattr(self, "norm", "linf")
+        check_deltas(deltas, shape, eps, self.title, norm, arrays=not is_tensor(images))
         steps.check(self.title)
         return deltas
 

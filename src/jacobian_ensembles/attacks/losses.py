@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from jacobian_ensembles.attacks.outcome import note_steps
 from jacobian_ensembles.attacks.several import Several
 from jacobian_ensembles.attacks.summing import summed_gradient
-from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.ensembles.in_engine import in_engine
+from jacobian_ensembles.models.compiled import rows
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import compiled, rows
+from jacobian_ensembles.models.lenet import compiled
 
 if TYPE_CHECKING:
     from jacobian_ensembles.engine.passes import Networks
@@ -149,11 +151,10 @@ def loss_gradient(
     bounded = loss in ("probability", "margin")
     limit = 0.0 if targeted else 1.0 if bounded else cap
     if (found := in_engine(model, x)) is not None:
-        networks, average = found
-        how: dict[str, Any] = {"average": average, "loss": loss, "cap": cap, "targeted": targeted}
+        how: dict[str, Any] = {"average": found.average, "loss": loss, "cap": cap, "targeted": targeted}
         parts = zip(rows(x).reshape(groups, size, -1), labels.long().reshape(groups, size).numpy(), strict=True)
-        each, notes = zip(*(networks.gradient(part, y, **how) for part, y in parts), strict=True)
-        largest, least = torch.from_numpy(np.stack(notes)).unbind(1)
+        each, notes = zip(*(found.networks.gradient(part, y, **how) for part, y in parts), strict=True)
+        largest, least = np.stack(notes).T
         note_steps(largest, least, limit, len(x))
         return torch.from_numpy(np.stack(each)).view(groups, *x.shape[1:])
     if isinstance(model, Ensemble) and (members := compiled(list(model.members), x)) is not None:

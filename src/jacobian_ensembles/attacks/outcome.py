@@ -1,4 +1,4 @@
-"""Checks on what an attack returns, and on whether it had usable gradients."""
+"""Checks on what an attack returns, and on whether it had usable gradients. No torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from jacobian_ensembles.data.interop import is_tensor, to_numpy
 from jacobian_ensembles.evaluation.accuracy import sizes
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.data.interop import Array
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +29,19 @@ class Steps:
 
     def __init__(self) -> None:
         #: For each step and group: the largest entry of the gradient, and whether every loss has reached its cap.
-        self._notes: list[tuple[Tensor, Tensor]] = []
+        self._notes: list[tuple[Array, Array]] = []
         #: How many images a gradient was taken at: the cost of an attack.
         self.images = 0
 
-    def note(self, largest: Tensor, least: Tensor, cap: float | None, images: int) -> None:
+    def note(self, largest: Array, least: Array, cap: float | None, images: int) -> None:
         """Count G steps.
 
         A step is idle if its gradient is zero or has an entry that is not finite, unless every loss has reached its
         cap: then there was nothing left to ascend.
 
         Args:
-            largest: (G,), the largest entry of each step's gradient, without sign.
+            largest: (G,), the largest entry of each step's gradient, without sign; not looked at before the end, so
+                that no step waits for a GPU.
             least: (G,), the smallest loss of each.
             cap: The largest possible loss of a sample, up to rounding; None for no cap.
             images: At how many images gradients were taken.
@@ -60,8 +65,8 @@ class Steps:
         """The number of steps without a usable gradient."""
         if not self._notes:
             return 0
-        largest, capped = (torch.cat(parts) for parts in zip(*self._notes, strict=True))
-        return int((~(largest.isfinite() & (largest > 0)) & ~capped).sum())
+        largest, capped = (np.concatenate([to_numpy(p) for p in parts]) for parts in zip(*self._notes, strict=True))
+        return int((~(np.isfinite(largest) & (largest > 0)) & ~capped).sum())
 
     def check(self, what: str = "the attack") -> None:
         """Refuse an attack that never had a usable gradient, and warn of one that sometimes had none.
@@ -107,13 +112,15 @@ def counting_steps() -> Iterator[Steps]:
             around.add(steps)
 
 
-def note_steps(largest: Tensor, least: Tensor, cap: float | None, images: int) -> None:
+def note_steps(largest: Array, least: Array, cap: float | None, images: int) -> None:
     """Report steps to the current count, if any: see :meth:`Steps.note`."""
     if (steps := _COUNT.get()) is not None:
         steps.note(largest, least, cap, images)
 
 
-def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str, norm: str = "linf") -> None:
+def check_deltas(
+    deltas: Any, shape: tuple[int, ...], eps: float, method: str, norm: str = "linf", arrays: bool = False
+) -> None:
     """Refuse anything but one perturbation per seed, each within eps.
 
     Args:
@@ -122,14 +129,16 @@ def check_deltas(deltas: Tensor, shape: tuple[int, ...], eps: float, method: str
         eps: Radius.
         method: The attack's name, for the message.
         norm: What eps bounds, ``linf`` or ``l2``: see :func:`~jacobian_ensembles.evaluation.accuracy.sizes`.
+        arrays: Whether they must be an array; otherwise a tensor.
 
     Raises:
         ValueError: Saying what was returned.
     """
-    if not isinstance(deltas, Tensor) or tuple(deltas.shape) != shape:
-        got = tuple(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__
+    fitting = isinstance(deltas, np.ndarray) if arrays else is_tensor(deltas)
+    if not fitting or tuple(deltas.shape) != shape:
+        got = tuple(deltas.shape) if fitting else type(deltas).__name__
         raise ValueError(f"{method}: perturbations of shape {shape} are needed, it returned {got}.")
-    largest = sizes(deltas, norm).max().item()
+    largest = float(sizes(deltas, norm).max())
     if not largest <= eps * (1 + 1e-6):
         what = "" if norm == "linf" else f" ({norm})"
         raise ValueError(f"{method}: it returned a perturbation of size {largest:g}{what}, where eps is {eps:g}.")

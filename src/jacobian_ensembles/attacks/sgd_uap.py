@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,7 +11,9 @@ from jacobian_ensembles.attacks.attack import UniversalAttack
 from jacobian_ensembles.config.settings import PositiveInt, Settings, number, whole
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from jacobian_ensembles.models.compiled import Compiled
 
 LossCap = Annotated[float, Field(gt=0)] | None
 Loss = Literal["cross_entropy", "probability", "margin", "members"]
@@ -113,32 +115,38 @@ class SgdUap(SgdOptions, UniversalAttack):
         changed = [name for name in own if getattr(self, name) != getattr(default, name)]
         return "sgd", *(f"{name} {getattr(self, name)}" for name in changed)
 
+    @property
+    def takes_arrays(self) -> bool:
+        """Yes; a class derived from it may do anything with them."""
+        return type(self) is SgdUap
+
     def craft(
         self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
+        model: nn.Module | Compiled,
+        images: Any,
+        labels: Any,
         eps: float,
         seeds: Sequence[int],
         *,
         first: int,
         side_by_side: int | None,
-    ) -> Tensor:
+    ) -> Any:
         """See :class:`~jacobian_ensembles.attacks.attack.UniversalAttack`."""
         from jacobian_ensembles.attacks.ascent import ascend, in_parts
         from jacobian_ensembles.attacks.outcome import counting_steps
         from jacobian_ensembles.attacks.targets import target_classes
+        from jacobian_ensembles.data.interop import on_gpu
         from jacobian_ensembles.models.evaluation_mode import evaluating
 
         targets = None if self.target == "none" else target_classes(model, images, first, len(seeds))
         if self.target == "class":
             side_by_side = 1  # perturbations of different classes are crafted on different numbers of images
 
-        def part_of(part: slice) -> Tensor:
+        def part_of(part: slice) -> Any:
             aims = None if targets is None else targets[part]
             with evaluating(model), counting_steps() as steps:
                 deltas = ascend(model, images, labels, eps, self, seeds[part], aims)
             steps.check(f"eps {eps:g}")
             return deltas
 
-        return in_parts(part_of, len(seeds), images.device, side_by_side, f"eps {eps:g}")
+        return in_parts(part_of, len(seeds), on_gpu(images), side_by_side, f"eps {eps:g}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -21,7 +21,9 @@ from jacobian_ensembles.attacks.sgd_uap import Loss, LossCap, Norm, SgdUap, Step
 from jacobian_ensembles.config.settings import PositiveInt, number, whole
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from jacobian_ensembles.models.compiled import Compiled
 
 log = logging.getLogger(__name__)
 #: Crafting images that perturbations are judged on, and that no step uses: their share, and their largest number.
@@ -100,74 +102,79 @@ class Staged(UniversalAttack):
             )
         return self
 
+    @property
+    def takes_arrays(self) -> bool:
+        """Yes; a class derived from it may do anything with them."""
+        return type(self) is Staged
+
     def craft(
         self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
+        model: nn.Module | Compiled,
+        images: Any,
+        labels: Any,
         eps: float,
         seeds: Sequence[int],
         *,
         first: int,
         side_by_side: int | None,
-    ) -> Tensor:
+    ) -> Any:
         """See :class:`~jacobian_ensembles.attacks.attack.UniversalAttack`; five images or more are needed."""
-        import torch
-
         from jacobian_ensembles.attacks.outcome import counting_steps
-        from jacobian_ensembles.models.evaluation_mode import evaluating
+        from jacobian_ensembles.data.interop import stack
+        from jacobian_ensembles.models.evaluation_mode import evaluating, without_gradients
 
         if len(labels) < 1 / JUDGES_SHARE:
             least = round(1 / JUDGES_SHARE)
             raise ValueError(f"staged needs {least} images or more, some to judge by. Got {len(labels)}.")
         found = []
         for seed in seeds:
-            with torch.no_grad(), evaluating(model), counting_steps() as steps:
+            with without_gradients(), evaluating(model), counting_steps() as steps:
                 found.append(self._halve(model, images, labels, eps, seed, side_by_side))
             steps.check(f"eps {eps:g}")
-        return torch.stack(found)
+        return stack(found)
 
     def _halve(
-        self, model: nn.Module, images: Tensor, labels: Tensor, eps: float, seed: int, side_by_side: int | None
-    ) -> Tensor:
+        self, model: nn.Module | Compiled, images: Any, labels: Any, eps: float, seed: int, side_by_side: int | None
+    ) -> Any:
         """One perturbation, (...), by successive halving."""
-        import torch
+        import numpy as np
 
         from jacobian_ensembles.attacks.ascent import ascend, in_parts
+        from jacobian_ensembles.attacks.draws import Draws
+        from jacobian_ensembles.data.interop import concatenate, on_gpu, to_numpy
         from jacobian_ensembles.evaluation.accuracy import correct
-        from jacobian_ensembles.models.door import scores
+        from jacobian_ensembles.models.compiled import classes_of
 
-        rng = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(labels), generator=rng).to(labels.device)
+        rng = Draws(seed)
+        order = rng.permutation(len(labels))
         judges = min(JUDGES, int(JUDGES_SHARE * len(labels)))
         (judge_x, x), (judge_y, y) = ((given[order[:judges]], given[order[judges:]]) for given in (images, labels))
         common = self.model_dump(include={"batch_size", "loss", "loss_cap", "norm", "clip"})
 
-        def climb(r: int, count: int, length: int, start: Tensor | None = None, aims: Tensor | None = None) -> Tensor:
+        def climb(r: int, count: int, length: int, start: Any = None, aims: Any = None) -> Any:
             """Perturbations of round r, (count, ...)."""
             how = SgdUap(
                 iterations=length, step=self.step * self.shrink**r, step_rule="decay", init="uniform", **common
             )
-            own = torch.randint(2**62, (count,), generator=rng).tolist()
+            own = rng.seeds(count)
 
-            def craft(part: slice) -> Tensor:
+            def craft(part: slice) -> Any:
                 targets, begin = (None if given is None else given[part] for given in (aims, start))
                 return ascend(model, x, y, eps, how, own[part], targets, begin)
 
-            return in_parts(craft, count, x.device, side_by_side, f"eps {eps:g}, round {r + 1} of {self.rounds}")
+            return in_parts(craft, count, on_gpu(x), side_by_side, f"eps {eps:g}, round {r + 1} of {self.rounds}")
 
         (count, length), *later = self.plan
         aimed = round(self.targeted * count)
-        classes = scores(model, x[:16]).shape[1]
-        aims = torch.randperm(classes, generator=rng).repeat(-(-aimed // classes))[:aimed].to(labels.device)
+        aims = np.resize(rng.permutation(classes_of(model, x)), aimed)
         parts = [climb(0, count - aimed, length)] if aimed < count else []
-        deltas = torch.cat([*parts, climb(0, aimed, length, aims=aims)] if aimed else parts)
+        deltas = concatenate([*parts, climb(0, aimed, length, aims=aims)] if aimed else parts)
         for r, (count, length) in enumerate(later, 1):
-            right = correct(model, judge_x, judge_y, deltas, self.clip).sum(1)
-            best = right.argsort(stable=True)[:count]
+            right = to_numpy(correct(model, judge_x, judge_y, deltas, self.clip)).sum(1)
+            best = right.argsort(kind="stable")[:count]
             log.info(
                 "eps %g: %d of %d go on; the best leaves %.1f%% of the judging images",
                 eps, count, len(right), 100 * int(right[best[0]]) / judges,
             )  # fmt: skip
-            deltas = climb(r, count, length, deltas[best.to(deltas.device)])
+            deltas = climb(r, count, length, deltas[best])
         return deltas[0]

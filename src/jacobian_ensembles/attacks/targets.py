@@ -1,17 +1,22 @@
-"""Perturbations that each have a class: which class, and how often they succeed."""
+"""Perturbations that each have a class: which class, and how often they succeed. No torch, until there are tensors."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from jacobian_ensembles.data.interop import is_tensor, like, to_numpy
 from jacobian_ensembles.evaluation.accuracy import perturb, predictions
-from jacobian_ensembles.models.door import admit, scores
-from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
+from jacobian_ensembles.models.compiled import Compiled, admit, classes_of
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes, without_gradients
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-@torch.no_grad()
-def target_classes(model: nn.Module, images: Tensor, first: int, count: int) -> Tensor:
+@without_gradients()
+def target_classes(model: nn.Module | Compiled, images: Any, first: int, count: int) -> np.ndarray:
     """The classes of perturbations number ``first``, ``first`` + 1, ...: each number modulo C.
 
     Args:
@@ -21,29 +26,28 @@ def target_classes(model: nn.Module, images: Tensor, first: int, count: int) -> 
         count: K.
 
     Returns:
-        (K,) int64, on the device of ``images``.
+        (K,) int64.
     """
     with evaluating(model):
-        classes = scores(model, images[:16]).shape[1]
-    return torch.arange(first, first + count, device=images.device) % classes
+        return np.arange(first, first + count) % classes_of(model, images)
 
 
-@torch.no_grad()
+@without_gradients()
 @own_modes()
 def success_rates(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    deltas: Tensor,
+    model: nn.Module | Compiled,
+    images: Any,
+    labels: Any,
+    deltas: Any,
     target: str = "none",
     first: int = 0,
     clip: bool = False,
-) -> Tensor:
+) -> Any:
     """How often each perturbation does what it was crafted for.
 
     Args:
         model: Any classifier, see :func:`~jacobian_ensembles.attacks.crafting.craft_uaps`.
-        images: (N, ...), in [0, 1].
+        images: (N, ...), in [0, 1]; with labels and perturbations tensors, or arrays for LeNets in the engine.
         labels: (N,), the true classes.
         deltas: (K, ...).
         target: As in crafting. ``none``: the share of all images that are not taken for their own class.
@@ -62,10 +66,13 @@ def success_rates(
         raise ValueError(f"target must be 'none', 'each' or 'class'. Got {target!r}.")
     images, labels = admit(model, images, labels)
     classes = target_classes(model, images, first, len(deltas)).tolist()
-    true, rates = labels.cpu(), []
+    true, rates = to_numpy(labels), np.full(len(deltas), np.nan)
+    if is_tensor(deltas):
+        deltas = deltas.to(images)
     with evaluating(model):
-        for delta, k in zip(deltas.to(images), classes, strict=True):
-            taken = predictions(model, perturb(images, delta, clip))
+        for i, (delta, k) in enumerate(zip(deltas, classes, strict=True)):
+            taken = to_numpy(predictions(model, perturb(images, delta, clip)))
             hit = (taken == k)[true != k] if target == "each" else (taken != true)[(true == k) | (target == "none")]
-            rates.append(hit.double().mean())
-    return torch.stack(rates)
+            if hit.size:
+                rates[i] = hit.mean()
+    return like(rates, deltas)

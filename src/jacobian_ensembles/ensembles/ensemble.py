@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from jacobian_ensembles.ensembles.methods import Method
 from jacobian_ensembles.models.door import scores
-from jacobian_ensembles.models.lenet import compiled, unchanged
-
-if TYPE_CHECKING:
-    from jacobian_ensembles.engine.passes import Networks
 
 
 class Ensemble(nn.Module):
@@ -54,18 +49,3 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Classify: (B, ...) -> log-probabilities (B, C)."""
         return self.combine(self.member_logits(x))
-
-
-def in_engine(model: nn.Module, x: Tensor) -> tuple[Networks, str] | None:
-    """An ensemble of LeNets, or a LeNet, as the engine knows it, for inputs like ``x``.
-
-    Returns:
-        Its learners and how their scores are averaged; None if anything else must compute the ensemble's scores.
-    """
-    members: list[nn.Module] = [model]
-    average: str | Callable[[Tensor], Tensor] = "logits"
-    if isinstance(model, Ensemble) and unchanged(model, Ensemble):
-        members, average = list(model.members), model.average
-    if not isinstance(average, str) or (networks := compiled(members, x)) is None:
-        return None
-    return networks, average

@@ -1,16 +1,19 @@
-"""Norms of Jacobians: of any classifier, and of an ensemble beside its learners."""
+"""Norms of Jacobians: of any classifier, and of an ensemble beside its learners. No torch, until there are tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from jacobian_ensembles.data.tensors import check_pixels
-from jacobian_ensembles.models.door import try_out
-from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
+from jacobian_ensembles.data.interop import concatenate, like, on_gpu, stack, to_numpy
+from jacobian_ensembles.models.compiled import Compiled
+from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes, without_gradients
 from jacobian_ensembles.models.jacobian import exact_jacobian, linearize, unit_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @own_modes()
@@ -39,6 +42,11 @@ def jacobian_norm(
     References:
         Hoffman, Roberts, Yaida: Robust Learning with Jacobian Regularization, arXiv:1908.02729, Algorithm 1.
     """
+    import torch
+
+    from jacobian_ensembles.data.tensors import check_pixels
+    from jacobian_ensembles.models.door import try_out
+
     images = check_pixels(images)
     try_out(model, images)
     rng = torch.Generator().manual_seed(seed)
@@ -56,42 +64,51 @@ def jacobian_norm(
     return torch.cat(norms)
 
 
-@torch.no_grad()
-def jacobian_statistics(members: Sequence[nn.Module], images: Tensor, batch: int = 50) -> dict[str, Tensor]:
+@without_gradients()
+def jacobian_statistics(
+    members: Sequence[nn.Module] | Sequence[Compiled], images: Any, batch: int = 50
+) -> dict[str, Any]:
     """Measure the logits' Jacobians of M learners and of their mean, the ensemble of Theorem 3.1.
 
     Args:
         members: M classifiers from (B, ...) to logits (B, C).
-        images: (N, ...), in [0, 1].
+        images: (N, ...), in [0, 1], as a tensor; or as an array for LeNets in the engine.
         batch: Images at a time.
 
     Returns:
-        float64 tensors: ``learners`` (M, N), every ||J_i||_F^2; ``ensemble`` (N,), ||(1/M) sum_i J_i||_F^2;
-        ``cosine`` (M, M), the cosine between the entries of two learners' Jacobians, averaged over images;
-        ``moments`` (M, 4), mean, variance, skewness and excess kurtosis of a learner's entries over all images;
-        ``size`` (2,), C and D.
+        float64, tensors or arrays as the images are: ``learners`` (M, N), every ||J_i||_F^2; ``ensemble`` (N,),
+        ||(1/M) sum_i J_i||_F^2; ``cosine`` (M, M), the cosine between the entries of two learners' Jacobians, averaged
+        over images; ``moments`` (M, 4), mean, variance, skewness and excess kurtosis of a learner's entries over all
+        images; ``size`` (2,), C and D.
     """
-    learners, ensemble = [], []
-    cosine = power_sums = torch.zeros((), dtype=torch.float64, device=images.device)
-    for x in images.split(batch):
-        jacobians = torch.stack([exact_jacobian(member, x) for member in members]).double()
-        shape = jacobians.shape[2:]
-        flat = jacobians.flatten(2)
-        norms = flat.square().sum(2)
+    learners, ensemble, cosines, power_sums = [], [], [], []
+    for start in range(0, len(images), batch):
+        each = [exact_jacobian(member, images[start : start + batch]) for member in members]
+        shape = each[0].shape[1:]
+        # a GPU keeps them; on a CPU the sums are NumPy's, whatever the images are
+        flat = stack([_double(jacobian.reshape(len(jacobian), -1)) for jacobian in each])
+        square = flat * flat
+        norms = square.sum(2)
         learners.append(norms)
-        ensemble.append(flat.mean(0).square().sum(1))
-        unit = flat / norms.clamp_min(torch.finfo(torch.float64).tiny).sqrt().unsqueeze(2)
-        cosine = cosine + torch.einsum("ibd,jbd->ij", unit, unit)
-        power_sums = power_sums + torch.stack([flat.pow(p).sum((1, 2)) for p in (1, 2, 3, 4)], dim=1)
+        ensemble.append((flat.mean(0) ** 2).sum(1))
+        unit = (flat / (norms.clip(np.finfo(np.float64).tiny) ** 0.5)[:, :, None]).reshape(len(flat), -1)
+        cosines.append(unit @ unit.T)
+        power_sums.append(stack([power.sum((1, 2)) for power in (flat, square, square * flat, square * square)]))
     count = len(images) * shape[0] * shape[1]
-    mean, second, third, fourth = (power_sums / count).unbind(1)
+    mean, second, third, fourth = sum(power_sums) / count
     variance = second - mean**2
     skewness = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
     kurtosis = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2 - 3
-    return {
-        "learners": torch.cat(learners, dim=1),
-        "ensemble": torch.cat(ensemble),
-        "cosine": cosine / len(images),
-        "moments": torch.stack([mean, variance, skewness, kurtosis], dim=1),
-        "size": torch.tensor(shape),
+    found = {
+        "learners": concatenate([norms.T for norms in learners]).T,
+        "ensemble": concatenate(ensemble),
+        "cosine": sum(cosines) / len(images),
+        "moments": stack([mean, variance, skewness, kurtosis]).T,
+        "size": np.array(shape),
     }
+    return {name: like(value, images) if isinstance(value, np.ndarray) else value for name, value in found.items()}
+
+
+def _double(jacobian: Any) -> Any:
+    """In double precision; of a CPU's tensor as an array."""
+    return jacobian.double() if on_gpu(jacobian) else to_numpy(jacobian).astype(np.float64)

@@ -1,12 +1,14 @@
-"""Temporary modes: of a model, and of torch."""
+"""Temporary modes: of a model, and of torch. No torch, until there is a module."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @contextmanager
@@ -15,6 +17,9 @@ def own_modes() -> Iterator[None]:
 
     An evaluation loop's ``torch.inference_mode()`` would make every gradient fail, another default type change results.
     """
+    if (torch := sys.modules.get("torch")) is None:  # it has no modes yet
+        yield
+        return
     before = torch.get_default_dtype()
     with torch.inference_mode(False):
         torch.set_default_dtype(torch.float32)
@@ -25,13 +30,24 @@ def own_modes() -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def without_gradients() -> Iterator[None]:
+    """``torch.no_grad()``, where torch is in use."""
+    if (torch := sys.modules.get("torch")) is None:
+        yield
+        return
+    with torch.no_grad():
+        yield
+
+
+@contextmanager
+def evaluating(model: Callable[..., Any]) -> Iterator[None]:
     """Call a model's ``eval()`` for the duration, then put each module back into its old mode; functions have none.
 
     Args:
         model: A module, whose own ``eval()`` and ``train()`` are called, or a function.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    torch = sys.modules.get("torch")
+    modules = list(model.modules()) if torch is not None and isinstance(model, torch.nn.Module) else []
     before = [getattr(module, "training", None) for module in modules]
     if modules and before[0] is not None:
         with suppress(NotImplementedError):

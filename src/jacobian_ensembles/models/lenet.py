@@ -7,34 +7,18 @@ General automatic differentiation of a network this small leaves most of a CPU i
 
 from __future__ import annotations
 
-import functools
-import logging
-import sys
 from collections.abc import Sequence
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.data.cards import CLASSES
+from jacobian_ensembles.models.compiled import LAYERS, engine, rows
 
 if TYPE_CHECKING:
     from jacobian_ensembles.engine.passes import Descent, Networks
-
-log = logging.getLogger(__name__)
-
-
-@functools.cache
-def engine() -> ModuleType | None:
-    """The engine's passes, imported when a network first needs them; None where numba cannot compile."""
-    try:
-        from jacobian_ensembles.engine.passes import __name__ as name  # code digests follow this form of import
-    except ImportError as error:
-        log.warning("LeNets run through torch's layers, several times slower than compiled: %s", error)
-        return None
-    return sys.modules[name]
 
 
 def compiled(nets: Sequence[nn.Module], x: Tensor) -> Networks | None:
@@ -105,11 +89,6 @@ def unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module).forward is kind.forward and not hooked
 
 
-def rows(images: Tensor) -> Any:
-    """Images (B, 1, 28, 28) as the engine reads them, (B, 784)."""
-    return images.detach().reshape(len(images), 784).contiguous().numpy()
-
-
 class LeNet(nn.Module):
     """The LeNet of Hoffman et al. (2019): 61,706 parameters for ten classes.
 
@@ -159,7 +138,7 @@ class LeNet(nn.Module):
 
     def layers(self) -> list[nn.Conv2d | nn.Linear]:
         """The five layers with parameters, input to output."""
-        return [self.conv1, self.conv2, self.fc1, self.fc2, self.fc3]
+        return [getattr(self, name) for name in LAYERS]
 
     def forward(self, x: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         """Classify.

@@ -17,7 +17,7 @@ def aggregate_jacobian(paths: Sequence[str | Path], csv_path: str | Path) -> Non
     """Gather :func:`~jacobian_ensembles.evaluation.theorem.measured_moments` of every model.
 
     Args:
-        paths: What stage measure_jacobian wrote, one per model.
+        paths: What stage evaluate_ensemble wrote, one per model.
         csv_path: CSV to write, one row per model.
     """
     loaded = (load_tensors(path, kind="jacobian") for path in paths)

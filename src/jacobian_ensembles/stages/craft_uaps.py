@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from jacobian_ensembles.attacks.attack import load_attack
 from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.targets import success_rates
 from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.data.interop import to_numpy
 from jacobian_ensembles.evaluation.accuracy import correct
-from jacobian_ensembles.models.door import admit
+from jacobian_ensembles.models.compiled import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating
-from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.seeding import derive_seed
-from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
+from jacobian_ensembles.stages.inputs import Placed, StoredEnsemble, StoredImages
 from jacobian_ensembles.storage.perturbations import IDLE, save_uaps
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def craft_uaps(
@@ -54,15 +55,14 @@ def craft_uaps(
         ExtensionError: If a reference leads nowhere.
         ValueError: See :class:`~jacobian_ensembles.attacks.attack.UniversalAttack`.
     """
-    target = prepare_device(device)
-    model = (ensemble if isinstance(ensemble, nn.Module) else ensemble.load()).to(target)
-    (x, y), (test_x, test_y) = images.split(attack["split"]), images.split("test")
     seeds = [derive_seed("uap", seed, *cell.identity, eps, k) for k in range(first, last + 1)]
     norm = attack.get("norm", "linf")
     craft = load_attack(attack["method"], attack["options"], norm, attack["clip"])
+    place = Placed(ensemble, device, craft.takes_arrays)
+    model, (x, y) = place.model, place.bring(images, attack["split"])
     with counting_steps() as steps:
-        deltas = craft(model, x.to(target), y.to(target), eps, seeds, first)
-    test_x, test_y = admit(model, test_x.to(target), test_y.to(target))
+        deltas = craft(model, x, y, eps, seeds, first)
+    test_x, test_y = admit(model, *place.bring(images, "test"))
     with evaluating(model):
         bits = correct(model, test_x, test_y, deltas, attack["clip"])
     rates = None
@@ -70,4 +70,4 @@ def craft_uaps(
         rates = success_rates(model, test_x, test_y, deltas, aim, first, attack["clip"]).tolist()
     spec = {**cell.record, "eps": eps} | ({} if norm == "linf" else {"norm": norm})
     counts = {IDLE: steps.idle, "steps": steps.total, "gradient_images": steps.images}
-    save_uaps(path, deltas.cpu().numpy(), bits.numpy(), first, spec, counts, rates)
+    save_uaps(path, to_numpy(deltas), to_numpy(bits), first, spec, counts, rates)

@@ -1,4 +1,4 @@
-"""What stages read: splits of a stored dataset, a stored ensemble."""
+"""What stages read: splits of a stored dataset, a stored ensemble. No torch, until something is a tensor."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ import numpy as np
 
 from jacobian_ensembles.data.cards import class_names
 from jacobian_ensembles.data.splits import default_validation, limited_indices, validation_indices
-from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.ensembles.methods import METHODS, Method
 from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.models.architecture import Architecture
-from jacobian_ensembles.models.building import Builder, build_nets
+from jacobian_ensembles.models.compiled import Compiled, from_arrays
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.test_sets import read_dataset
 from jacobian_ensembles.storage.learners import load_learners
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+    from jacobian_ensembles.ensembles.ensemble import Ensemble
+    from jacobian_ensembles.models.building import Builder
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,15 @@ class StoredImages:
 
     def split(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, channels, height, width) and labels (B,) of a split: see :func:`load_split`."""
+        import torch
+
+        images, labels = self.arrays(name)
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def arrays(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The same as arrays."""
         limit = {"train": self.train_images, "test": self.test_images}.get(name)
-        return load_split(self.path, name, self.validation_images, limit, self.dataset)
+        return _load_split(self.path, name, self.validation_images, limit, self.dataset)
 
     @cached_property
     def train(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,6 +107,43 @@ class StoredEnsemble:
         """The ensemble, on the CPU, with gradients switched off: see :func:`load_ensemble`."""
         return load_ensemble(self.path, self.members, self.architecture, self.method)
 
+    def compiled(self) -> Compiled | None:
+        """The ensemble in the engine; None for what the engine does not know."""
+        if self.architecture != "lenet":
+            return None
+        arrays, architecture, how = _read_ensemble(self.path, self.members, self.method)
+        if architecture.name != "lenet" or not isinstance(how.average, str):
+            return None
+        return from_arrays(arrays, architecture, how.average)
+
+
+class Placed:
+    """A model where it computes, and the way of images to it.
+
+    LeNets on a CPU are in the engine and take arrays, without torch; any other model takes tensors on its device.
+
+    Args:
+        model: A stored ensemble, or any classifier.
+        device: ``cpu`` or ``cuda``.
+        arrays: Whether arrays will do.
+
+    Attributes:
+        model: What the package's attacks and measurements take.
+    """
+
+    def __init__(self, model: StoredEnsemble | nn.Module, device: str, arrays: bool = True) -> None:
+        stored = isinstance(model, StoredEnsemble)
+        found = model.compiled() if stored and arrays and device == "cpu" else None
+        self._device = None if found else prepare_device(device)
+        self.model: Any = found or (model.load() if stored else model).to(self._device)
+
+    def bring(self, images: StoredImages, name: str) -> tuple[Any, Any]:
+        """Images and labels of a split."""
+        if self._device is None:
+            return images.arrays(name)
+        x, y = images.split(name)
+        return x.to(self._device), y.to(self._device)
+
 
 def load_ensemble(
     path: str | Path,
@@ -114,13 +162,22 @@ def load_ensemble(
     Returns:
         The ensemble, on the CPU, with gradients switched off.
     """
-    arrays, spec = load_learners(path, members)
+    from jacobian_ensembles.ensembles.ensemble import Ensemble
+    from jacobian_ensembles.models.building import build_nets
+
+    arrays, spelled, how = _read_ensemble(path, members, method)
     builder: Builder = resolve(architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
+    return Ensemble(build_nets(arrays, spelled, None if architecture == "lenet" else builder), how.average)
+
+
+def _read_ensemble(
+    path: str | Path, members: int | None, method: str | Method | None
+) -> tuple[dict[str, np.ndarray], Architecture, Method]:
+    arrays, spec = load_learners(path, members)
     if method is None and spec["ensemble"] not in METHODS:
         raise ValueError(f"{path}: '{spec['ensemble']}' is not a built-in method: pass it (method=...).")
     how = method if isinstance(method, Method) else resolve(method or spec["ensemble"], METHODS, Method)
-    nets = build_nets(arrays, Architecture(**spec["architecture"]), None if architecture == "lenet" else builder)
-    return Ensemble(nets, how.average)
+    return arrays, Architecture(**spec["architecture"]), how
 
 
 def load_split(
@@ -149,6 +206,13 @@ def load_split(
     """
     import torch
 
+    images, labels = _load_split(path, split, validation_images, limit, dataset)
+    return torch.from_numpy(images), torch.from_numpy(labels)
+
+
+def _load_split(
+    path: str | Path, split: str, validation_images: int | None, limit: int | None, dataset: str | None
+) -> tuple[np.ndarray, np.ndarray]:
     if split not in ("train", "validation", "test"):
         raise ValueError(f"split must be 'train', 'validation' or 'test'. Got {split!r}.")
     tensors, spec = _load_dataset(path, dataset)
@@ -163,10 +227,11 @@ def load_split(
             index = np.setdiff1d(np.arange(len(labels)), index)
     if limit is not None:
         index = limited_indices(index, labels, limit, spec["dataset"], split)
-    pixels = torch.from_numpy(images[index])
-    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-    return pixels, torch.from_numpy(labels[index]).to(torch.int64)
+    chosen = images[index]
+    chosen = chosen[:, None] if chosen.ndim == 3 else np.moveaxis(chosen, -1, 1)
+    pixels = chosen.astype(np.float32, order="C")
+    pixels /= np.float32(255)
+    return pixels, labels[index].astype(np.int64)
 
 
 def _load_dataset(path: str | Path, dataset: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -21,7 +21,8 @@ from jacobian_ensembles.attacks.losses import (
 from jacobian_ensembles.attacks.outcome import counting_steps
 from jacobian_ensembles.attacks.sgd_uap import SgdUap
 from jacobian_ensembles.ensembles.ensemble import Ensemble
-from jacobian_ensembles.models.lenet import LeNet, compiled, rows
+from jacobian_ensembles.models.compiled import rows
+from jacobian_ensembles.models.lenet import LeNet, compiled
 
 AVERAGES = {
     "logits": "logits",

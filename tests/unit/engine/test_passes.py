@@ -20,8 +20,9 @@ import jacobian_ensembles as je
 from jacobian_ensembles.attacks.losses import LOSSES, loss_gradient
 from jacobian_ensembles.ensembles.ensemble import Ensemble
 from jacobian_ensembles.evaluation.accuracy import correct
+from jacobian_ensembles.models.compiled import rows
 from jacobian_ensembles.models.jacobian import exact_jacobian, linearize
-from jacobian_ensembles.models.lenet import LeNet, compiled, rows
+from jacobian_ensembles.models.lenet import LeNet, compiled
 from jacobian_ensembles.training.objectives.derivatives import loss_and_gradients, with_shared_gradient
 
 passes = pytest.importorskip("jacobian_ensembles.engine.passes", reason="numba is missing", exc_type=ImportError)

@@ -12,7 +12,8 @@ from helpers_science import (
     textured,
 )
 
-from jacobian_ensembles.ensembles.ensemble import Ensemble, in_engine
+from jacobian_ensembles.ensembles.ensemble import Ensemble
+from jacobian_ensembles.ensembles.in_engine import in_engine
 from jacobian_ensembles.models import lenet
 from jacobian_ensembles.models.lenet import LeNet, compiled
 from jacobian_ensembles.storage.learners import PARAMETER_SHAPES

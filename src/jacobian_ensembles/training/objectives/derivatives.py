@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jacobian_ensembles.models.compiled import engine, rows
 from jacobian_ensembles.models.door import scores
 from jacobian_ensembles.models.evaluation_mode import evaluating
 from jacobian_ensembles.models.jacobian import linearize, unit_vectors
-from jacobian_ensembles.models.lenet import LeNet, compiled, engine, rows, views
+from jacobian_ensembles.models.lenet import LeNet, compiled, views
 from jacobian_ensembles.training.objectives.objective import Model, Terms
 
 
