@@ -124,7 +124,7 @@ def in_parts(craft: Callable[[slice], Any], count: int, gpu: bool, side_by_side:
     while len(deltas) < count:
         part = slice(len(deltas), min(len(deltas) + chunk, count))
         try:
-            deltas += craft(part)
+            deltas.extend(craft(part))
         except RuntimeError as error:
             if chunk == 1 or not _out_of_memory(error):
                 raise

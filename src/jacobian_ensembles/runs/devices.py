@@ -16,8 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 if TYPE_CHECKING:
     import torch
 
@@ -85,6 +83,8 @@ def claim_gpu(slots: int) -> Iterator[str]:
     Raises:
         NoFreeSlotError: If every slot of every visible device is taken, or no device is visible.
     """
+    from filelock import FileLock, Timeout
+
     devices = visible_gpus()
     folder = Path(tempfile.gettempdir()) / f"jacobian-ensembles-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
