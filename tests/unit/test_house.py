@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "data": "",
     "engine": "",
     "models": "data engine",
-    "ensembles": "models engine",
+    "ensembles": "data models engine",
     "evaluation": "data models ensembles",
     "training": "data models ensembles extensions config",
     "attacks": "data models ensembles evaluation extensions engine",

@@ -16,6 +16,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 
 log = logging.getLogger(__name__)
+_PATIENCE = 300  # seconds that a process waits for another's compilation; a filelock.Timeout is an OSError
 #: Only multiplication and addition are fused: sums keep their order, so that equal patches of an image tie in pooling.
 _FLAGS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True}
 #: As written, for what must round like torch's separate operations.
@@ -103,11 +104,37 @@ class _Checked(CompileResultCacheImpl):
 
 
 class _Kept(FunctionCache):
-    """numba's cache, except that a fault of it costs a warning and a compilation, never a run."""
+    """numba's cache, except that a fault of it costs a warning and a compilation, never a run.
+
+    What is not kept yet, one process compiles while others that need it wait. Where there are no locks, each compiles.
+    """
 
     _impl_class = _Checked
+    _lock: Any = None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if (found := self._load(sig, target_context)) is not None:
+            return found
+        if self._lock is not None:  # a compilation of this process failed
+            return None
+        from filelock import FileLock
+
+        with suppress(OSError, NotImplementedError):
+            Path(self.cache_path).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(Path(self.cache_path, f"{self._py_func.__qualname__}.lock"), timeout=_PATIENCE)
+            lock.acquire()
+            self._lock = lock  # until the code is saved, or this process ends
+            if (found := self._load(sig, target_context)) is not None:
+                self._release()
+                return found
+        return None
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # whatever a damaged pickle raises
@@ -121,6 +148,8 @@ class _Kept(FunctionCache):
             super().save_overload(sig, data)
         except Exception as error:
             self._warn(error)
+        finally:
+            self._release()
 
     def _warn(self, error: Exception) -> None:
         what = f"in {self.cache_path} cannot be used ({type(error).__name__}: {error}), so it is compiled anew"

@@ -79,7 +79,7 @@ class Compiled:
 
 
 def admit(model: Any, images: Any, labels: Any) -> tuple[Any, Any]:
-    """Check a model, images and labels together: :meth:`Compiled.admit`, or :func:`~jacobian_ensembles.models.door.admit`.
+    """Check a model, images and labels together, as :func:`~jacobian_ensembles.models.door.admit` does.
 
     Returns:
         Images and labels, of the types that everything computes with.

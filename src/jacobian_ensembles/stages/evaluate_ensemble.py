@@ -1,4 +1,4 @@
-"""Stage evaluate_ensemble: an ensemble's predictions on the clean test set, and Jacobian norms of it and its learners."""
+"""Stage evaluate_ensemble: predictions on the clean test set, and Jacobian norms of an ensemble and its learners."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def evaluate_ensemble(
         images: The stored dataset.
         clean: The file to write predictions to.
         cell: The model.
-        measured: The stored dataset, with ``test_images`` as the number of test images, a fixed random choice, to measure
-            Jacobians on; None to measure none.
-        jacobian: The file to write
-            :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics` to.
+        measured: The stored dataset, with ``test_images`` as the number to measure Jacobians on, a fixed random choice;
+            None to measure none.
+        jacobian: The file to write :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics` to.
         device: ``cpu`` or ``cuda``.
     """
     place = Placed(ensemble, device)

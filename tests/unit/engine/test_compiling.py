@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_code_is_kept_for_the_next_process(run, tmp_path):
     assert run(SMALL) == ["2.0 0"]
     assert run(SMALL) == ["2.0 1"]
     assert compiling.digest() in kept(tmp_path, "nbi").name
+
+
+def test_one_process_compiles_and_others_that_need_it_wait(run, tmp_path):
+    (tmp_path / "job.py").write_text(textwrap.dedent(SMALL))
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: run(SMALL), range(3)))
+    assert sorted(results) == [["2.0 0"], ["2.0 1"], ["2.0 1"]]
 
 
 def empty(path):

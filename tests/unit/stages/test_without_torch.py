@@ -1,4 +1,4 @@
-"""Jobs that need no torch: what they import, what they hold, and that their files are those of the way through torch."""
+"""Jobs that need no torch: what they import, the memory they take, and that their files are those made by torch."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(engine() is None, reason="numba is missing")
 CELL = {"dataset": "small", "ensemble": "voting", "members": 2, "lambda": 0.1, "repetition": 0}
 #: What each job runs: a stage, its call in a process of its own, and what it may not import.
 JOB = """
-import json, resource, sys
+import json, sys
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.stages.inputs import StoredEnsemble, StoredImages
 folder, attack, cell = sys.argv[1], json.loads(sys.argv[2]), Cell.model_validate(json.loads(sys.argv[3]))
@@ -44,8 +44,9 @@ else:
     )
     select_worst_uap([folder + "/alone"], folder + "/record.json", folder + "/worst")
 # of this process alone: what the kernel reports to a child may be its parent's
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")) if sys.platform == "linux" else "0 0"
-print(json.dumps([sorted({"torch", "pandas", "matplotlib"} & set(sys.modules)), int(peak.split()[1]) / 1024]))
+status = open("/proc/self/status").read() if sys.platform == "linux" else "VmHWM: 0"
+imported = sorted({"torch", "pandas", "matplotlib"} & set(sys.modules))
+print(json.dumps([imported, int(status.partition("VmHWM:")[2].split()[0]) / 1024]))
 """
 
 
@@ -95,9 +96,9 @@ def alone(folder, chosen):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_crafting_and_selecting_need_no_torch_and_give_the_same_bytes(folder, name):
-    imported, memory = alone(folder, ATTACKS[name])
+    imported, megabytes = alone(folder, ATTACKS[name])
     assert not imported
-    assert memory < 250
+    assert megabytes < 250
     model = StoredEnsemble(folder / "ensemble", 2).load()  # a module: the way of any other model
     images, cell = StoredImages(folder / "small.safetensors", 10, dataset="small"), Cell.model_validate(CELL)
     how = {"cell": cell, "eps": 0.2, "first": 0, "last": 2, "attack": ATTACKS[name], "seed": 7}
@@ -106,9 +107,9 @@ def test_crafting_and_selecting_need_no_torch_and_give_the_same_bytes(folder, na
 
 
 def test_evaluating_and_measuring_need_no_torch_and_give_the_same_bytes(folder, monkeypatch):
-    imported, memory = alone(folder, None)
+    imported, megabytes = alone(folder, None)
     assert not imported
-    assert memory < 250
+    assert megabytes < 250
     monkeypatch.setattr(StoredEnsemble, "compiled", lambda self: None)
     images, cell = StoredImages(folder / "small.safetensors", 10, dataset="small"), Cell.model_validate(CELL)
     paths = folder / "tensors.clean", folder / "tensors.jacobian"
