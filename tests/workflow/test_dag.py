@@ -18,7 +18,6 @@ PAPER = {
     "gather_records": 1,
     "keep_arrays": 2,
     "aggregate_metrics": 1,
-    "measure_jacobian": 192,
     "aggregate_jacobian": 1,
     "measure_image_error": 1,
     "tabulate_worst_of_k": 1,
@@ -38,7 +37,6 @@ QUICK = PAPER | {
     "train_together": 12,
     "assemble_ensemble": 36,
     "evaluate_ensemble": 36,
-    "measure_jacobian": 36,
     "craft_uaps": 72,
     "select_worst_uap": 72,
 }
@@ -48,7 +46,6 @@ TABLE1 = PAPER | {
     "train_together": 4,
     "assemble_ensemble": 12,
     "evaluate_ensemble": 12,
-    "measure_jacobian": 12,
     "craft_uaps": 48,
     "select_worst_uap": 48,
     # it also keeps perturbations and models
@@ -60,7 +57,6 @@ SMOKE = PAPER | {
     "train_together": 1,
     "assemble_ensemble": 6,
     "evaluate_ensemble": 6,
-    "measure_jacobian": 6,
     # two blocks of seeds each
     "craft_uaps": 12,
     "select_worst_uap": 6,
@@ -102,8 +98,7 @@ def test_a_preset_plans_its_cells_and_no_more(repository, preset, jobs):
         ("spread", UP_TO_METRICS | {"write_table", "spread"}),
         (
             "claims",
-            UP_TO_METRICS
-            | {"measure_jacobian", "aggregate_jacobian", "measure_image_error", "write_table", "plot_figure", "claims"},
+            UP_TO_METRICS | {"aggregate_jacobian", "measure_image_error", "write_table", "plot_figure", "claims"},
         ),
     ],
 )

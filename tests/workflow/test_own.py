@@ -42,7 +42,7 @@ OVERLAY = {
 }
 TRAIN = {"train_learner": 2, "assemble_ensemble": 1, "evaluate_ensemble": 1}
 ATTACK = {"craft_uaps": 1, "select_worst_uap": 1}
-MEASURE = {"measure_jacobian": 1, "aggregate_jacobian": 1, "plot_figure": 6, "measure_image_error": 1}
+MEASURE = {"aggregate_jacobian": 1, "plot_figure": 6, "measure_image_error": 1}
 GATHER = OF_TWO_DATASETS | {"keep_arrays": 1}
 
 

@@ -108,7 +108,7 @@ def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, 
 def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
     asking = {name for name, rule in jobs(gpu_rules).items() if rule.resources["gpu"].value}
     assert asking == {"train_learner", "train_together", "train_trial", "evaluate_ensemble", "craft_uaps",
-                      "craft_variant", "measure_jacobian", "predict_examples", "measure_transfer",
+                      "craft_variant", "predict_examples", "measure_transfer",
                       "attack_images", "attack_members"}  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_the_page_of_the_run_is_complete(smoke):
     assert "SMOKE TEST, numbers without meaning" in page
     for text in ("not checked in this run", "not drawn in this run"):
         assert text not in page
-    for rule in ("download_dataset", "train_learner", "train_together", "craft_uaps", "measure_jacobian"):
+    for rule in ("download_dataset", "train_learner", "train_together", "craft_uaps", "evaluate_ensemble"):
         assert f'<th scope="row">{rule}</th>' in page
     # every model's worst perturbation, in small
     assert page.count('<img loading="lazy"') == 6

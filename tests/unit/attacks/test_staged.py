@@ -100,7 +100,7 @@ def test_it_is_many_short_attacks_of_which_the_best_on_the_judges_goes_on():
     rng = torch.Generator().manual_seed(8)
     order = torch.randperm(60, generator=rng)
     judges, used = order[:12], order[12:]
-    classes = torch.randperm(4, generator=rng)[:2]
+    classes = torch.randperm(4, generator=rng)[:2].numpy()
     plain, aimed, last = (torch.randint(2**62, (n,), generator=rng).tolist() for n in (2, 2, 1))
     how = SgdUap(iterations=2, batch_size=10, step=0.5, step_rule="decay", init="uniform", loss="margin")
     starts = [ascend(model, X[used], Y[used], eps, how, [seed]) for seed in plain]
