@@ -98,9 +98,10 @@ def initial_perturbation(shape: Sequence[int], eps: float, init: str, rng: Draws
     draw = rng.uniform(shape) * np.float32(2) - np.float32(1)
     radius = np.float32(eps)
     if init == "uniform":
-        return radius * draw
+        found: np.ndarray = radius * draw
+        return found
     if init == "sign":
-        return np.where(draw < 0, -radius, radius)
+        return np.where(draw < 0, -radius, radius).astype(np.float32)
     raise ValueError(f"init must be 'zero', 'uniform' or 'sign'. Got {init!r}.")
 
 
@@ -146,7 +147,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 @without_gradients()
 def ascend(
-    model: nn.Module | Compiled,
+    model: Any,
     images: Any,
     labels: Any,
     eps: float,

@@ -18,8 +18,6 @@ from jacobian_ensembles.extensions.references import ExtensionError, resolve
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from jacobian_ensembles.models.compiled import Compiled
-
 
 class UniversalAttack(Settings):
     """A universal attack: its options are its fields, and calling it crafts perturbations.
@@ -82,7 +80,7 @@ class UniversalAttack(Settings):
 
     def __call__(
         self,
-        model: nn.Module | Compiled,
+        model: Any,
         images: Any,
         labels: Any,
         eps: float,

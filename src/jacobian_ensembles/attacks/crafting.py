@@ -68,4 +68,5 @@ def craft_uaps(
         attack = load_attack(attack, options)
     if isinstance(model, Sequence | nn.ModuleList):
         model = Several(list(model))
-    return attack(model, images, labels, eps, seeds, first, side_by_side)
+    deltas: Tensor = attack(model, images, labels, eps, seeds, first, side_by_side)
+    return deltas

@@ -20,8 +20,9 @@ class Draws:
     """
 
     def __init__(self, seed: int) -> None:
+        state: Any = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
         self._bits = np.random.MT19937()
-        self._bits.state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        self._bits.state = state
 
     def permutation(self, size: int) -> Any:
         """``torch.randperm``: (size,) int64, a random order of ``range(size)``."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from jacobian_ensembles.attacks.attack import UniversalAttack
 from jacobian_ensembles.config.settings import PositiveInt, Settings, number, whole
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from jacobian_ensembles.models.compiled import Compiled
 
 LossCap = Annotated[float, Field(gt=0)] | None
 Loss = Literal["cross_entropy", "probability", "margin", "members"]
@@ -122,7 +117,7 @@ class SgdUap(SgdOptions, UniversalAttack):
 
     def craft(
         self,
-        model: nn.Module | Compiled,
+        model: Any,
         images: Any,
         labels: Any,
         eps: float,

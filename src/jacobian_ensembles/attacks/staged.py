@@ -12,18 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from jacobian_ensembles.attacks.attack import UniversalAttack
 from jacobian_ensembles.attacks.sgd_uap import Loss, LossCap, Norm, SgdUap, StepSize
 from jacobian_ensembles.config.settings import PositiveInt, number, whole
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from jacobian_ensembles.models.compiled import Compiled
 
 log = logging.getLogger(__name__)
 #: Crafting images that perturbations are judged on, and that no step uses: their share, and their largest number.
@@ -109,7 +104,7 @@ class Staged(UniversalAttack):
 
     def craft(
         self,
-        model: nn.Module | Compiled,
+        model: Any,
         images: Any,
         labels: Any,
         eps: float,
@@ -133,9 +128,7 @@ class Staged(UniversalAttack):
             steps.check(f"eps {eps:g}")
         return stack(found)
 
-    def _halve(
-        self, model: nn.Module | Compiled, images: Any, labels: Any, eps: float, seed: int, side_by_side: int | None
-    ) -> Any:
+    def _halve(self, model: Any, images: Any, labels: Any, eps: float, seed: int, side_by_side: int | None) -> Any:
         """One perturbation, (...), by successive halving."""
         import numpy as np
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jacobian_ensembles.data.interop import is_tensor, like, to_numpy
 from jacobian_ensembles.evaluation.accuracy import perturb, predictions
-from jacobian_ensembles.models.compiled import Compiled, admit, classes_of
+from jacobian_ensembles.models.compiled import admit, classes_of
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes, without_gradients
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @without_gradients()
-def target_classes(model: nn.Module | Compiled, images: Any, first: int, count: int) -> np.ndarray:
+def target_classes(model: Any, images: Any, first: int, count: int) -> np.ndarray:
     """The classes of perturbations number ``first``, ``first`` + 1, ...: each number modulo C.
 
     Args:
@@ -35,7 +32,7 @@ def target_classes(model: nn.Module | Compiled, images: Any, first: int, count: 
 @without_gradients()
 @own_modes()
 def success_rates(
-    model: nn.Module | Compiled,
+    model: Any,
     images: Any,
     labels: Any,
     deltas: Any,

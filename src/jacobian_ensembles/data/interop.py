@@ -21,18 +21,19 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def on_gpu(value: Array) -> bool:
+def on_gpu(value: Any) -> bool:
     """Whether something is a tensor on another device than the CPU."""
-    return is_tensor(value) and value.device.type != "cpu"  # type: ignore[union-attr]
+    return is_tensor(value) and value.device.type != "cpu"
 
 
 def to_numpy(value: Array) -> np.ndarray:
     """A tensor of any device as an array, without its graph; an array as it is."""
-    found: np.ndarray = value.detach().cpu().numpy() if is_tensor(value) else value  # type: ignore[union-attr]
+    tensor: Any = value
+    found: np.ndarray = tensor.detach().cpu().numpy() if is_tensor(value) else tensor
     return found
 
 
-def like(array: np.ndarray, other: Array) -> Any:
+def like(array: np.ndarray, other: Any) -> Any:
     """An array as what something else is: itself, or a tensor on the CPU."""
     if not is_tensor(other):
         return array

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jacobian_ensembles.models.compiled import Compiled
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from jacobian_ensembles.data.interop import Array
 
-
-def in_engine(model: nn.Module | Compiled, x: Array) -> Compiled | None:
+def in_engine(model: nn.Module | Compiled, x: Any) -> Compiled | None:
     """An ensemble of LeNets, or a LeNet, in the engine, for inputs like ``x``.
 
     Returns:
@@ -23,7 +21,8 @@ def in_engine(model: nn.Module | Compiled, x: Array) -> Compiled | None:
     from jacobian_ensembles.ensembles.ensemble import Ensemble
     from jacobian_ensembles.models.lenet import compiled, unchanged
 
-    members, average = [model], "logits"
+    members: list[nn.Module] = [model]
+    average: Any = "logits"
     if isinstance(model, Ensemble) and unchanged(model, Ensemble):
         members, average = list(model.members), model.average
     if not isinstance(average, str) or (networks := compiled(members, x)) is None:

@@ -19,7 +19,7 @@ from jacobian_ensembles.models.evaluation_mode import without_gradients
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from jacobian_ensembles.data.interop import Array
 
@@ -74,9 +74,7 @@ def batch_size(device: torch.device) -> int:
 
 
 @without_gradients()
-def correct(
-    model: nn.Module | Compiled, images: Any, labels: Any, deltas: Any, clip: bool, batch: int | None = None
-) -> Any:
+def correct(model: Any, images: Any, labels: Any, deltas: Any, clip: bool, batch: int | None = None) -> Any:
     """Which images a model still classifies correctly under each perturbation.
 
     Args:
@@ -134,7 +132,7 @@ def _check_defined(undefined: Any) -> None:
 
 
 @without_gradients()
-def predictions(model: nn.Module | Compiled, images: Any, batch: int | None = None) -> Any:
+def predictions(model: Any, images: Any, batch: int | None = None) -> Any:
     """The predicted class of every image: (N, ...) -> (N,) int64, on the CPU; an array for an array."""
     if (found := in_engine(model, images)) is not None:
         still = np.zeros((1, *images.shape[1:]), np.float32)

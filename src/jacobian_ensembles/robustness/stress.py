@@ -122,7 +122,8 @@ def stress(
 
     def bits(delta: Tensor) -> Tensor:
         with evaluating(model):
-            return correct(model, x, y, delta.to(x), clip)
+            found: Tensor = correct(model, x, y, delta.to(x), clip)
+        return found
 
     accuracy = float(bits(x.new_zeros((1, *x.shape[1:]))).double().mean())
     rows = [clean_row(accuracy, len(y))]

@@ -132,10 +132,15 @@ class Placed:
     """
 
     def __init__(self, model: StoredEnsemble | nn.Module, device: str, arrays: bool = True) -> None:
-        stored = isinstance(model, StoredEnsemble)
-        found = model.compiled() if stored and arrays and device == "cpu" else None
-        self._device = None if found else prepare_device(device)
-        self.model: Any = found or (model.load() if stored else model).to(self._device)
+        self._device: torch.device | None = None
+        self.model: Any = None
+        stored = model if isinstance(model, StoredEnsemble) else None
+        if stored and arrays and device == "cpu":
+            self.model = stored.compiled()
+        if self.model is None:
+            self._device = prepare_device(device)
+            net: Any = stored.load() if stored else model
+            self.model = net.to(self._device)
 
     def bring(self, images: StoredImages, name: str) -> tuple[Any, Any]:
         """Images and labels of a split."""

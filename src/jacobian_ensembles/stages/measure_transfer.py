@@ -105,6 +105,6 @@ def _worst_of(
 ) -> Tensor:
     """The worst perturbation over some seeds, by its model's test accuracy, as everywhere."""
     craft = load_attack(attack["method"], attack["options"], attack.get("norm", "linf"), attack["clip"])
-    deltas = craft(model, *crafting, eps, seeds)
+    deltas: Tensor = craft(model, *crafting, eps, seeds)
     with evaluating(model):
         return deltas[int(correct(model, *test, deltas, attack["clip"]).sum(1).argmin())]

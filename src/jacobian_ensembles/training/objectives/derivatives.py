@@ -228,7 +228,8 @@ def input_gradient(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         at = linearize(model, x)
         v = at.logits.softmax(1)
         v[torch.arange(len(v)), labels] -= 1
-        return at.products(v[None])[0]
+        found: Tensor = at.products(v[None])[0]
+        return found
 
 
 def as_model(net: nn.Module, dropout: torch.Generator | None) -> Model:
