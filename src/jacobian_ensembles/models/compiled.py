@@ -102,8 +102,8 @@ def classes_of(model: Any, images: Any) -> int:
 
 
 def rows(images: Array) -> Any:
-    """Images (B, 1, 28, 28) as the engine reads them, (B, 784); what they are themselves, if contiguous on the CPU."""
-    return np.ascontiguousarray(to_numpy(images).reshape(len(images), 784))
+    """Images (B, 1, 28, 28) as the engine reads them, (B, 784); a copy only of what is not contiguous and writable."""
+    return np.require(to_numpy(images).reshape(len(images), 784), requirements=["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], architecture: Architecture, average: str) -> Compiled | None:
