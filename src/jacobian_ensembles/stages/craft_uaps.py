@@ -58,11 +58,12 @@ def craft_uaps(
     seeds = [derive_seed("uap", seed, *cell.identity, eps, k) for k in range(first, last + 1)]
     norm = attack.get("norm", "linf")
     craft = load_attack(attack["method"], attack["options"], norm, attack["clip"])
+    crafting, testing = images.last(attack["split"], "test")
     place = Placed(ensemble, device, craft.takes_arrays)
-    model, (x, y) = place.model, place.bring(images, attack["split"])
+    model, (x, y) = place.model, place.bring(*crafting)
     with counting_steps() as steps:
         deltas = craft(model, x, y, eps, seeds, first)
-    test_x, test_y = admit(model, *place.bring(images, "test"))
+    test_x, test_y = admit(model, *place.bring(*testing))
     with evaluating(model):
         bits = correct(model, test_x, test_y, deltas, attack["clip"])
     rates = None

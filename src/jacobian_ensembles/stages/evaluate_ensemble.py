@@ -36,11 +36,12 @@ def evaluate_ensemble(
         jacobian: The file to write :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics` to.
         device: ``cpu`` or ``cuda``.
     """
+    whole, (part,) = images.arrays("test"), (measured or images).last("test")
     place = Placed(ensemble, device)
-    x, y = admit(place.model, *place.bring(images, "test"))
+    x, y = admit(place.model, *place.bring(*whole))
     save_clean(clean, to_numpy(predictions(place.model, x)), to_numpy(y), cell.record)
     if measured is None or jacobian is None:
         return
-    x, _ = admit(place.model, *place.bring(measured, "test"))
+    x, _ = admit(place.model, *place.bring(*part))
     statistics = jacobian_statistics(list(place.model.members), x)
     save_tensors(jacobian, {name: to_numpy(t) for name, t in statistics.items()}, kind="jacobian", spec=cell.record)

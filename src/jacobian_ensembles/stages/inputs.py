@@ -59,6 +59,12 @@ class StoredImages:
         limit = {"train": self.train_images, "test": self.test_images}.get(name)
         return _load_split(self.path, name, self.validation_images, limit, self.dataset)
 
+    def last(self, *names: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Several splits as arrays, the last that a job reads: the whole dataset, of some 50 MB, is not kept."""
+        found = [self.arrays(name) for name in names]
+        _read_dataset.cache_clear()
+        return found
+
     @cached_property
     def train(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels to train and craft on: the training set without its validation images."""
@@ -142,12 +148,13 @@ class Placed:
             net: Any = stored.load() if stored else model
             self.model = net.to(self._device)
 
-    def bring(self, images: StoredImages, name: str) -> tuple[Any, Any]:
-        """Images and labels of a split."""
+    def bring(self, images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        """Images and labels as the model takes them."""
         if self._device is None:
-            return images.arrays(name)
-        x, y = images.split(name)
-        return x.to(self._device), y.to(self._device)
+            return images, labels
+        import torch
+
+        return torch.from_numpy(images).to(self._device), torch.from_numpy(labels).to(self._device)
 
 
 def load_ensemble(

@@ -122,10 +122,10 @@ def test_evaluating_and_measuring_need_no_torch_and_give_the_same_bytes(folder, 
 def test_what_needs_torch_takes_tensors(folder):
     images = StoredImages(folder / "small.safetensors", 10, dataset="small")
     ensemble = StoredEnsemble(folder / "ensemble", 2)
-    assert isinstance(Placed(ensemble, "cpu").bring(images, "test")[0], np.ndarray)
+    assert isinstance(Placed(ensemble, "cpu").bring(*images.arrays("test"))[0], np.ndarray)
     net = LeNet()
     for place in (Placed(ensemble, "cpu", arrays=False), Placed(net, "cpu")):
-        x, y = place.bring(images, "test")
+        x, y = place.bring(*images.arrays("test"))
         assert isinstance(place.model, torch.nn.Module)
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
     assert Placed(net, "cpu").model is net
