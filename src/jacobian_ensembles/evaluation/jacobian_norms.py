@@ -91,9 +91,11 @@ def jacobian_statistics(
         norms = square.sum(2)
         learners.append(norms)
         ensemble.append((flat.mean(0) ** 2).sum(1))
-        unit = (flat / (norms.clip(np.finfo(np.float64).tiny) ** 0.5)[:, :, None]).reshape(len(flat), -1)
+        powers = flat.sum((1, 2)), norms.sum(1), (square * flat).sum((1, 2)), (square * square).sum((1, 2))
+        power_sums.append(stack(powers))
+        flat /= (norms.clip(np.finfo(np.float64).tiny) ** 0.5)[:, :, None]  # of length one
+        unit = flat.reshape(len(flat), -1)
         cosines.append(unit @ unit.T)
-        power_sums.append(stack([power.sum((1, 2)) for power in (flat, square, square * flat, square * square)]))
     count = len(images) * shape[0] * shape[1]
     mean, second, third, fourth = sum(power_sums) / count
     variance = second - mean**2

@@ -36,9 +36,9 @@ def evaluate_ensemble(
         jacobian: The file to write :func:`~jacobian_ensembles.evaluation.jacobian_norms.jacobian_statistics` to.
         device: ``cpu`` or ``cuda``.
     """
-    whole, (part,) = images.arrays("test"), (measured or images).last("test")
+    (x, y), (part,) = images.arrays("test"), (measured or images).last("test")
     place = Placed(ensemble, device)
-    x, y = admit(place.model, *place.bring(*whole))
+    x, y = admit(place.model, *place.bring(x, y))
     save_clean(clean, to_numpy(predictions(place.model, x)), to_numpy(y), cell.record)
     if measured is None or jacobian is None:
         return

@@ -255,8 +255,8 @@ def test_the_norm_goes_with_any_method(tmp_path):
 class Stored:
     """Images as a stage reads them."""
 
-    def split(self, name):
-        return block_images(80 if name == "train" else 40)
+    def last(self, *names):
+        return [tuple(t.numpy() for t in block_images(80 if name == "train" else 40)) for name in names]
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
