@@ -8,7 +8,7 @@ General automatic differentiation of a network this small leaves most of a CPU i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
