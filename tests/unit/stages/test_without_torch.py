@@ -83,6 +83,8 @@ def folder(tmp_path_factory):
     architecture = Architecture(options={"activation": "relu"}, mean=0.3, std=0.5).record()
     spec = {"dataset": "small", "ensemble": "voting", "lambda": 0.1, "architecture": architecture}
     save_learners(folder / "ensemble", weights, {**spec, "validation_accuracy": [0.5, 0.5]})
+    for chosen in (ATTACKS["sgd"], None):
+        alone(folder, chosen)  # compiling takes memory, once
     return folder
 
 
