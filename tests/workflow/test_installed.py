@@ -79,3 +79,17 @@ print(je.load_correct(name, eps=0.15).shape, tuple(je.load_perturbation(name).sh
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["12 True 3", "(10000,) (4, 1, 28, 28)"]
+
+
+@pytest.mark.parametrize("scheme", ["--target", "--prefix"])  # the latter as --user does, which environments refuse
+def test_trained_models_are_found_wherever_pip_puts_them(installed, tmp_path, scheme):
+    (wheel,) = installed.parents[2].glob("*.whl")
+    pip(sys.executable, "install", "--no-deps", "--ignore-installed", scheme, tmp_path, wheel)
+    (package,) = tmp_path.rglob("jacobian_ensembles/runs/zoo.py")
+    script = "import jacobian_ensembles as je; print(len(je.shipped_models()), je.__file__)"
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(package.parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["12", str(package.parents[1] / "__init__.py")]

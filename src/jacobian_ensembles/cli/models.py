@@ -107,6 +107,11 @@ def _model(args: argparse.Namespace) -> tuple[str, Cell]:
         except ArtifactError as error:
             raise ConfigError(str(error)) from error
         spec = {key: header[key] for key in spec}
+        if args.dataset and short_name(args.dataset) != spec["dataset"]:
+            raise ConfigError(
+                f"{args.model} was trained on {spec['dataset']}; --dataset names {args.dataset}. Leave --dataset out, "
+                "or name a function that returns the model (path/to/file.py:function), which takes any images."
+            )
     else:
         source_file(args.model)
     dataset = args.dataset or str(spec["dataset"])

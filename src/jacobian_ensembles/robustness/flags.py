@@ -159,6 +159,11 @@ def without_gradient(rows: Sequence[Row], chance: float) -> list[int]:
     return [i for i, row in enumerate(rows) if row["without_gradient"] > HINDERED]
 
 
+def not_run(rows: Sequence[Row], chance: float) -> list[int]:
+    """An attack that was asked for was not run: its accuracy is not known, and the test is not complete."""
+    return [i for i, row in enumerate(rows) if pd.isna(row["worst_accuracy"])]
+
+
 def single_image_weaker(rows: Sequence[Row], chance: float) -> list[int]:
     """Images attacked one by one hold out better than under one perturbation that they all share."""
     return [i for i, universal, single in _beyond_white_box(rows, SINGLE) if single > universal]
@@ -175,6 +180,7 @@ RULES: dict[str, Callable[[Sequence[Row], float], list[int]]] = {
     "rises with steps": rises_with_steps,
     "without gradient": without_gradient,
     "single image weaker": single_image_weaker,
+    "not run": not_run,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from jacobian_ensembles.robustness.evidence import (
 )
 from jacobian_ensembles.robustness.flags import flagged
 from jacobian_ensembles.robustness.single_image import accuracy_one_by_one
+from jacobian_ensembles.robustness.toolbox import TOOLBOX, toolbox_version
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ def stress(
 
     Returns:
         A row per attack and eps with :data:`~jacobian_ensembles.robustness.evidence.COLUMNS` and ``flags``, whose rules
-        are those of :mod:`~jacobian_ensembles.robustness.flags`. Accuracies are in [0, 1]; NaN where the toolbox is
-        missing. :func:`~jacobian_ensembles.robustness.flags.flags_of` lists the flags of a table.
+        are those of :mod:`~jacobian_ensembles.robustness.flags`. Accuracies are in [0, 1]; NaN, with the flag
+        ``not run``, where the toolbox is missing. :func:`~jacobian_ensembles.robustness.flags.flags_of` lists the flags
+        of a table.
 
     Raises:
         ValueError: If images, labels and scores do not fit together, or a number is out of range.
@@ -125,6 +128,12 @@ def stress(
             found: Tensor = correct(model, x, y, delta.to(x), clip)
         return found
 
+    if single_images and toolbox_version() is None:
+        warnings.warn(
+            f"Images are not attacked one by one: {TOOLBOX} is not installed. Install it with "
+            "pip install 'jacobian-ensembles[stress]', or pass single_images=0.",
+            stacklevel=2,
+        )
     accuracy = float(bits(x.new_zeros((1, *x.shape[1:]))).double().mean())
     rows = [clean_row(accuracy, len(y))]
     plans = _plans(seeds, iterations, queries, clip)

@@ -62,7 +62,12 @@ def reference_folder() -> Path:
     if _HOME in os.environ:
         return Path(os.environ[_HOME])
     checkout = Path(__file__).resolve().parents[3] / "results" / "reference"
-    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "jacobian-ensembles" / "reference"
+    if checkout.is_dir():
+        return checkout
+    shared = Path("share", "jacobian-ensembles", "reference")
+    # beside the package after `pip install --target`, else some levels above it: an environment, a user's own folder
+    above = [folder / shared for folder in Path(__file__).resolve().parents[2:]]
+    return next((folder for folder in above if folder.is_dir()), Path(sys.prefix) / shared)
 
 
 def shipped_models() -> list[str]:

@@ -72,6 +72,9 @@ def test_train_attack_and_evaluate(folder, capsys):
     assert f", {worst:.2%} under the worst of 3 perturbations (size 0.3); chance" in said.out
     printed = capsys.readouterr()
     assert "clean" in printed.out
+    for command in (["attack", "m.safetensors", "--eps", "0.3"], ["evaluate", "m.safetensors"]):
+        assert main([*command, "--dataset", "mnist"]) == 2
+        assert "m.safetensors was trained on patches; --dataset names mnist" in capsys.readouterr().err
     # no terminal here: plain lines, with a time stamp and no carriage return
     assert "epoch 8/8" in said.err
     assert "\r" not in said.err
