@@ -63,6 +63,7 @@ rule gather_records:
     input:
         clean=of_every_cell(paths.clean),
         worst=of_every_attack(paths.worst),
+        certified=of_every_cell(paths.certified) if cfg.metrics.certify else [],
     output:
         records=paths.records,
         provenance=paths.provenance(paths.records),

@@ -68,6 +68,7 @@ def in_this_run(item):
         "transfer": cfg.stress.transfer_eps,
         "trials": cfg.trials,
         "members": cfg.attack.members,
+        "certified": cfg.metrics.certify,
     }
     return item.belongs_to([name for name, value in has.items() if value])
 

@@ -1,4 +1,4 @@
-# Clean accuracy and Jacobians, and the tables that gather everything.
+# Clean accuracy and Jacobians, lower bounds, and the tables that gather everything.
 
 
 rule evaluate_ensemble:
@@ -31,6 +31,35 @@ rule evaluate_ensemble:
         "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
     script:
         "../scripts/evaluate_ensemble.py"
+
+
+rule certify_ensemble:
+    input:
+        ensemble=paths.ensemble,
+        dataset=dataset_of,
+    output:
+        record=paths.certified,
+        provenance=paths.provenance(paths.certified),
+    log:
+        paths.log(paths.certified),
+    benchmark:
+        paths.benchmark(paths.certified)
+    conda:
+        "../../environment.yml"
+    resources:
+        **LONG,
+    params:
+        data=leaves(cfg.data, "validation_images", "test_images"),
+        bounds={"eps": cfg.grid.eps, "clip": cfg.attack.clip},
+        extensions=extensions_of,
+        code=lambda w: code(
+            "certify_ensemble", w.dataset, w.ensemble, cfg.model.architecture
+        ),
+    message:
+        "Certify {wildcards.dataset} {wildcards.ensemble} M={wildcards.members} "
+        "lambda={wildcards.lambda_jr} repetition {wildcards.repetition}"
+    script:
+        "../scripts/certify_ensemble.py"
 
 
 rule aggregate_metrics:

@@ -5,4 +5,9 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.stages.gather_records import gather_records
 
-    gather_records(snakemake.input.clean, snakemake.input.worst, snakemake.output.records)
+    gather_records(
+        snakemake.input.clean,
+        snakemake.input.worst,
+        snakemake.output.records,
+        snakemake.input.get("certified", ()),
+    )

@@ -112,6 +112,10 @@ class Config(Settings):
                 f"training.snapshot_epochs: got {epochs}, which does not divide into "
                 f"{' or '.join(map(str, misfits))} equal cycles; give a multiple of every entry of grid.members"
             )
+        if self.metrics.certify and self.attack.norm != "linf":
+            problems.append(
+                f"metrics.certify: got true with attack.norm {self.attack.norm}; bounds are for linf, so give false"
+            )
         if self.figures.eps not in self.grid.eps:
             allowed = ", ".join(f"{eps:.12g}" for eps in self.grid.eps)
             problems.append(f"figures.eps: got {self.figures.eps:.12g}; give one of grid.eps, {allowed}")

@@ -135,10 +135,13 @@ class Metrics(Settings):
     Attributes:
         clean_weight: Weight of clean accuracy in weighted accuracy, in [0, 1]; mean UAP accuracy has the rest.
         confidence: Level of the Wilson intervals, in (0, 1).
+        certify: Also prove what no perturbation of grid.eps can take (columns certified; linf, of a lenet or a
+            sequential network).
     """
 
     clean_weight: Annotated[Number, Field(ge=0, le=1)] = 0.5
     confidence: Annotated[Number, Field(gt=0, lt=1)] = 0.95
+    certify: bool = False
 
 
 class Theory(Settings):

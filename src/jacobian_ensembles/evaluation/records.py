@@ -19,10 +19,11 @@ from jacobian_ensembles.evaluation.worst_case import expected_worst, over_seeds,
 ATTACKED = [*CELL_KEYS, "eps"]
 #: The columns of every row; ``accuracy`` is that under the seed.
 COLUMNS = [*ATTACKED, "attack_seed", "accuracy", "images", "clean_accuracy"]
-#: What all seeds of a training and eps have in common, where it is known: the share of images right under every seed;
-#: what the attack cost, in steps and in images at which a gradient was taken; its steps without a usable gradient; and
-#: what eps bounds, where that is not the largest change of a pixel.
-SHARED = ["gradient_images", "norm", "per_image_worst_accuracy", "steps", IDLE]
+#: What all seeds of a training and eps have in common, where it is known: the share of images that are provably right
+#: under every perturbation, and the share right under every seed; what the attack cost, in steps and in images at which
+#: a gradient was taken; its steps without a usable gradient; and what eps bounds, where that is not the largest change
+#: of a pixel.
+SHARED = ["certified_accuracy", "gradient_images", "norm", "per_image_worst_accuracy", "steps", IDLE]
 #: Per seed, of perturbations with a target class: the share of other classes' images that pass for it.
 RATE = "success_rate"
 #: The numbers of attack seeds at which the expected worst case is tabulated, where there are that many.

@@ -59,7 +59,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
 
     Returns:
         A frame with ``clean_accuracy``, ``mean_uap_accuracy`` and ``weighted_accuracy`` of every model, averaged
-        over its repetitions (see :func:`average_repetitions`), and the number of eps values, attack seeds and
+        over its repetitions (see :func:`average_repetitions`), ``mean_certified_accuracy`` where there is a bound,
+        and the number of eps values, attack seeds and
         test images behind them, and the attack's ``steps_without_gradient``. The intervals of a single training are
         over test images: Wilson's for clean accuracy; for the means, the means of their parts' bounds, as if the parts
         erred on the same images (so if anything too wide).
@@ -75,6 +76,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
+    if "certified_accuracy" in metrics.columns:
+        cells["mean_certified_accuracy"] = metrics.groupby(CELL_KEYS)["certified_accuracy"].mean().to_numpy()
     if "norm" in metrics.columns:  # what eps bounds, where that is not the largest change of a pixel
         cells["norm"] = metrics.groupby(CELL_KEYS)["norm"].first().to_numpy()
     if IDLE in metrics.columns:

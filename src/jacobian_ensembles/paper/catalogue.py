@@ -30,7 +30,7 @@ class Item:
         settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
         latex: Whether a table is also written as LaTeX.
         only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix,
-            ``trials``, several ``repetitions`` or ``members`` attacked one by one.
+            ``trials``, several ``repetitions``, ``members`` attacked one by one or ``certified`` accuracies.
     """
 
     name: str
@@ -122,6 +122,16 @@ FIGURES = (
         caption="The expected worst case of K attack seeds, against K: means over models, and the middle 80% of them.",
         alt="Line plots of how far the expected accuracy under the worst of K attack seeds falls below that under one, "
         "against K: a panel per dataset, a line per eps, the mean over models, with bars for the middle 80% of them.",
+    ),
+    Item(
+        name="certified",
+        function=f"{_FURTHER}:certified",
+        inputs=("metrics",),
+        only="certified",
+        caption="Between what is proved and what the attack reached: no perturbation of size ε leaves less than the "
+        "lower edge of a band, and the worst one found leaves the upper edge. Means over methods and trainings.",
+        alt="Bands of accuracy against eps, from the certified accuracy up to that under the worst perturbation found: "
+        "a row of panels per dataset, a column per number of learners M, a colour per lambda.",
     ),
     Item(
         name="ablation",

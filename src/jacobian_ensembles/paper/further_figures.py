@@ -214,6 +214,44 @@ def plot_worst_of_k(table: pd.DataFrame) -> Figure:
     return fig
 
 
+@drawing()
+def plot_certified(metrics: pd.DataFrame) -> Figure:
+    """The band between certified accuracy and that under the worst perturbation, against eps.
+
+    Args:
+        metrics: ``metrics.csv``, with ``certified_accuracy``.
+
+    Returns:
+        A row of panels per dataset, a column per M, a band per lambda: means over methods and trainings, in percent.
+    """
+    lambdas, datasets = sorted(metrics["lambda"].unique()), in_order(metrics["dataset"], DATASET_TITLES)
+    colours = dict(zip(lambdas, shades(len(lambdas)), strict=True))
+    edges = ["certified_accuracy", "worst_accuracy"]
+    fig, axes = panels(datasets, sorted(metrics["members"].unique()), 1.8, sharex=True, sharey=True)
+    for (dataset, members), ax in axes.items():
+        here = metrics[(metrics["dataset"] == dataset) & (metrics["members"] == members)]
+        for lam, rows in here.groupby("lambda"):
+            low, high = (100 * rows.groupby("eps")[edge].mean() for edge in edges)
+            ax.fill_between(low.index, low, high, color=colours[lam], alpha=0.2, linewidth=0)
+            ax.plot(low.index, low, "v-", color=colours[lam])
+            ax.plot(high.index, high, "o-", color=colours[lam])
+        first, last = is_outer(ax)
+        ax.set_title(f"{mathtext(DATASET_TITLES[dataset])}, M = {members}")
+        ax.set_ylim(-3, 103)
+        ax.set_xlabel("ε" if last else "")
+        ax.set_ylabel("Accuracy (%)" if first else "")
+    entries: dict[str, Artist] = {f"λ = {lam:g}": sample(colours[lam], "o", "-") for lam in lambdas}
+    entries["worst perturbation found"] = sample("black", "o", "-")
+    entries["certified: no perturbation leaves less"] = sample("black", "v", "-")
+    legend_above(fig, entries)
+    return fig
+
+
+def certified(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """:func:`plot_certified` of a run's ``metrics``."""
+    return plot_certified(tables["metrics"])
+
+
 def theory(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """:func:`plot_theory` of a run's ``jacobian``."""
     return plot_theory(tables["jacobian"])

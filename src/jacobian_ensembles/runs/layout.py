@@ -83,6 +83,7 @@ class Layout:
         self.uaps = f"{root}/uaps/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.worst = f"{root}/worst/{_CELL}/eps{{eps}}/worst.json"
         self.worst_uap = f"{root}/worst/{_CELL}/eps{{eps}}/worst_uap.safetensors"
+        self.certified = f"{root}/certified/{_CELL}/certified.json"
         self.members_alone = (
             f"{root}/members/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}/members.json"
         )

@@ -192,6 +192,8 @@ class Run:
         has = {name for name in ("ablation", "stress", "transfer", "trials", "members") if self.has(name)}
         if self.has("summary") and self.table("summary").get("repetitions", pd.Series([1])).max() > 1:
             has.add("repetitions")
+        if self.has("metrics") and "certified_accuracy" in self.table("metrics"):
+            has.add("certified")
         return [item for item in (*FIGURES, *TABLES) if self._can_draw(item) and item.belongs_to(has)]
 
     def has_source(self, name: str) -> bool:

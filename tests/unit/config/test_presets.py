@@ -96,6 +96,21 @@ def test_at_equal_time_a_defence_is_trained_as_at_equal_epochs_but_longer_or_sho
     assert overlay["training"] == usual.get("training", {})
 
 
+@pytest.mark.parametrize("preset", sorted((ROOT / "workflow/presets/certified").glob("*.yaml")), ids=lambda p: p.stem)
+def test_certified_runs_differ_in_objective_and_strengths_alone(preset):
+    overlay = yaml.safe_load(preset.read_text())
+    assert overlay["run"] == {"name": f"certified-{preset.stem}"}
+    assert overlay["training"] == {"objective": preset.stem}
+    assert set(overlay) == {"run", "training", "grid"}
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    cfg = load_config(
+        merged(merged(raw, yaml.safe_load((ROOT / "workflow/presets/certified.yaml").read_text())), overlay)
+    )
+    assert cfg.metrics.certify
+    assert cfg.model.activation == "relu"
+    assert {(cell.members, cell.repetition) for cell in cfg.cells} == {(m, r) for m in (1, 3) for r in range(3)}
+
+
 def test_every_built_in_objective_is_among_the_defences():
-    # what ibp gives is bounds, of ReLU networks above all: it is not one of the defences of the paper's tanh LeNet
+    # what ibp gives is bounds, of ReLU networks above all: its place is presets/certified
     assert {preset.stem for preset in DEFENCES} == {*OBJECTIVES, "universal_jacobian", "decorrelated_loss"} - {"ibp"}

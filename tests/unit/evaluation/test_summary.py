@@ -13,6 +13,7 @@ from jacobian_ensembles.stages.aggregate_jacobian import aggregate_jacobian
 from jacobian_ensembles.stages.aggregate_metrics import aggregate_metrics
 from jacobian_ensembles.stages.gather_records import gather_records
 from jacobian_ensembles.stages.select_worst_uap import select_worst_uap
+from jacobian_ensembles.storage.checksums import write_record
 from jacobian_ensembles.storage.files import ArtifactError, load_tensors, save_tensors
 from jacobian_ensembles.storage.perturbations import save_clean, save_uaps
 from jacobian_ensembles.storage.tables import read_table
@@ -98,6 +99,21 @@ def test_tables_of_another_norm_say_so(tmp_path):
         for found in (figure_note(table, "x", "") for table in tables):
             assert found.endswith(" ε bounds the root mean squared change of the pixels (L2).") == bool(norm)
             assert ("L2" in found) == bool(norm)
+
+
+def test_certified_accuracies_stand_beside_those_under_attack(run):
+    folder, clean, worst = run
+    proved = []
+    for members, rates in ((1, [0.25, 0.0]), (3, [0.125, 0.125])):
+        proved.append(folder / f"certified{members}")
+        cell = {**CELL, "members": members}
+        write_record(proved[-1], {**cell, "eps": [0.15, 0.2], "certified_accuracies": rates, "images": 8})
+    gather_records(clean, worst, folder / "records", proved)
+    aggregate_metrics(folder / "records", folder / "m.csv", folder / "s.csv", 0.5, 0.95)
+    assert read_table(folder / "m.csv")["certified_accuracy"].tolist() == [0.25, 0, 0.125, 0.125]
+    assert read_table(folder / "s.csv")["mean_certified_accuracy"].tolist() == [0.125, 0.125]
+    with pytest.raises(ArtifactError, match="no bounds of mnist"):
+        gather_records(clean, worst, folder / "records", proved[:1])
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.5, 0.7), (1, 0.9), (0, 0.5), (0.25, 0.6)])

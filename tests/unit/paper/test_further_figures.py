@@ -8,6 +8,7 @@ from jacobian_ensembles.paper.catalogue import find
 from jacobian_ensembles.paper.further_figures import (
     plot_ablation,
     plot_budget,
+    plot_certified,
     plot_theory,
     plot_worst_of_k,
 )
@@ -46,7 +47,30 @@ def worst_of_k():
     return pd.concat(parts, ignore_index=True)
 
 
-TABLES = {"theory": jacobian, "ablation": ablation, "budget": ablation, "worst_of_k": worst_of_k}
+def certified():
+    table = pd.concat(
+        [cells().assign(eps=eps, worst_accuracy=0.9 - eps, images=100) for eps in (0.1, 0.2)], ignore_index=True
+    )
+    return table.assign(certified_accuracy=table["worst_accuracy"] - table["lambda"])
+
+
+def test_the_band_reaches_from_what_is_proved_to_what_the_attack_left():
+    axes = plot_certified(certified()).axes
+    assert len(axes) == 2 * 2  # two datasets, two M
+    low, high, low_of_second, high_of_second = (line.get_ydata().tolist() for line in axes[0].lines)
+    assert low == pytest.approx([80, 70])
+    assert high == pytest.approx([80, 70])
+    assert low_of_second == pytest.approx([70, 60])
+    assert high_of_second == pytest.approx([80, 70])
+
+
+TABLES = {
+    "certified": certified,
+    "theory": jacobian,
+    "ablation": ablation,
+    "budget": ablation,
+    "worst_of_k": worst_of_k,
+}
 
 
 def test_theory_shows_measured_ratios_and_the_bound():
