@@ -10,7 +10,7 @@ REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 try:
-    from jacobian_ensembles.extensions.code_digest import script_digest
+    from jacobian_ensembles.extensions.code_digest import adapter_digest
     from jacobian_ensembles.config.schema import load_config
     from jacobian_ensembles.config.reading import (
         Layer,
@@ -53,7 +53,7 @@ try:
     if workflow.is_main_process:
         cfg = load_layers(layers(config))
         scripts = (REPOSITORY / "workflow" / "scripts").glob("[!_]*.py")
-        digests = {path.stem: script_digest(path) for path in scripts}
+        digests = {path.stem: adapter_digest(path) for path in scripts}
     else:
         given, digests = handed_over()
         cfg = load_config(given)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from jacobian_ensembles import PUBLIC
 from jacobian_ensembles.attacks.registry import ATTACKS
-from jacobian_ensembles.extensions.neighbours import parse
+from jacobian_ensembles.extensions.neighbours import definitions, named_files, parse
 from jacobian_ensembles.extensions.references import files_behind
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
@@ -22,6 +23,7 @@ _IGNORED = {
 }  # fmt: skip
 #: A module whose callers name what is built in: it may lead to any.
 _BY_NAME = {"attacks.crafting": ATTACKS}
+_LARGE = 64 * 2**20
 
 
 def _strip_prose(tree: ast.Module) -> ast.Module:
@@ -37,29 +39,79 @@ def _strip_prose(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _is_module(name: str) -> bool:
+    return bool(name) and (_PACKAGE / f"{name.replace('.', '/')}.py").is_file()
+
+
 def _imports(tree: ast.Module) -> set[str]:
-    """The modules of this package that a module imports, anywhere in it, by their dotted names below the package."""
-    names = set()
+    """The modules of this package that a module may use, however it imports them, by their names below the package."""
+    names, bound = set(), {}
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or not node.module:
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            package, _, base = node.module.partition(".")
+            for alias in node.names if package == _PACKAGE.name else ():
+                inner = f"{base}.{alias.name}".lstrip(".")
+                if _is_module(inner) or (_PACKAGE / inner.replace(".", "/")).is_dir():
+                    bound[alias.asname or alias.name] = inner
+                elif base or alias.name == "*":
+                    names |= {base} if base else {*PUBLIC.values()}
+                else:
+                    names |= {PUBLIC[alias.name]} if alias.name in PUBLIC else set()
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                package, _, inner = alias.name.partition(".")
+                if package == _PACKAGE.name:
+                    names |= {inner} if _is_module(inner) else set()
+                    bound[alias.asname or package] = inner if alias.asname else ""
+    names |= {module for module in bound.values() if _is_module(module)}
+    return (names | _reached(tree, bound)) - _IGNORED
+
+
+def _reached(tree: ast.Module, bound: Mapping[str, str]) -> set[str]:
+    """The modules that a module reaches by attributes of the package or a room of it, such as ``je.craft_uaps``."""
+    rooms = {name: inner for name, inner in bound.items() if not _is_module(inner)}
+    names, bare = set(), 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in rooms:
+            bare += 1
+        if not isinstance(node, ast.Attribute):
             continue
-        if node.module == _PACKAGE.name:
-            names |= {PUBLIC[alias.name] for alias in node.names if alias.name in PUBLIC}
-        elif node.module.startswith(f"{_PACKAGE.name}."):
-            names.add(node.module.partition(".")[2])
-    return names - _IGNORED
+        at: ast.expr = node
+        chain: list[str] = []
+        while isinstance(at, ast.Attribute):
+            chain.insert(0, at.attr)
+            at = at.value
+        if isinstance(at, ast.Name) and at.id in rooms:
+            inner = ".".join(filter(None, [rooms[at.id], *chain]))
+            names |= {inner} if _is_module(inner) else set()
+            names |= {PUBLIC[inner]} if inner in PUBLIC else set()
+            bare -= len(chain) == 1
+    return names | ({*PUBLIC.values()} if bare else set())  # passed on, or asked for a computed name: any
 
 
 @cache
-def _read(module: str) -> tuple[str, frozenset[str]]:
-    """A module's normalised source, without comments, docstrings and formatting, and its imports."""
+def _read(module: str) -> tuple[str, str, frozenset[str], bool]:
+    """A module's source without comments and formatting, once without docstrings and once with them; and its imports.
+
+    Both have the content of the files that it names. Last, whether it shows docstrings.
+    """
     path = _PACKAGE / f"{module.replace('.', '/')}.py"
     if not path.is_file():
         raise ValueError(f"{_PACKAGE.name} has no module '{module}'.")
     tree = parse(path)
     named = {_module_of(reference) for reference in _BY_NAME.get(module, {}).values()}
     imports = frozenset(_imports(tree) | named)
-    return ast.unparse(_strip_prose(tree)), imports
+    told, tells = ast.unparse(tree), any(isinstance(n, ast.Attribute) and n.attr == "__doc__" for n in ast.walk(tree))
+    files = "".join(map(_content, named_files(tree, path.parent)))
+    return ast.unparse(_strip_prose(tree)) + files, told + files, imports, tells
+
+
+def _content(path: Path) -> str:
+    """What tells one content of a file from others; of a large file, its size and time."""
+    facts = path.stat()
+    large = facts.st_size > _LARGE
+    told = f"{facts.st_size} {facts.st_mtime_ns}" if large else hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"\n{path.name} {told}"
 
 
 def _module_of(reference: str) -> str:
@@ -76,14 +128,15 @@ def modules_behind(*modules: str) -> list[str]:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting.extend(_read(module)[1])
+            waiting.extend(_read(module)[2])
     return sorted(found)
 
 
 def code_digest(*modules: str) -> str:
     """A digest of what the named modules, and all they import, do.
 
-    Comments, docstrings, descriptions of settings and formatting do not count.
+    Comments, docstrings that nothing shows, descriptions of settings and formatting do not count; templates and tables
+    that a module names do.
 
     Args:
         *modules: Dotted names of modules below this package; those that only define settings do not count.
@@ -94,17 +147,37 @@ def code_digest(*modules: str) -> str:
     Raises:
         ValueError: If the package has no such module.
     """
-    digest = hashlib.sha256()
-    for module in modules_behind(*modules):
-        digest.update(f"{module}\n{_read(module)[0]}\n".encode())
+    digest, behind = hashlib.sha256(), modules_behind(*modules)
+    shown = {name for module in behind if _read(module)[3] for name in (module, *_read(module)[2])}
+    for module in behind:
+        digest.update(f"{module}\n{_read(module)[module in shown]}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def script_digest(path: str | Path) -> str:
-    """A digest of what a script, and the modules it imports from this package, do: see :func:`code_digest`."""
+    """A digest of what a file, the modules that it imports from this package and the files that it names do.
+
+    A file is named by a text in the code: its path from the folder of the code, or from where Snakemake runs.
+
+    Args:
+        path: Python; see :func:`code_digest` for what does not count.
+    """
     tree = parse(path)
     behind = code_digest(*_imports(tree))
-    return hashlib.sha256(f"{ast.unparse(_strip_prose(tree))}\n{behind}\n".encode()).hexdigest()[:16]
+    files = "".join(map(_content, named_files(tree, Path(path).resolve().parent, Path.cwd())))
+    return hashlib.sha256(f"{ast.unparse(_strip_prose(tree))}\n{behind}\n{files}".encode()).hexdigest()[:16]
+
+
+def adapter_digest(path: str | Path) -> str:
+    """The digest of a script of the workflow, with what it uses of the module that all scripts share.
+
+    Args:
+        path: A script that imports the module ``_job`` beside it.
+    """
+    used = {n.attr for n in ast.walk(parse(path)) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "_job"}
+    shared = _strip_prose(parse(Path(path).with_name("_job.py")))
+    own = "\n".join(map(ast.unparse, definitions(shared, used)))
+    return hashlib.sha256(f"{script_digest(path)}\n{own}".encode()).hexdigest()[:16]
 
 
 def extension_digest(reference: str) -> str:

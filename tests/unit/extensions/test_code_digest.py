@@ -4,8 +4,29 @@ from pathlib import Path
 
 import pytest
 
+from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.extensions import code_digest as source
-from jacobian_ensembles.extensions.code_digest import code_digest, extension_digest, modules_behind, script_digest
+from jacobian_ensembles.extensions.code_digest import (
+    adapter_digest,
+    code_digest,
+    extension_digest,
+    modules_behind,
+    script_digest,
+)
+from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
+from jacobian_ensembles.training.objectives.registry import OBJECTIVES
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "workflow/scripts"
+#: Modules whose edits reach no result of a run: what describes settings, which jobs are given by value; what says where
+#: built-in code lies; what packs and joins shipped runs; and what only the library and the command line use.
+NO_RESULT = {
+    "cli", "config.schema", "config.grid", "config.settings", "config.training", "config.sections", "config.variants",
+    "config.reading", "config.description", "attacks.registry", "training.objectives.registry", "training.recipe",
+    "paper.catalogue", "runs.archive", "runs.arrays", "runs.convert", "runs.draw", "runs.hold", "runs.join", "runs.zoo",
+    "attacks.crafting", "comparing.decorrelation", "evaluation.record", "extensions.failures", "report.headline",
+    "robustness.certificates", "robustness.stress", "stages.obtaining", "storage.exchange", "training.ensembles",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -97,6 +118,146 @@ def test_a_script_counts_by_what_it_does_itself(tmp_path):
         script.write_text(f"from jacobian_ensembles.evaluation.theorem import f\n{call}\n")
         digests.append(script_digest(script))
     assert digests[0] != digests[1]
+
+
+def test_an_edit_of_what_all_scripts_share_counts_for_those_that_use_it(tmp_path):
+    for path in SCRIPTS.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    before = {path.stem: adapter_digest(path) for path in sorted(tmp_path.glob("[!_]*.py"))}
+
+    def changed_by(old, new):
+        shared = (tmp_path / "_job.py").read_text()
+        assert old in shared
+        (tmp_path / "_job.py").write_text(shared.replace(old, new, 1))
+        after = {name: adapter_digest(tmp_path / f"{name}.py") for name in before}
+        (tmp_path / "_job.py").write_text(shared)
+        return {name for name in before if after[name] != before[name]}
+
+    of_a_cell = {"craft_uaps", "evaluate_ensemble", "measure_jacobian", "attack_images"}
+    assert changed_by("int(wildcards.repetition)", "int(wildcards.repetition) + 1") == of_a_cell
+    assert changed_by("short_commit(commit() or", "short_commit(None or") == {"plot_figure", "write_table"}
+    assert changed_by('"MPLBACKEND": "agg"', '"MPLBACKEND": "pdf"') == set(before)
+    assert not changed_by("The model that a job's wildcards spell", "A model")
+
+
+@pytest.mark.parametrize(
+    ("file", "user"),
+    [
+        ("paper/table1.csv", "paper.comparison"),
+        ("report/report.html.j2", "stages.write_report"),
+        ("report/tradeoff.svg.j2", "stages.write_report"),
+        ("report/comparison.html.j2", "stages.compare_runs"),
+    ],
+)
+def test_templates_and_tables_that_the_package_brings_count(package, file, user):
+    before = code_digest(user), code_digest("stages.craft_uaps")
+    path = source._PACKAGE / file
+    path.write_text(path.read_text() + " ")
+    source._read.cache_clear()
+    assert code_digest(user) != before[0]
+    assert code_digest("stages.craft_uaps") == before[1]
+
+
+def test_every_file_that_the_package_brings_is_named_by_a_module_beside_it():
+    for path in source._PACKAGE.rglob("*.*"):
+        if path.suffix not in (".py", ".pyc", ".nbi", ".nbc", ".typed"):
+            assert any(f'"{path.name}"' in module.read_text() for module in path.parent.glob("*.py")), path
+
+
+def test_docstrings_that_tables_show_count(package):
+    before = code_digest("robustness.stress_tables"), code_digest("robustness.flags")
+    package("robustness.flags", "A search that sees only scores", "A search which sees only scores")
+    assert code_digest("robustness.stress_tables") != before[0]
+    assert code_digest("robustness.flags") == before[1]  # whoever only flags shows none
+
+
+@pytest.mark.parametrize(
+    ("lines", "module"),
+    [
+        ("import jacobian_ensembles as je\nje.craft_uaps(1)", "attacks.crafting"),
+        ("import jacobian_ensembles\njacobian_ensembles.craft_uaps(1)", "attacks.crafting"),
+        ("from jacobian_ensembles import craft_uaps as c", "attacks.crafting"),
+        ("import jacobian_ensembles.attacks.ascent as a", "attacks.ascent"),
+        ("import jacobian_ensembles.attacks.ascent\njacobian_ensembles.attacks.ascent.x", "attacks.ascent"),
+        ("from jacobian_ensembles.attacks import ascent", "attacks.ascent"),
+        ("from jacobian_ensembles import attacks\nattacks.ascent.x", "attacks.ascent"),
+        ("import jacobian_ensembles as je\ngetattr(je, name)(1)", "attacks.crafting"),
+        ("def f():\n    from jacobian_ensembles.attacks.ascent import x", "attacks.ascent"),
+        ("from jacobian_ensembles import *", "attacks.crafting"),
+    ],
+)
+def test_a_users_file_counts_with_the_package_however_it_imports_it(tmp_path, package, lines, module):
+    script = tmp_path / "own.py"
+    script.write_text(lines)
+    before = script_digest(script)
+    path = source._PACKAGE / f"{module.replace('.', '/')}.py"
+    path.write_text(path.read_text() + "\nEDITED = 1\n")
+    source._read.cache_clear()
+    assert script_digest(script) != before
+
+
+def test_what_a_users_file_does_not_reach_does_not_count(tmp_path, package):
+    script = tmp_path / "own.py"
+    script.write_text("import jacobian_ensembles as je\nje.load_split(je.__version__)")
+    before = script_digest(script)
+    package("attacks.ascent", "import", "import os\nimport")
+    assert script_digest(script) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["np.load(HERE / 'net.npy')", "np.load('net.npy')", "np.load(f'{HERE}/net.npy')", "FILES = ['net.npy']",
+     "np.load(HERE / 'weights' / 'deep.npy')", "np.load(os.path.join(HERE, 'weights', 'deep.npy'))",
+     "np.load('weights/deep.npy')"],
+)  # fmt: skip
+def test_a_file_that_a_users_file_names_counts_by_its_content(tmp_path, line):
+    (tmp_path / "weights").mkdir()
+    script = tmp_path / "own.py"
+    script.write_text(line)
+    digests = []
+    for content in ("1", "2", "1"):
+        for path in (tmp_path / "net.npy", tmp_path / "weights/deep.npy"):
+            path.write_text(content)
+        digests.append(script_digest(script))
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_an_edit_of_any_module_changes_the_digests_of_jobs_and_of_no_others(package, monkeypatch):
+    """One statement more in each module in turn: some jobs' digests change, but not all; or it reaches no result."""
+    read, known = source._read.__wrapped__, {}
+
+    def remembered(module):
+        return known.get(module) or known.setdefault(module, read(module))
+
+    remembered.cache_clear = known.clear
+    monkeypatch.setattr(source, "_read", remembered)
+    roots = {path.stem: source._imports(source.parse(path)) for path in SCRIPTS.glob("[!_]*.py")}
+    del roots["download_dataset"]  # its result is verified by what is published
+    drawn = {item.function for item in (*FIGURES, *TABLES)}
+    built_in = {*ATTACKS, *ARCHITECTURES, *OBJECTIVES, *drawn}
+
+    def digests():
+        return {name: code_digest(*modules) for name, modules in roots.items()} | {
+            n: extension_digest(n) for n in built_in
+        }
+
+    before, reached_nothing, edits = digests(), set(), 0
+    for path in sorted(source._PACKAGE.rglob("[a-z]*.py")):
+        module, content = ".".join(path.relative_to(source._PACKAGE).with_suffix("").parts), path.read_bytes()
+        path.write_bytes(content + b"\nEDITED = 1\n")
+        was = known.pop(module, None)
+        after = digests()
+        path.write_bytes(content)
+        if was is not None:
+            known[module] = was
+        changed = {name for name in before if after[name] != before[name]}
+        assert len(changed) < len(before), module
+        edits += 1
+        if not changed:
+            reached_nothing.add(module)
+    assert edits > 180
+    assert {m for m in reached_nothing if not {m, m.split(".")[0]} & NO_RESULT} == set()
+    assert {m for m in NO_RESULT if "." in m} <= reached_nothing
 
 
 def test_an_unknown_module_is_refused():

@@ -50,6 +50,11 @@ IMPORTS = {
         {"layers_f": "import layers_g\ndef value(): return layers_g.one", "layers_g": "import layers_f\none = 1"},
     ),
     "star": ("from layers_h import *", {"layers_h": "def load(): return 1"}),
+    "by name": (
+        "import importlib\ndef load(): return importlib.import_module('layers_i').value()",
+        {"layers_i": "def value(): return 1"},
+    ),
+    "under another name": ("import layers_j as j\ndef load(): return j.value()", {"layers_j": "def value(): return 1"}),
 }  # fmt: skip
 
 
@@ -181,3 +186,17 @@ def test_what_turns_out_not_to_be_there_is_refused(folder):
     write(folder, own="import sys\nif not sys:\n    def load(): pass")
     with pytest.raises(ExtensionError, match=r"load is None, where something to call is needed"):
         resolve(f"{folder}/own.py:load", {})
+
+
+def test_a_users_module_elsewhere_on_the_path_counts_and_an_installed_one_does_not(folder, monkeypatch):
+    (folder / "lib").mkdir()
+    (folder / "own").mkdir()
+    write(folder / "own", arch="import helpers_k, numpy, pytest\ndef load(): return helpers_k.value()")
+    write(folder / "lib", helpers_k="import helpers_l\ndef value(): return helpers_l.one", helpers_l="one = 1")
+    monkeypatch.syspath_prepend(str(folder / "lib"))
+    reference = f"{folder}/own/arch.py:load"
+    assert files_behind(reference)[1:] == [folder / "lib/helpers_k.py", folder / "lib/helpers_l.py"]
+    before = extension_digest(reference)
+    write(folder / "lib", helpers_l="one = 2")
+    assert extension_digest(reference) != before
+    assert resolve(reference, {})() == 2
