@@ -31,7 +31,7 @@ MAY_IMPORT = {
     # where a run's files lie, how a run is opened, what made it, what a job is given: what stages need of runs
     "runs.layout": "config",
     "runs.run": "config evaluation extensions paper storage runs.layout",
-    "runs.provenance": "",
+    "runs.provenance": "storage",
     "runs.devices": "",
     "stages": (
         "data models ensembles evaluation training attacks paper robustness comparing report storage config extensions "

@@ -14,11 +14,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from jacobian_ensembles.config.cells import Cell
-from jacobian_ensembles.extensions.code_digest import extension_digest, script_digest
+from jacobian_ensembles.extensions.code_digest import adapter_digest, extension_digest
 from jacobian_ensembles.extensions.failures import where_it_broke
 from jacobian_ensembles.runs.devices import claim_gpu
-from jacobian_ensembles.runs.provenance import commit, provenance, short_commit
-from jacobian_ensembles.storage.files import write_json
+from jacobian_ensembles.runs.provenance import commit, files_of_job, provenance, short_commit
+from jacobian_ensembles.storage.checksums import PROVENANCE, verify_checksum, write_record
 
 
 @contextmanager
@@ -45,6 +45,7 @@ def running(snakemake: Any) -> Iterator[str]:
     with ExitStack() as stack:
         try:
             _check_code(snakemake)
+            _check_inputs(snakemake)
             gpu = stack.enter_context(claim_gpu(snakemake.config["compute"]["gpu_slots"])) if _gpu(snakemake) else None
             yield "cpu" if gpu is None else "cuda"
         except Exception as error:
@@ -62,18 +63,28 @@ def running(snakemake: Any) -> Iterator[str]:
             )
             device = "cpu" if gpu is None else f"cuda {gpu}"
             seconds = time.monotonic() - started
-            write_json(snakemake.output.provenance, provenance(settings, device, snakemake.threads, seconds))
+            root = "{results}/{name}".format(**snakemake.config["run"])
+            files = files_of_job(snakemake.output.provenance, root, snakemake.input, snakemake.output)
+            made = provenance(settings, device, snakemake.threads, seconds)
+            write_record(snakemake.output.provenance, made | files)
 
 
 def _check_code(snakemake: Any) -> None:
     """Refuse to compute with other code than the run was started with: the result would pass for the old code's."""
     script = sys.modules["__main__"].__file__  # the adapter, under the path it has in the repository
     for name, digest in snakemake.params.get("code", {}).items():
-        now = script_digest(script) if name == Path(script).stem else extension_digest(name)
+        now = adapter_digest(script) if name == Path(script).stem else extension_digest(name)
         if digest != now:
             raise RuntimeError(
                 f"the code of this job ({name}) was edited after Snakemake was started. Start Snakemake again."
             )
+
+
+def _check_inputs(snakemake: Any) -> None:
+    """Refuse inputs that are not what the jobs that made them left: altered, or put there from elsewhere."""
+    for path in snakemake.input:
+        if not path.endswith(PROVENANCE):  # these have a checksum of their own
+            verify_checksum(path)
 
 
 def _gpu(snakemake: Any) -> bool:
@@ -117,5 +128,11 @@ def images(snakemake: Any) -> Any:
 def ensemble(snakemake: Any) -> Any:
     """The ensemble among a job's inputs."""
     from jacobian_ensembles.stages.inputs import StoredEnsemble
+    from jacobian_ensembles.storage.files import stored_checksum
 
-    return StoredEnsemble(snakemake.input.ensemble, int(snakemake.wildcards.members), **snakemake.params.extensions)
+    return StoredEnsemble(
+        snakemake.input.ensemble,
+        int(snakemake.wildcards.members),
+        **snakemake.params.extensions,
+        data=stored_checksum(snakemake.input.dataset),
+    )

@@ -15,5 +15,6 @@ with _job.running(snakemake) as device:
         last=int(snakemake.wildcards.last),
         attack=snakemake.params.attack,
         seed=snakemake.params.seed,
+        variant=snakemake.wildcards.get("variant"),
         device=device,
     )

@@ -60,11 +60,34 @@ def records_table(attacks: Sequence[Mapping[str, Any]], clean: Mapping[tuple[Any
             row = {key: attack[key] for key in ATTACKED} | own | known
             rows.append(row if rates is None else row | {RATE: rates[seed]})
     table = pd.DataFrame(rows)
-    if (again := table.duplicated([*ATTACKED, "attack_seed"])).any():
-        twice = " ".join(map(str, table.loc[again, ATTACKED].iloc[0]))
-        raise ValueError(f"Two attacks on the same model and eps: {twice}")
+    once(table, [*ATTACKED, "attack_seed"])
     present = [name for name in (*COLUMNS, *SHARED, RATE) if name in table.columns]
     return table[present].sort_values([*ATTACKED, "attack_seed"], ignore_index=True)
+
+
+def once(table: pd.DataFrame, keys: Sequence[str], every: Sequence[str] = ()) -> None:
+    """Refuse a table with something twice, or with holes.
+
+    Args:
+        table: Any.
+        keys: What tells its rows apart.
+        every: Two of the keys: for each value of the others, every value of the one must be there with every value of
+            the other.
+
+    Raises:
+        ValueError: Naming the first that is there twice or not at all.
+    """
+    if (again := table.duplicated([*keys])).any():
+        raise ValueError(f"{_told(table.loc[again, [*keys]].iloc[0])}: there twice.")
+    others = [key for key in keys if key not in every]
+    for key, group in table.groupby(others) if every else ():
+        first, second = (group[name].unique() for name in every)
+        if len(group) < len(first) * len(second):
+            raise ValueError(f"{_told(dict(zip(others, key, strict=True)))}: not every {' with every '.join(every)}.")
+
+
+def _told(row: Mapping[Any, Any] | pd.Series) -> str:
+    return ", ".join(f"{key} {value}" for key, value in row.items())
 
 
 def metrics_of(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -93,10 +116,25 @@ def metrics_of(records: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def _by_attack(records: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Each training and eps, with its rows in the order of the attack seeds."""
+    """Each training and eps, with its rows in the order of the attack seeds: every one from 0 on, and every eps.
+
+    Raises:
+        ValueError: If a row is there twice or missing, or rows of one training disagree on what they have in common.
+    """
+    once(records, [*ATTACKED, "attack_seed"])
+    tried = records.groupby(CELL_KEYS)["eps"].nunique()
+    if tried.min() < tried.max():
+        cell = dict(zip(CELL_KEYS, tried.idxmin(), strict=True))  # type: ignore[call-overload]
+        raise ValueError(f"{_told(cell)}: attacked at {tried.min()} eps, other models at {tried.max()}.")
     for key, group in records.sort_values([*ATTACKED, "attack_seed"]).groupby(ATTACKED, sort=False):
         assert isinstance(key, tuple)
-        yield dict(zip(ATTACKED, key, strict=True)), group
+        row = dict(zip(ATTACKED, key, strict=True))
+        if [*group["attack_seed"]] != [*range(len(group))]:
+            raise ValueError(f"{_told(row)}: not every attack seed from 0 to {group['attack_seed'].max()} is there.")
+        shared = [name for name in ("images", "clean_accuracy") if name in group]
+        if any((group[name] != group[name].iloc[0]).any() for name in shared):
+            raise ValueError(f"{_told(row)}: its rows disagree on {' or '.join(shared)}.")
+        yield row, group
 
 
 def _interval(stem: str, accuracy: float, images: int, confidence: float) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import jacobian_ensembles
+from jacobian_ensembles.storage.checksums import PROVENANCE, read_provenance, recorded_checksum, sha256
+from jacobian_ensembles.storage.files import ArtifactError
 
 log = logging.getLogger(__name__)
 _FILE = Path(__file__).resolve()
@@ -95,6 +98,68 @@ def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: 
         "platform": platform.platform(),
         "versions": versions(),
     }
+
+
+def files_of_job(
+    record: str | Path, root: str | Path, inputs: Iterable[str], outputs: Iterable[str]
+) -> dict[str, dict[str, str | None]]:
+    """What the provenance record of a job says of its files.
+
+    Args:
+        record: The provenance record, which is none of them.
+        root: The run's folder.
+        inputs: What the job read.
+        outputs: What it wrote.
+
+    Returns:
+        ``outputs``: the SHA-256 of each by its path from the record's folder. ``inputs``: the same, as recorded when
+        they were made, by the path from the run's folder; None for what no provenance record names.
+    """
+    wrote: dict[str, str | None] = {
+        os.path.relpath(path, Path(record).parent): sha256(path) for path in outputs if path != str(record)
+    }
+    return {"inputs": inputs_of_job(root, inputs), "outputs": wrote}
+
+
+def inputs_of_job(root: str | Path, inputs: Iterable[str]) -> dict[str, str | None]:
+    """The inputs of a job: see :func:`files_of_job`."""
+    made = {path: None if path.endswith(PROVENANCE) else recorded_checksum(path) for path in map(str, inputs)}
+    return {os.path.relpath(path, root): checksum for path, checksum in made.items()}
+
+
+def disagreement(path: str | Path, settings: Mapping[str, Any], inputs: Mapping[str, str | None]) -> str | None:
+    """How a result that exists was made otherwise than one that is asked for.
+
+    Args:
+        path: The provenance record beside it.
+        settings: What it must have been made with, as :func:`provenance` records it.
+        inputs: Of :func:`inputs_of_job`, now.
+
+    Returns:
+        What differs, in words; None if nothing does.
+    """
+    if not Path(path).is_file():
+        return f"there is no {Path(path).name}"
+    try:
+        record = read_provenance(path)
+    except ArtifactError as error:
+        return str(error)
+    if record["settings"] != settings:
+        return _difference(record["settings"], settings)
+    used = record.get("inputs", {})
+    if odd := sorted(used.keys() ^ inputs.keys()):
+        return f"{odd[0]} {'was' if odd[0] in used else 'was not'} among its inputs"
+    both = {name: {used[name], inputs[name]} for name in sorted(used)}
+    changed = [name for name, checksums in both.items() if len(checksums) > 1 and None not in checksums]
+    return f"{changed[0]} was another" if changed else None
+
+
+def _difference(was: Any, now: Any, at: str = "") -> str:
+    """The first setting that differs, however deep."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        key = next(key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key))
+        return _difference(was.get(key), now.get(key), f"{at}.{key}".lstrip("."))
+    return f"{at} was {json.dumps(was)}, and is {json.dumps(now)}"
 
 
 def training_seconds(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jacobian_ensembles.evaluation.records import once
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.evaluation.theorem import measured_moments
 from jacobian_ensembles.storage.files import load_tensors
@@ -22,4 +23,6 @@ def aggregate_jacobian(paths: Sequence[str | Path], csv_path: str | Path) -> Non
     """
     loaded = (load_tensors(path, kind="jacobian") for path in paths)
     rows = [{**spec, **measured_moments(tensors)} for tensors, spec in loaded]
-    write_table(csv_path, pd.DataFrame(rows).sort_values(CELL_KEYS))
+    table = pd.DataFrame(rows).sort_values(CELL_KEYS)
+    once(table, CELL_KEYS)
+    write_table(csv_path, table)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from jacobian_ensembles.evaluation.records import ATTACKED, metrics_of
+from jacobian_ensembles.evaluation.records import ATTACKED, metrics_of, once
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, IDLE
 from jacobian_ensembles.robustness.evidence import (
     attack_row,
@@ -80,7 +80,11 @@ def aggregate_stress(
                 others[_key(row)][row["source"]] = row["accuracy"]
         for key, found in others.items():
             rows[key].append(transfer_row(record["eps"], found, record["images"]))
+    seen = set()
     for record in map(read_record, singles):
+        if (at := (*_key(record), record["eps"])) in seen:
+            raise ValueError(f"Two records of images attacked one by one of {' '.join(map(str, at))}.")
+        seen.add(at)
         found = {name: record["accuracies"][name] for name in NAMES}  # a record sorts its keys
         rows[_key(record)] += single_rows(record["eps"], found, record["iterations"], record["images"])
     tables = {key: flagged(stress_table(of_model), chance[key]) for key, of_model in rows.items()}
@@ -89,5 +93,7 @@ def aggregate_stress(
     whole = whole[[*CELL_KEYS, *(column for column in whole.columns if column not in CELL_KEYS)]]
     columns = [*CELL_KEYS, "eps", "source", "attack", "own", "accuracy", "images"]
     transfer = pd.DataFrame(transferred, columns=columns)
+    if len(transfer):
+        once(transfer, [*CELL_KEYS, "eps", "source"])
     write_table(path, whole)
     write_table(transfer_path, transfer)

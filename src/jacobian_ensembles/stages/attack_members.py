@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.evaluation.records import once
 from jacobian_ensembles.evaluation.worst_case import counted, over_seeds
 from jacobian_ensembles.stages.craft_uaps import craft_uaps
 from jacobian_ensembles.stages.evaluate_ensemble import evaluate_ensemble
@@ -82,4 +83,5 @@ def gather_members(records: Sequence[str | Path], csv_path: str | Path) -> None:
         rows += [record | {key: value for key, value in row.items() if key != "accuracies"} for row in members]
     keys = ["dataset", "ensemble", "lambda", "repetition", "member", "eps"]
     table = pd.DataFrame(rows)
+    once(table, keys, every=["member", "eps"])
     write_table(csv_path, table[[*keys, *(c for c in table.columns if c not in keys)]].sort_values(keys))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from jacobian_ensembles.storage.files import read_json
+from jacobian_ensembles.evaluation.records import once
+from jacobian_ensembles.storage.checksums import read_record
 from jacobian_ensembles.storage.tables import write_table
 
 
@@ -17,5 +18,11 @@ def compare_trials(records: Sequence[str | Path], path: str | Path) -> None:
     Args:
         records: What stage train_trial wrote.
         path: CSV to write, one row per (recipe, dataset, lambda).
+
+    Raises:
+        ArtifactError: If a record is damaged or another's.
+        ValueError: If one is there twice.
     """
-    write_table(path, pd.DataFrame([read_json(record) for record in records]), float_format=None)
+    table = pd.DataFrame([read_record(record) for record in records])
+    once(table, ["trial", "dataset", "lambda"])
+    write_table(path, table, float_format=None)

@@ -33,6 +33,7 @@ def craft_uaps(
     last: int,
     attack: Mapping[str, Any],
     seed: int,
+    variant: str | None = None,
     device: str = "cpu",
 ) -> None:
     """Craft a block of perturbations of one model and eps, evaluate each on the test set, store both.
@@ -49,6 +50,7 @@ def craft_uaps(
             perturbations are crafted on; ``clip``, whether perturbed images are clipped to [0, 1]; ``norm``, what eps
             bounds, ``linf`` (the default) or ``l2``.
         seed: Base seed of the run.
+        variant: What the run calls this attack; None for its own.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -70,5 +72,6 @@ def craft_uaps(
     if (aim := getattr(craft, "target", "none")) in ("each", "class"):
         rates = success_rates(model, test_x, test_y, deltas, aim, first, attack["clip"]).tolist()
     spec = {**cell.record, "eps": eps} | ({} if norm == "linf" else {"norm": norm})
+    spec |= {} if variant is None else {"variant": variant}
     counts = {IDLE: steps.idle, "steps": steps.total, "gradient_images": steps.images}
     save_uaps(path, to_numpy(deltas), to_numpy(bits), first, spec, counts, rates)

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from jacobian_ensembles.runs.provenance import made_by
-from jacobian_ensembles.storage.files import read_json, write_json, write_text
+from jacobian_ensembles.storage.checksums import read_provenance
+from jacobian_ensembles.storage.files import write_json, write_text
 
 
 def describe_run(
@@ -23,5 +24,5 @@ def describe_run(
         config_path: YAML to write.
         made_path: JSON to write: see :func:`~jacobian_ensembles.runs.provenance.made_by`.
     """
-    write_json(made_path, made_by([read_json(path) for path in provenance]))
+    write_json(made_path, made_by([read_provenance(path) for path in provenance]))
     write_text(config_path, yaml.safe_dump(dict(config), sort_keys=False))

@@ -19,6 +19,7 @@ from jacobian_ensembles.models.compiled import Compiled, from_arrays
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.runs.devices import prepare_device
 from jacobian_ensembles.stages.test_sets import read_dataset
+from jacobian_ensembles.storage.files import ArtifactError, read_header, stored_checksum, understanding
 from jacobian_ensembles.storage.learners import load_learners
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class StoredImages:
         return self.split("test")
 
     @property
+    def checksum(self) -> str:
+        """The checksum of the dataset."""
+        return stored_checksum(self.path)
+
+    @property
     def classes(self) -> int:
         """C, the number of classes: one more than the largest training label."""
         tensors, _ = _load_dataset(self.path, self.dataset)
@@ -102,25 +108,37 @@ class StoredEnsemble:
         members: The number of members it must have; None for any.
         architecture: See :func:`load_ensemble`.
         method: See :func:`load_ensemble`.
+        data: The checksum of the dataset that it must have been trained on; None for any.
     """
 
     path: str | Path
     members: int | None = None
     architecture: str = "lenet"
     method: str | None = None
+    data: str | None = None
 
     def load(self) -> Ensemble:
         """The ensemble, on the CPU, with gradients switched off: see :func:`load_ensemble`."""
+        self._check_data()
         return load_ensemble(self.path, self.members, self.architecture, self.method)
 
     def compiled(self) -> Compiled | None:
         """The ensemble in the engine; None for what the engine does not know."""
         if self.architecture != "lenet":
             return None
+        self._check_data()
         arrays, architecture, how = _read_ensemble(self.path, self.members, self.method)
         if architecture.name != "lenet" or not isinstance(how.average, str):
             return None
         return from_arrays(arrays, architecture, how.average)
+
+    def _check_data(self) -> None:
+        trained = {} if self.data is None else read_header(self.path, "learners")[1]
+        if trained.get("data") != self.data:
+            raise ArtifactError(
+                f"{self.path}: trained on another {trained.get('dataset')} than the one that is there now. Delete it to "
+                "have it made again."
+            )
 
 
 class Placed:
@@ -186,10 +204,12 @@ def _read_ensemble(
     path: str | Path, members: int | None, method: str | Method | None
 ) -> tuple[dict[str, np.ndarray], Architecture, Method]:
     arrays, spec = load_learners(path, members)
-    if method is None and spec["ensemble"] not in METHODS:
-        raise ValueError(f"{path}: '{spec['ensemble']}' is not a built-in method: pass it (method=...).")
-    how = method if isinstance(method, Method) else resolve(method or spec["ensemble"], METHODS, Method)
-    return arrays, Architecture(**spec["architecture"]), how
+    name = str(spec.get("ensemble"))
+    if method is None and name not in METHODS:
+        raise ArtifactError(f"{path}: '{name}' is not a built-in method: pass it (method=...).")
+    how = method if isinstance(method, Method) else resolve(method or name, METHODS, Method)
+    with understanding(path):
+        return arrays, Architecture(**spec["architecture"]), how
 
 
 def load_split(

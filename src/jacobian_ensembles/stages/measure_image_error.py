@@ -11,7 +11,7 @@ import numpy as np
 from jacobian_ensembles.evaluation.image_error import image_covariance
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.storage.files import load_tensors
-from jacobian_ensembles.storage.perturbations import load_clean
+from jacobian_ensembles.storage.perturbations import load_clean, refuse_twice
 from jacobian_ensembles.storage.tables import write_table
 
 
@@ -38,6 +38,7 @@ def image_error_of_bits(bits_files: Sequence[str | Path], csv_path: str | Path) 
         for path in bits_files:
             tensors, spec = load_tensors(path, kind="bits")
             rows = np.unpackbits(tensors["clean"], axis=1, count=spec["images"])
+            refuse_twice(path, spec["models"])
             for (ensemble, members, strength, repetition), row in zip(spec["models"], rows, strict=True):
                 yield dict(zip(CELL_KEYS, (spec["dataset"], ensemble, members, strength, repetition), strict=True)), row
 

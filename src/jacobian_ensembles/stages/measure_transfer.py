@@ -92,7 +92,7 @@ def measure_transfer(
         for name in models
         for source in deltas
     ]
-    write_record(path, {"eps": eps, "images": len(y), "rows": rows})
+    write_record(path, {"dataset": next(iter(cells.values()))["dataset"], "eps": eps, "images": len(y), "rows": rows})
 
 
 def _worst_of(

@@ -10,7 +10,7 @@ import numpy as np
 from jacobian_ensembles.data.arrays import published_as
 from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS, class_names
 from jacobian_ensembles.report.contents import TestSet
-from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors
+from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, understanding
 
 
 def read_dataset(path: str | Path, dataset: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -29,7 +29,8 @@ def read_dataset(path: str | Path, dataset: str | None = None) -> tuple[dict[str
     """
     tensors, spec = load_tensors(path, kind="dataset")
     name = spec.get("dataset")
-    check_tensors(path, tensors, DATASET_TENSORS if name in CARDS else _own_tensors(tensors))
+    with understanding(path):
+        check_tensors(path, tensors, DATASET_TENSORS if name in CARDS else _own_tensors(tensors))
     if name in CARDS and (found := published_as(tensors)) != name:
         raise ArtifactError(
             f"{path}: it is called {name}, but holds {found or 'other images or labels'} instead of the published "

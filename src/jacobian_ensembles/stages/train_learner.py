@@ -111,5 +111,7 @@ def train_learner(
         result = train_members(task, method.cyclic, identity, members)
     else:
         result = train_one(task, (*identity, member))
-    spec = {"dataset": dataset, "ensemble": name, "lambda": lambda_jr, "architecture": task.architecture.record()}
-    save_learners(path, parameter_arrays(result.nets), spec | {"validation_accuracy": result.validation_accuracy})
+    spec = {"dataset": dataset, "data": images.checksum, "ensemble": name, "lambda": lambda_jr}
+    spec |= {"repetition": repetition, "learners": [*range(members)] if member is None else [member]}
+    spec |= {"architecture": task.architecture.record(), "validation_accuracy": result.validation_accuracy}
+    save_learners(path, parameter_arrays(result.nets), spec)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jacobian_ensembles.stages.inputs import StoredImages
 from jacobian_ensembles.stages.train_learner import load_task
-from jacobian_ensembles.storage.files import write_json
+from jacobian_ensembles.storage.checksums import write_record
 from jacobian_ensembles.training.learner import DivergedError
 from jacobian_ensembles.training.members import train_learner
 from jacobian_ensembles.training.recipe import Recipe
@@ -50,4 +50,4 @@ def train_trial(
         record |= {"validation_accuracy": result.validation_accuracy[0], "loss": result.history[-1]["loss"]}
     except DivergedError as error:
         record["diverged"] = str(error)
-    write_json(path, record)
+    write_record(path, record)

@@ -13,7 +13,8 @@ from jacobian_ensembles.report.contents import Key, RunRecord, model_key
 from jacobian_ensembles.report.page import render
 from jacobian_ensembles.runs.run import Run
 from jacobian_ensembles.stages.test_sets import load_test_set
-from jacobian_ensembles.storage.files import read_json, write_text
+from jacobian_ensembles.storage.checksums import read_provenance
+from jacobian_ensembles.storage.files import write_text
 
 Paths = Sequence[str | Path]
 
@@ -54,7 +55,7 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
         uaps={key: run.worst_uap(cell, eps) for key, cell in first.items()},
         examples={model_key(model): (model["clean"], model["perturbed"]) for model in run.examples},
         test_sets={name: load_test_set(run.dataset(name)) for name in datasets},
-        provenance=run.jobs if provenance is None else [read_json(path) for path in provenance],
+        provenance=run.jobs if provenance is None else [read_provenance(path) for path in provenance],
     )
 
 

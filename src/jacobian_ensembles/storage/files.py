@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as serialize
+
+from jacobian_ensembles.storage.places import misplaced
 
 _HEADER = "jacobian_ensembles"  # one key only: the order of several would not be deterministic
 
@@ -33,7 +35,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(path), os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -44,6 +46,21 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Around code that writes: the system does not say where, if a disk is full in the middle of a file.
+
+    Raises:
+        OSError: What was raised, with the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _umask() -> int:
@@ -88,11 +105,19 @@ def read_json(path: str | Path) -> dict[str, Any]:
     Raises:
         ArtifactError: If the file is missing or not a JSON object.
     """
+    _check_is_file(path)
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: there is no such file.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}).") from error
+    return parse_json(path, content)
+
+
+def parse_json(path: str | Path, content: bytes) -> dict[str, Any]:
+    """What the content of a JSON file says: see :func:`read_json`."""
+    try:
+        record = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read as JSON ({error}). Delete it to have it made again.") from error
     if not isinstance(record, dict):
         raise ArtifactError(f"{path}: expected a JSON object, got {type(record).__name__}. Delete it to rebuild it.")
@@ -129,14 +154,16 @@ def _open(path: str | Path, only: Sequence[str] | None) -> tuple[dict[str, Any],
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in (file.keys() if only is None else only)}
-    except (OSError, SafetensorError, ValueError) as error:
+    except Exception as error:  # whatever a strange header makes of it
         raise ArtifactError(f"{path}: not a readable safetensors file ({error}). {_what_it_is(path)}") from error
     if _HEADER not in metadata:
         raise ArtifactError(f"{path}: a safetensors file, but not one of this project (no '{_HEADER}' header).")
     try:
         header = json.loads(metadata[_HEADER])
+        if not isinstance(header["spec"], dict):
+            raise TypeError("its spec is no mapping")
         return {key: header[key] for key in ("kind", "spec", "sha256")}, tensors
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: its header is damaged ({error!r}). Delete it to have it made again.") from error
 
 
@@ -156,6 +183,15 @@ def read_header(path: str | Path, kind: str | None = None) -> tuple[str, dict[st
     return header["kind"], header["spec"]
 
 
+def stored_checksum(path: str | Path) -> str:
+    """The checksum of all that a file holds, as its header has it.
+
+    Raises:
+        ArtifactError: See :func:`read_header`.
+    """
+    return str(_open(path, ())[0]["sha256"])
+
+
 def load_tensors(
     path: str | Path, kind: str, only: Sequence[str] | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -170,7 +206,8 @@ def load_tensors(
         The arrays by name, and the spec.
 
     Raises:
-        ArtifactError: If the file is missing, truncated, altered, of another kind, or not safetensors at all.
+        ArtifactError: If the file is missing, truncated, altered, of another kind, not what its path spells (see
+            :func:`~jacobian_ensembles.storage.places.misplaced`), or not safetensors at all.
     """
     header, tensors = _open(path, only)
     spec: dict[str, Any] = header["spec"]
@@ -178,14 +215,17 @@ def load_tensors(
         raise ArtifactError(f"{path}: expected a file of kind '{kind}', got '{header['kind']}'.")
     if only is None and header["sha256"] != _checksum(tensors, kind, spec):
         raise ArtifactError(f"{path}: its checksum does not match its content. Delete it to have it made again.")
+    if odd := misplaced(path, spec):
+        raise ArtifactError(f"{path}: it is another result's: {odd}. Delete it to have it made again.")
     return tensors, spec
 
 
 def _check_is_file(path: str | Path) -> None:
     if not Path(path).exists():
         raise ArtifactError(f"{path}: there is no such file.")
-    if Path(path).is_dir():
-        raise ArtifactError(f"{path}: it is a folder, where a file is needed.")
+    if not Path(path).is_file():
+        what = "a folder" if Path(path).is_dir() else "no ordinary file"
+        raise ArtifactError(f"{path}: it is {what}, where a file is needed.")
 
 
 def _what_it_is(path: str | Path) -> str:
@@ -203,6 +243,22 @@ def _what_it_is(path: str | Path) -> str:
             "and loads it, and name that: path/to/file.py:function."
         )
     return "It is none of this project's files; a model of your own is named by path/to/file.py:function."
+
+
+@contextmanager
+def understanding(path: str | Path) -> Iterator[None]:
+    """Around code that reads what a file says of itself: what it lacks, or has of another type, is refused in one line.
+
+    Raises:
+        ArtifactError: Naming the file.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        told = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"{path}: it does not say what a file of its kind must ({told}).") from error
 
 
 def check_tensors(

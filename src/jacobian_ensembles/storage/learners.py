@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
+from jacobian_ensembles.storage.files import (
+    ArtifactError,
+    check_tensors,
+    load_tensors,
+    save_tensors,
+    understanding,
+    write_bytes,
+)
 
 #: The parameters of one LeNet of ten classes. A test compares them with the module itself.
 PARAMETER_SHAPES: dict[str, tuple[int, ...]] = {
@@ -31,11 +38,22 @@ def save_learners(path: str | Path, arrays: Mapping[str, np.ndarray], spec: Mapp
     Args:
         path: The file to write.
         arrays: (M, ...) float32 arrays by parameter name.
-        spec: ``dataset``, ``ensemble``, ``lambda`` and ``architecture`` of the learners, and the
+        spec: ``dataset`` and ``data``, the checksum of its file, ``ensemble``, ``lambda``, ``repetition`` and
+            ``architecture`` of the learners, the number of each in its training, ``learners``, and the
             ``validation_accuracy`` of each.
     """
     members = len(next(iter(arrays.values())))
     save_tensors(path, arrays, kind="learners", spec={**spec, "members": members})
+
+
+def copy_learners(source: str | Path, path: str | Path) -> None:
+    """Copy a file of stored learners, byte for byte, after checking it.
+
+    Raises:
+        ArtifactError: See :func:`load_learners`.
+    """
+    load_learners(source)
+    write_bytes(path, Path(source).read_bytes())
 
 
 def load_learners(path: str | Path, members: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -52,15 +70,18 @@ def load_learners(path: str | Path, members: int | None = None) -> tuple[dict[st
         ArtifactError: If the file is damaged, or has other shapes or another number of learners.
     """
     arrays, spec = load_tensors(path, kind="learners")
-    if members is not None and spec["members"] != members:
-        raise ArtifactError(f"{path}: expected {members} learners, got {spec['members']}. Delete it to rebuild it.")
-    check_tensors(path, arrays, _expected(arrays, spec))
+    with understanding(path):
+        if members is not None and spec["members"] != members:
+            raise ArtifactError(f"{path}: expected {members} learners, got {spec['members']}. Delete it to rebuild it.")
+        check_tensors(path, arrays, _expected(arrays, spec))
     return arrays, spec
 
 
 def _expected(arrays: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
     """The shapes and dtypes that stored learners must have; for a user's architecture, only their number is known."""
     members, settings = spec["members"], spec["architecture"]
+    if not arrays:
+        raise ValueError("there are no parameters")
     if settings.get("name", "lenet") != "lenet":
         return {name: ((members, *a.shape[1:]), a.dtype.name) for name, a in arrays.items()}
     classes = settings.get("classes", 10)

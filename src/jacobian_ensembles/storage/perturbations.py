@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors
+from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, save_tensors, understanding
 
 #: The key for how many of the attack's steps had no finite gradient other than zero: accuracies under such an attack
 #: may not be robustness.
@@ -28,6 +28,19 @@ def pack_bits(correct: np.ndarray) -> np.ndarray:
 def unpack_bits(packed: np.ndarray, images: int) -> np.ndarray:
     """Undo :func:`pack_bits`: (K, ceil(N/8)) bytes -> (K, N) booleans."""
     return np.unpackbits(packed, axis=1, count=images).astype(bool)
+
+
+def refuse_twice(path: str | Path, models: Sequence[Any]) -> None:
+    """Refuse a file of many trainings that has one twice.
+
+    Raises:
+        ArtifactError: Naming the file and the training.
+    """
+    seen: list[Any] = []
+    for model in models:
+        if model in seen:
+            raise ArtifactError(f"{path}: {' '.join(map(str, model))} is there twice. Delete it to have it made again.")
+        seen.append(model)
 
 
 def save_clean(path: str | Path, predicted: np.ndarray, labels: np.ndarray, spec: dict[str, Any]) -> None:
@@ -74,13 +87,20 @@ def save_uaps(
         deltas: (K, ...) float32.
         correct: (K, N) booleans.
         first_seed: The attack seed of the first; the others follow on.
-        spec: The cell, ``eps``, and ``norm`` where it is not ``linf``.
+        spec: The cell, ``eps``, ``norm`` where it is not ``linf``, ``variant`` where it is not the run's own attack.
         counts: Those of :data:`COUNTS` that are known.
         success_rates: (K,) in [0, 1], for perturbations with a target class: see :data:`RATES`.
     """
     tensors = {"delta": deltas.astype(np.float32), "correct": pack_bits(correct)}
     rates = {} if success_rates is None else {RATES: [float(rate) for rate in success_rates]}
-    more = {"first_seed": first_seed, "images": correct.shape[1], IDLE: 0, **counts, **rates}
+    more = {
+        "first_seed": first_seed,
+        "last_seed": first_seed + len(deltas) - 1,
+        "images": correct.shape[1],
+        IDLE: 0,
+        **counts,
+        **rates,
+    }
     save_tensors(path, tensors, "uaps", {**spec, **more})
 
 
@@ -100,28 +120,30 @@ def load_uaps(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray, dict
     deltas, bits, shared, expected = [], [], None, 0
     gathered: dict[str, Any] = {IDLE: 0}
     for path in paths:
-        tensors, spec = load_tensors(path, kind="uaps")
-        first = spec.pop("first_seed")
-        for key in {*COUNTS, RATES} & spec.keys():
-            value = spec.pop(key)
-            gathered[key] = gathered[key] + value if key in gathered else value
-        shared = shared or spec
-        if spec != shared:
-            raise ArtifactError(f"{path}: a block of {spec}, but {paths[0]} is one of {shared}.")
-        if first != expected:
-            raise ArtifactError(f"{path}: starts at attack seed {first}; seed {expected} was to come next.")
-        count = len(tensors.get("delta", ()))
-        check_tensors(
-            path,
-            tensors,
-            {
-                "delta": (tensors["delta"].shape if "delta" in tensors else (), "float32"),
-                "correct": ((count, -(-spec["images"] // 8)), "uint8"),
-            },
-        )
-        deltas.append(tensors["delta"])
-        bits.append(unpack_bits(tensors["correct"], spec["images"]))
-        expected += count
+        with understanding(path):
+            tensors, spec = load_tensors(path, kind="uaps")
+            first = spec.pop("first_seed")
+            spec.pop("last_seed", None)
+            for key in {*COUNTS, RATES} & spec.keys():
+                value = spec.pop(key)
+                gathered[key] = gathered[key] + value if key in gathered else value
+            shared = shared or spec
+            if spec != shared:
+                raise ArtifactError(f"{path}: a block of {spec}, but {paths[0]} is one of {shared}.")
+            if first != expected:
+                raise ArtifactError(f"{path}: starts at attack seed {first}; seed {expected} was to come next.")
+            count = len(tensors.get("delta", ()))
+            check_tensors(
+                path,
+                tensors,
+                {
+                    "delta": (tensors["delta"].shape if "delta" in tensors else (), "float32"),
+                    "correct": ((count, -(-spec["images"] // 8)), "uint8"),
+                },
+            )
+            deltas.append(tensors["delta"])
+            bits.append(unpack_bits(tensors["correct"], spec["images"]))
+            expected += count
     if shared is None:
         raise ArtifactError("No blocks of perturbations were given.")
     return np.concatenate(deltas), np.concatenate(bits), {**shared, **gathered}
@@ -153,5 +175,8 @@ def load_worst_uap(path: str | Path) -> dict[str, Any]:
         ArtifactError: If the file is damaged or of another kind.
     """
     tensors, spec = load_tensors(path, kind="worst_uap")
-    bits = unpack_bits(tensors["correct"], spec["images"])[0]
+    with understanding(path):
+        packed = ((1, -(-spec["images"] // 8)), "uint8")
+        check_tensors(path, tensors, {"delta": (tensors["delta"].shape, "float32"), "correct": packed})
+        bits = unpack_bits(tensors["correct"], spec["images"])[0]
     return {"delta": tensors["delta"], "correct": bits, "accuracy": float(bits.mean()), **spec}

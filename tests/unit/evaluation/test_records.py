@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jacobian_ensembles.evaluation.records import metrics_of, records_table, with_worst, worst_of_k
+from jacobian_ensembles.evaluation.records import metrics_of, once, records_table, with_worst, worst_of_k
 from jacobian_ensembles.evaluation.statistics import wilson_interval
 from jacobian_ensembles.evaluation.worst_case import counted, over_seeds
 
@@ -78,3 +78,36 @@ def test_numbers_survive_a_file_in_full_precision(tmp_path):
     records = records_table([attack(accuracies=[1 / 3, 2 / 7, 0.1])], {KEY: 5 / 6})
     records.to_csv(tmp_path / "records.csv", index=False)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "records.csv"), records, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: pd.concat([table, table.iloc[:1]]), "repetition 0, eps 0.15, attack_seed 0: there twice"),
+        (lambda table: table.drop(index=1), "not every attack seed from 0 to 2 is there"),
+        (lambda table: table[table["attack_seed"] > 0], "not every attack seed from 0 to 2 is there"),
+        (lambda table: table.assign(images=[10, 10, 20] * 4), "its rows disagree on images or clean_accuracy"),
+        (lambda table: table.assign(clean_accuracy=[0.9, 0.8, 0.9] * 4), "its rows disagree on images or clean"),
+        (lambda table: table.iloc[3:], "attacked at 1 eps, other models at 2"),
+    ],
+    ids=["twice", "a hole", "no first", "images", "clean", "an eps"],
+)
+@pytest.mark.parametrize(
+    "derive", [metrics_of, lambda records: worst_of_k(records, 0.95)], ids=["metrics", "worst of k"]
+)
+def test_records_with_something_twice_or_with_holes_are_refused(derive, change, message):
+    other = {**CELL, "members": 3}
+    attacks = [attack(eps, **cell) for cell in ({}, other) for eps in (0.15, 0.3)]
+    table = records_table(attacks, {KEY: 0.9, tuple(other.values()): 0.9})
+    derive(table)
+    with pytest.raises(ValueError, match=message):
+        derive(change(table))
+
+
+def test_a_table_has_each_row_once_and_every_one_with_every_other():
+    table = pd.DataFrame([(d, m, e) for d in "ab" for m in (0, 1) for e in (0.1, 0.2)], columns=["d", "m", "e"])
+    once(table, ["d", "m", "e"], every=["m", "e"])
+    with pytest.raises(ValueError, match="d b: not every m with every e"):
+        once(table.iloc[:-1], ["d", "m", "e"], every=["m", "e"])
+    with pytest.raises(ValueError, match="d a, m 0: there twice"):
+        once(table, ["d", "m"])

@@ -251,7 +251,7 @@ def test_files_of_two_runs_over_the_same_model_are_not_mixed(run):
     folder, clean, worst = run
     with pytest.raises(ArtifactError, match="Two files with clean predictions of mnist voting 1"):
         aggregate(clean + clean[:1], worst, folder / "m.csv", folder / "s.csv")
-    with pytest.raises(ArtifactError, match="Two attacks on the same model and eps: mnist voting 1"):
+    with pytest.raises(ArtifactError, match=r"dataset mnist, ensemble voting, members 1, .*: there twice"):
         aggregate(clean, worst + worst[:1], folder / "m.csv", folder / "s.csv")
 
 

@@ -5,7 +5,8 @@ import subprocess
 import pytest
 
 from jacobian_ensembles.runs import provenance as module
-from jacobian_ensembles.runs.provenance import provenance
+from jacobian_ensembles.runs.provenance import disagreement, files_of_job, inputs_of_job, provenance
+from jacobian_ensembles.storage.checksums import read_provenance, sha256, write_record
 
 
 def test_a_record_says_what_made_a_result():
@@ -104,3 +105,66 @@ def test_a_git_that_fails_is_warned_of_in_its_own_words(tree, caplog):
     (tree / ".git").write_text("gitdir: nowhere")
     assert commit() is None
     assert "not a git repository" in caplog.text
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run with a dataset, a result that one job made of it, and the second job's provenance."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mnist.safetensors").write_text("images")
+    data = tmp_path / "data/mnist.provenance.json"
+    told = files_of_job(str(data), tmp_path / "run", [], [str(tmp_path / "data/mnist.safetensors"), str(data)])
+    write_record(data, provenance({"rule": "download_dataset"}, "cpu", 1, 0) | told)
+    result, record = tmp_path / "run/x/learner.safetensors", tmp_path / "run/x/learner.provenance.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("weights")
+    inputs = [str(tmp_path / "data/mnist.safetensors"), str(data)]
+    told = files_of_job(str(record), tmp_path / "run", inputs, [str(result), str(record)])
+    write_record(record, provenance({"rule": "train", "seed": 0, "code": {"a": "1"}}, "cpu", 1, 0) | told)
+    return tmp_path
+
+
+SETTINGS = {"rule": "train", "seed": 0, "code": {"a": "1"}}
+
+
+def test_a_record_lists_what_was_read_and_written_wherever_the_run_lies(made):
+    record = read_provenance(made / "run/x/learner.provenance.json")
+    assert record["outputs"] == {"learner.safetensors": sha256(made / "run/x/learner.safetensors")}
+    images = sha256(made / "data/mnist.safetensors")
+    assert record["inputs"] == {"../data/mnist.safetensors": images, "../data/mnist.provenance.json": None}
+    elsewhere = made.rename(made.with_name("elsewhere"))
+    inputs = inputs_of_job(elsewhere / "run", [str(path) for path in (elsewhere / "data").iterdir()])
+    assert disagreement(elsewhere / "run/x/learner.provenance.json", SETTINGS, inputs) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (SETTINGS | {"seed": 5}, "seed was 0, and is 5"),
+        (SETTINGS | {"code": {"a": "2"}}, 'code.a was "1", and is "2"'),
+        (SETTINGS | {"clip": True}, "clip was null, and is true"),
+    ],
+)
+def test_other_settings_and_other_code_disagree(made, settings, told):
+    inputs = inputs_of_job(made / "run", [str(path) for path in (made / "data").iterdir()])
+    assert disagreement(made / "run/x/learner.provenance.json", settings, inputs) == told
+
+
+def test_other_inputs_disagree(made):
+    record, data = made / "run/x/learner.provenance.json", made / "data/mnist.provenance.json"
+    both = [str(path) for path in (made / "data").iterdir()]
+    assert disagreement(record, SETTINGS, inputs_of_job(made / "run", [*both, "more"])) == (
+        f"{os.path.relpath('more', made / 'run')} was not among its inputs"
+    )
+    write_record(data, read_provenance(data) | {"outputs": {"mnist.safetensors": "0" * 64}})
+    assert disagreement(record, SETTINGS, inputs_of_job(made / "run", both)) == "../data/mnist.safetensors was another"
+    data.unlink()  # nothing is known of it, so nothing is known to differ
+    assert disagreement(record, SETTINGS, inputs_of_job(made / "run", both)) is None
+
+
+def test_a_result_without_provenance_or_with_damaged_one_disagrees(made):
+    record = made / "run/x/learner.provenance.json"
+    record.write_text(record.read_text().replace('"seed": 0', '"seed": 5'))
+    assert "its checksum does not match" in disagreement(record, SETTINGS | {"seed": 5}, {})
+    record.unlink()
+    assert disagreement(record, SETTINGS, {}) == "there is no learner.provenance.json"

@@ -19,28 +19,31 @@ def arrays(members, start=0):
 def learners(folder, count, spec=SPEC):
     paths = [folder / f"learner{i}.safetensors" for i in range(count)]
     for i, path in enumerate(paths):
-        save_learners(path, arrays(1, start=i), {**spec, "validation_accuracy": [SCORES["validation_accuracy"][i % 3]]})
+        own = {"learners": [i], "validation_accuracy": [SCORES["validation_accuracy"][i % 3]]}
+        save_learners(path, arrays(1, start=i), {**spec, **own})
     return paths
 
 
 def test_members_are_stacked_in_order(tmp_path):
     assemble_ensemble(learners(tmp_path, 3), 3, tmp_path / "e.safetensors")
     loaded, spec = load_learners(tmp_path / "e.safetensors", members=3)
-    assert spec == {**SPEC, **SCORES, "members": 3}
+    assert spec == {**SPEC, **SCORES, "learners": [0, 1, 2], "members": 3}
     assert loaded["fc3.bias"].shape == (3, 10)
     assert loaded["fc3.bias"][:, 0].tolist() == [0, 1, 2]
 
 
 def test_a_run_of_snapshots_is_an_ensemble(tmp_path):
-    save_learners(tmp_path / "s.safetensors", arrays(3), {**SPEC, **SCORES})
+    save_learners(tmp_path / "s.safetensors", arrays(3), {**SPEC, **SCORES, "learners": [0, 1, 2]})
     assemble_ensemble([tmp_path / "s.safetensors"], 3, tmp_path / "e.safetensors")
     assert (tmp_path / "e.safetensors").read_bytes() == (tmp_path / "s.safetensors").read_bytes()
 
 
 def test_a_wrong_number_of_learners_is_refused(tmp_path):
     paths = learners(tmp_path, 2)
-    with pytest.raises(ArtifactError, match=r"an ensemble of 3 was asked for, its files hold 2"):
+    with pytest.raises(ArtifactError, match=r"an ensemble of 3 was asked for, its files hold learners \[0, 1\]"):
         assemble_ensemble(paths, 3, tmp_path / "e.safetensors")
+    with pytest.raises(ArtifactError, match=r"its files hold learners \[1, 0\]"):
+        assemble_ensemble(paths[::-1], 2, tmp_path / "e.safetensors")
     assert not (tmp_path / "e.safetensors").exists()
     with pytest.raises(ArtifactError, match=r"learner0.safetensors: expected 2 learners, got 1"):
         load_learners(paths[0], members=2)
