@@ -23,6 +23,7 @@ include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
+include: "workflow/rules/memory.smk"
 include: "workflow/rules/shipped.smk"
 # the stages, in the order of a run
 include: "workflow/rules/data.smk"

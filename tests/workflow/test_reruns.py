@@ -224,3 +224,29 @@ def test_a_deleted_intermediate_is_made_again_on_request_without_its_neighbours(
 
 def test_another_run_name_shares_only_the_data(smoke, tmp_path):
     assert plan(smoke, tmp_path, run={"name": "other"}) == TRAIN | ATTACK | GATHER | MEASURE
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "remade"),
+    [
+        ("src/jacobian_ensembles/report/report.html.j2", "How to cite", "How to CITE", {"write_report": 1}),
+        (
+            "src/jacobian_ensembles/paper/table1.csv",
+            "97.8",
+            "11.1",
+            {"plot_figure": 2, "write_table": 1, "predict_examples": 1, "describe_run": 1, "write_report": 1},
+        ),
+    ],
+    ids=["template", "published numbers"],
+)
+def test_an_edit_of_a_file_that_is_no_code_remakes_what_shows_it(smoke, edit, file, old, new, remade):
+    edit(file, old, new)
+    assert smoke.planned("--configfile", "workflow/presets/smoke.yaml") == remade | {"all": 1}
+
+
+def test_an_edit_of_what_adapters_share_reruns_those_that_use_it(smoke, edit):
+    edit("workflow/scripts/_job.py", "int(wildcards.repetition)", "int(wildcards.repetition) + 1")
+    assert (
+        smoke.planned("--configfile", "workflow/presets/smoke.yaml")
+        == {"evaluate_ensemble": 6} | ATTACK | GATHER | MEASURE
+    )
