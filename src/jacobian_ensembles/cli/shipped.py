@@ -49,8 +49,8 @@ def add_commands(add: AddCommand) -> None:
     archive.add_argument(
         "--repository", default=source_tree(), metavar="FOLDER", help="a clone of this project (default: this one's)"
     )
-    check = add("check", _check, "Compare every file of shipped runs or archives with its checksum.", [])
-    check.add_argument("paths", nargs="+", help="results/reference/<run>, or what archive wrote, packed or not")
+    check = add("check", _check, "Compare every file of runs or archives with its checksum.", [])
+    check.add_argument("paths", nargs="+", help="a run, live or shipped, or what archive wrote, packed or not")
     convert = add("convert", _convert, "Bring runs that version 0.2 shipped into today's form, in their place.", [])
     convert.add_argument("runs", nargs="+", help="results/reference/<run>")
     crate = add("crate", _crate, "Describe shipped runs anew, after an edit of their files.", [])

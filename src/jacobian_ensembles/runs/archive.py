@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import io
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
-from jacobian_ensembles.runs.crate import check_crate, files_of, write_crate
+from jacobian_ensembles.runs.crate import (
+    METADATA,
+    check_crate,
+    check_file,
+    check_names,
+    files_of,
+    listed_files,
+    write_crate,
+)
 from jacobian_ensembles.runs.run import UNLISTED, Run
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_bytes
+from jacobian_ensembles.storage.checksums import PROVENANCE, read_provenance, sha256
+from jacobian_ensembles.storage.files import ArtifactError, naming, parse_json, read_json, write_bytes
 
+_MOST_METADATA = 2**26  # bytes
+#: How many times its own size an archive may hold: tables pack ten to one, zeros a thousand to one.
+_MOST_FOLD = 100
 _README = """\
 Run {run} of "Jacobian Ensembles: a workflow-managed reproduction".
 
@@ -23,7 +37,7 @@ ro-crate-metadata.json    what is what, what made it, and every file's SHA-256, 
 
 In code/, `make quick` installs and runs a small version, and
 
-    .venv/bin/jacobian-ensembles check ..                  compares every file with its checksum
+    .venv/bin/jacobian-ensembles check ../../{run}.zip     compares every packed file with its checksum
     .venv/bin/jacobian-ensembles join ../run -o ../{run}   draws the figures and tables anew from the metrics
 """
 
@@ -69,7 +83,7 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
     wanted = commit or _commit_of(shipped)
     commit = _git(repository, "rev-parse", "--verify", f"{wanted}^{{commit}}").decode().strip()
     code = _git(repository, "archive", "--format=tar", commit, "--", ".", ":(exclude)results/reference")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, naming(folder):
         crate = Path(folder)
         with tarfile.open(fileobj=io.BytesIO(code)) as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python before 3.11.4 has not
@@ -89,24 +103,65 @@ def archive_run(shipped: str | Path, target: str | Path, repository: str | Path,
 
 
 def check_archive(path: str | Path) -> int:
-    """Check a shipped run or an archive, packed or not, file by file.
+    """Check a run or an archive, packed or not, file by file. Nothing is unpacked, and none of its code is run.
 
     Args:
-        path: A shipped run's folder, or what :func:`archive_run` wrote, as ZIP file or unpacked.
+        path: A run's folder, or what :func:`archive_run` wrote, as ZIP file or unpacked.
 
     Returns:
         How many files there are.
 
     Raises:
-        ArtifactError: If a file is missing, altered or added.
+        ArtifactError: If a file is missing, altered, added, a link, or larger than the archive says.
     """
     if Path(path).is_dir():
         run = Run.open(path)
-        return run.verify() if run.folder == Path(path).resolve() else check_crate(path)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with zipfile.ZipFile(path) as packed:
-                packed.extractall(folder)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise ArtifactError(f"{path}: no ZIP file that can be read ({error}).") from error
-        return check_archive(folder)
+        if run.folder != Path(path).resolve():
+            return check_crate(path)
+        return run.verify() if run.shipped else _check_live(run.folder)
+    try:
+        with zipfile.ZipFile(path) as packed:
+            return _check_packed(packed, Path(path))
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise ArtifactError(f"{path}: no ZIP file that can be read ({error}).") from error
+
+
+def _check_live(folder: Path) -> int:
+    """Check every file of a live run against the provenance of the job that made it."""
+    outputs = {
+        record.parent / name: checksum
+        for record in folder.rglob(f"[!.]*{PROVENANCE}")
+        for name, checksum in read_provenance(record).get("outputs", {}).items()
+    }
+    for path, checksum in sorted(outputs.items()):
+        if not path.is_file() or sha256(path) != checksum:
+            raise ArtifactError(f"{path}: missing, or not what its job left. Delete it to have it made again.")
+    if not outputs:
+        raise ArtifactError(f"{folder}: an earlier version made it, which kept no checksums of live runs.")
+    return len(outputs)
+
+
+def _check_packed(packed: zipfile.ZipFile, path: Path) -> int:
+    found: dict[str, zipfile.ZipInfo] = {}
+    for entry in packed.infolist():
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise ArtifactError(f"{path}/{entry.filename}: a link; an archive holds files only.")
+        if found.setdefault(entry.filename, entry) is not entry:
+            raise ArtifactError(f"{path}/{entry.filename}: packed twice.")
+    found = {name: entry for name, entry in found.items() if not entry.is_dir()}
+    if METADATA not in found:
+        raise ArtifactError(f"{path}: no archive of a run; it holds no {METADATA}.")
+    with packed.open(METADATA) as file:
+        content = file.read(_MOST_METADATA + 1)
+    if len(content) > _MOST_METADATA:
+        raise ArtifactError(f"{path}/{METADATA}: larger than {_MOST_METADATA} bytes.")
+    listed = listed_files(parse_json(f"{path}/{METADATA}", content), path)
+    check_names(found.keys() - {METADATA}, listed, path)
+    if (total := sum(size for _, size in listed.values())) > (most := _MOST_FOLD * path.stat().st_size):
+        raise ArtifactError(
+            f"{path}: it says that it holds {total} bytes, where no run packs more than {most} so small."
+        )
+    for name, stated in listed.items():
+        with packed.open(found[name]) as file:
+            check_file(f"{path}/{name}", file, stated)
+    return len(listed)

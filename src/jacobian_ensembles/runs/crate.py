@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from jacobian_ensembles.data.cards import CARDS, FILES
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
 from jacobian_ensembles.runs.run import UNLISTED, Run
-from jacobian_ensembles.storage.checksums import SUMS
-from jacobian_ensembles.storage.files import ArtifactError, read_json, write_json
+from jacobian_ensembles.storage.checksums import SUMS, refuse_links
+from jacobian_ensembles.storage.files import ArtifactError, read_json, understanding, write_json
 
 if TYPE_CHECKING:
     from rocrate.model.contextentity import ContextEntity
     from rocrate.rocrate import ROCrate
 
 METADATA = "ro-crate-metadata.json"
-CODE = "code"  # the folder of an archive that holds the workflow
+_PIECE = 2**20
 _RUN_PROFILES = "https://w3id.org/ro/wfrun"
 _TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 _LICENSE = "https://spdx.org/licenses/MIT"
@@ -197,6 +197,64 @@ def write_crate(folder: str | Path, **within: str) -> None:
     write_json(Path(folder) / METADATA, describe_run(folder, **within))
 
 
+def listed_files(metadata: Mapping[str, Any], path: str | Path) -> dict[str, tuple[str, int]]:
+    """The SHA-256 and the size in bytes of every file that a crate's metadata lists.
+
+    Args:
+        metadata: Its JSON-LD.
+        path: The crate, for messages.
+
+    Raises:
+        ArtifactError: If it lists none, one twice, or one without its size.
+    """
+    listed: dict[str, tuple[str, int]] = {}
+    with understanding(Path(path) / METADATA):
+        for entity in metadata["@graph"]:
+            if "sha256" in entity:
+                facts = str(entity["sha256"]), int(entity["contentSize"])
+                if listed.setdefault(str(entity["@id"]), facts) != facts:
+                    raise ArtifactError(f"{path}: {METADATA} lists {entity['@id']} twice.")
+    if not listed:
+        raise ArtifactError(f"{path}: {METADATA} lists no file.")
+    return listed
+
+
+def check_file(name: str, file: IO[bytes], stated: tuple[str, int]) -> None:
+    """Check one file against its checksum, reading in pieces, and no more than its stated size.
+
+    Args:
+        name: What messages call it.
+        file: Its content.
+        stated: Of :func:`listed_files`.
+
+    Raises:
+        ArtifactError: If it is of another size or altered.
+    """
+    (wanted, size), digest, read = stated, hashlib.sha256(), 0
+    while read <= size and (piece := file.read(min(_PIECE, size + 1 - read))):
+        read += len(piece)
+        digest.update(piece)
+    if read != size:
+        raise ArtifactError(f"{name}: {METADATA} says {size} bytes; it has {'more' if read > size else read}.")
+    if digest.hexdigest() != wanted:
+        raise ArtifactError(f"{name}: its checksum is not the one in {METADATA}.")
+
+
+def check_names(found: Collection[str], listed: Collection[str], path: str | Path) -> None:
+    """Check that a crate holds what its metadata lists, and nothing else.
+
+    Raises:
+        ArtifactError: Naming the first file that is missing or was added.
+    """
+    for name in sorted({*listed} - {*found}):
+        raise ArtifactError(f"{path}/{name}: missing, while {METADATA} names it.")
+    for name in sorted({*found} - {*listed}):
+        raise ArtifactError(
+            f"{path}/{name}: {METADATA} does not name it. Was it added later, or left by code that was run here? Check "
+            "the archive itself, or unpack it anew."
+        )
+
+
 def check_crate(folder: str | Path) -> int:
     """Check every file of a crate against its metadata.
 
@@ -207,19 +265,14 @@ def check_crate(folder: str | Path) -> int:
         How many files there are.
 
     Raises:
-        ArtifactError: If a file is missing or altered, or is in neither the metadata nor the folder of the code.
+        ArtifactError: If a file is missing, altered, a link, or not in the metadata.
     """
     folder = Path(folder)
-    graph = read_json(folder / METADATA).get("@graph", [])
-    listed = {entity["@id"]: entity["sha256"] for entity in graph if "sha256" in entity}
+    refuse_links(folder)
+    listed = listed_files(read_json(folder / METADATA), folder)
     found = {path.relative_to(folder).as_posix(): path for path in files_of(folder)}
-    for name in sorted(listed.keys() - found.keys()):
-        raise ArtifactError(f"{folder / name}: missing, while {METADATA} names it.")
+    check_names(found, listed, folder)
     for name, path in found.items():
-        if name not in listed and name.startswith(f"{CODE}/"):
-            continue  # unpacked code may have been run, which leaves files
-        if name not in listed:
-            raise ArtifactError(f"{path}: {METADATA} does not name it. Was it added later?")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]:
-            raise ArtifactError(f"{path}: its checksum is not the one in {METADATA}.")
+        with path.open("rb") as file:
+            check_file(str(path), file, listed[name])
     return len(found)

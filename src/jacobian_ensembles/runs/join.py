@@ -14,6 +14,7 @@ import yaml
 from jacobian_ensembles.config.cells import Cell, GridCell
 from jacobian_ensembles.config.schema import Config, ConfigError, load_config
 from jacobian_ensembles.config.variants import RunAttacks
+from jacobian_ensembles.config.yaml_files import read_yaml
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.ensembles.methods import METHODS
 from jacobian_ensembles.evaluation.summary import CELL_KEYS
@@ -90,8 +91,7 @@ def _joined_config(configs: Mapping[Path, Config], name: str) -> dict[str, Any]:
         if config.trials and others:
             raise ConfigError(f"{path}: runs with trials cannot be joined.")
     if not others and first.name == name:
-        own: dict[str, Any] = yaml.safe_load((first / "config.yaml").read_text(encoding="utf-8"))
-        return own
+        return read_yaml(first / "config.yaml")
     for path in others:
         ours, theirs = _settings(configs[first]), _settings(configs[path])
         for key in sorted(ours.keys() | theirs.keys()):

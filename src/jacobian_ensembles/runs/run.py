@@ -18,10 +18,11 @@ from jacobian_ensembles.config.yaml_files import read_yaml
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES, WRITTEN, Item, find
+from jacobian_ensembles.paper.markup import csv
 from jacobian_ensembles.runs.layout import Layout, cell_wildcards, number_token
-from jacobian_ensembles.storage.checksums import SUMS, read_record, verify_all
-from jacobian_ensembles.storage.files import ArtifactError, load_tensors, read_json
-from jacobian_ensembles.storage.perturbations import load_clean, load_worst_uap, unpack_bits
+from jacobian_ensembles.storage.checksums import PROVENANCE, SUMS, read_provenance, read_record, verify_all
+from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, read_json, understanding
+from jacobian_ensembles.storage.perturbations import load_clean, load_worst_uap, refuse_twice, unpack_bits
 from jacobian_ensembles.storage.tables import read_table
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
@@ -125,9 +126,13 @@ class Run:
         """A table of models, checked.
 
         Raises:
-            ArtifactError: If the run does not have it, or it is altered.
+            ArtifactError: If the run does not have it, it is altered, or calls a model what a spreadsheet would run.
         """
-        return read_table(self.path(name), MODEL_KEYS)
+        table = read_table(self.path(name), MODEL_KEYS)
+        with understanding(self.path(name)):
+            for text in {*table["dataset"], *table["ensemble"]}:
+                csv(text)
+        return table
 
     def has_written(self, name: str) -> bool:
         """Whether the run has a table for readers."""
@@ -163,7 +168,9 @@ class Run:
     @property
     def banner(self) -> str:
         """What figures and tables say about a run that is not the paper's."""
-        return banner_of(self.config["run"].get("banner", ""), self._setting("training", "objective", "jacobian"))
+        with understanding(self.folder / "config.yaml"):
+            own = csv(self.config["run"].get("banner", ""))
+            return banner_of(own, self._setting("training", "objective", "jacobian"))
 
     @property
     def objective(self) -> str:
@@ -250,8 +257,8 @@ class Run:
     @property
     def jobs(self) -> list[dict[str, Any]]:
         """The provenance record of every job that left one in a live run's folder, in the order of time."""
-        found = self.folder.rglob("*.provenance.json")
-        return [read_json(path) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+        found = self.folder.rglob(f"[!.]*{PROVENANCE}")
+        return [read_provenance(path) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
 
     @property
     def figures(self) -> list[Path]:
@@ -292,9 +299,17 @@ class Run:
         if not path.is_file():
             raise ArtifactError(f"{path}: missing; the run does not keep its {what} (run.keep).")
         tensors, spec = load_tensors(path, kind=what)
-        if row_of(cell) not in spec["models"]:
-            raise ArtifactError(f"{path}: it has {len(spec['models'])} models, not this one.")
-        return tensors, spec, spec["models"].index(row_of(cell))
+        with understanding(path):
+            refuse_twice(path, spec["models"])
+            if row_of(cell) not in spec["models"]:
+                raise ArtifactError(f"{path}: it has {len(spec['models'])} models, not this one.")
+            at = (len(spec["models"]), len(spec["eps"]))
+            if what == "bits":
+                packed = -(-spec["images"] // 8)
+                check_tensors(path, tensors, {"clean": ((at[0], packed), "uint8"), "worst": ((*at, packed), "uint8")})
+            elif tensors["delta"].shape[:2] != at:
+                raise ArtifactError(f"{path}: it has {tensors['delta'].shape[:2]} perturbations where {at} are named.")
+            return tensors, spec, spec["models"].index(row_of(cell))
 
 
 def row_of(cell: Cell) -> list[str | int | float]:
@@ -309,5 +324,13 @@ def _column(spec: Mapping[str, Any], eps: float) -> int:
 
 
 def kept_files(folder: Path) -> list[Path]:
-    """The files of a run's kept part, in order."""
-    return sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.is_file())
+    """The files of a run's kept part, in order.
+
+    Raises:
+        ArtifactError: If one is a link, which may lead anywhere.
+    """
+    found = sorted(path for pattern in KEPT for path in folder.glob(pattern) if path.is_file())
+    for path in found:
+        if path.is_symlink():
+            raise ArtifactError(f"{path}: a link; put the file itself there.")
+    return found

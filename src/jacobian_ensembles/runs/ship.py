@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jacobian_ensembles.runs.crate import METADATA, write_crate
 from jacobian_ensembles.runs.run import UNLISTED, Run, kept_files
-from jacobian_ensembles.storage.checksums import SUMS, verify_all, write_checksums
+from jacobian_ensembles.storage.checksums import SUMS, verify_all, verify_checksum, write_checksums
 from jacobian_ensembles.storage.files import ArtifactError
 
 
@@ -78,7 +78,8 @@ def ship_run(root: str | Path, target: str | Path, files: Sequence[str | Path] |
         files: What to copy of the kept part, if the folder may hold what other settings left; None for all.
 
     Raises:
-        ArtifactError: If there is no finished run, or something else than a shipped run is in the way.
+        ArtifactError: If there is no finished run, a file of it is altered, or something else than a shipped run is in
+            the way.
     """
     run, target = Run.open(root), Path(target)
     check_target(target)
@@ -86,6 +87,7 @@ def ship_run(root: str | Path, target: str | Path, files: Sequence[str | Path] |
     with replacing(target) as new:
         for path in kept_files(run.folder):
             if wanted is None or path in wanted:
+                verify_checksum(path)
                 inside = path.relative_to(run.folder)
                 (new / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, new / inside)

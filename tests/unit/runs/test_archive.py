@@ -1,4 +1,9 @@
+import hashlib
+import json
+import re
 import subprocess
+import tracemalloc
+import warnings
 import zipfile
 
 import pytest
@@ -67,10 +72,12 @@ def test_an_archive_is_checked_packed_and_unpacked(shipped, repository, tmp_path
     with zipfile.ZipFile(path) as packed:
         packed.extractall(folder)
     assert check_archive(path) == check_archive(folder) == len([p for p in folder.rglob("*") if p.is_file()]) - 1
-    (folder / "code/made_by_a_run").touch()
-    check_archive(folder)
+    (folder / "code/torch.py").write_text("raise SystemExit('run by a check')")
+    with pytest.raises(ArtifactError, match=r"code/torch\.py: .* does not name it"):
+        check_archive(folder)
+    (folder / "code/torch.py").unlink()
     (folder / "code/Snakefile").write_text("altered\n")
-    with pytest.raises(ArtifactError, match="Snakefile: its checksum"):
+    with pytest.raises(ArtifactError, match=r"Snakefile: ro-crate-metadata\.json says 12 bytes; it has 8"):
         check_archive(folder)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ArtifactError, match=r"mine\.zip: no ZIP file that can be read"):
@@ -107,3 +114,98 @@ def test_the_command_line(shipped, repository, tmp_path, monkeypatch, capsys):
     assert main(["check", str(shipped)]) == 1
     assert main(["crate", str(shipped)]) == 0
     assert main(["check", str(shipped)]) == 0
+
+
+@pytest.fixture
+def packed(shipped, repository, tmp_path):
+    archive_run(shipped, tmp_path / "mine.zip", repository)
+    return tmp_path / "mine.zip"
+
+
+def repack(path, change):
+    """Pack an archive anew, with what ``change`` makes of its files' contents."""
+    with zipfile.ZipFile(path) as packed:
+        files = change({name: packed.read(name) for name in packed.namelist()})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+
+
+def listing(files, **facts):
+    """The files with another entry in the crate, or other facts of one that is there."""
+    crate = json.loads(files[METADATA])
+    crate["@graph"] = [e for e in crate["@graph"] if e["@id"] != facts["@id"]] + [{"@type": "File", **facts}]
+    return files | {METADATA: json.dumps(crate).encode()}
+
+
+def test_each_file_of_an_archive_is_missed_if_it_is_altered_removed_or_joined_by_another(packed):
+    original, count = packed.read_bytes(), check_archive(packed)
+    with zipfile.ZipFile(packed) as archive:
+        names = sorted({*archive.namelist()} - {METADATA})
+    assert count == len(names)
+    for name in names:
+        for change in (
+            lambda files, name=name: files | {name: files[name] + b" "},
+            lambda files, name=name: files | {name: bytes([files[name][0] ^ 1]) + files[name][1:]},
+            lambda files, name=name: {key: content for key, content in files.items() if key != name},
+            lambda files, name=name: files | {f"{name}.py": b"raise SystemExit('run by a check')"},
+        ):
+            repack(packed, change)
+            with pytest.raises(ArtifactError, match=re.escape(name)):
+                check_archive(packed)
+            packed.write_bytes(original)
+
+
+def test_an_archive_is_read_within_the_sizes_that_it_states(packed):
+    original, zeros = packed.read_bytes(), bytes(200 * 2**20)
+    facts = {"@id": "run/zeros.csv", "sha256": hashlib.sha256(zeros).hexdigest()}
+    for size, message in ((str(len(zeros)), "it says that it holds"), ("10", "says 10 bytes; it has more")):
+        repack(packed, lambda files, size=size: listing(files, contentSize=size, **facts) | {"run/zeros.csv": zeros})
+        tracemalloc.start()
+        with pytest.raises(ArtifactError, match=message):
+            check_archive(packed)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        tracemalloc.stop()
+        packed.write_bytes(original)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda files: {METADATA: b'{"@graph": []}'}, "lists no file"),
+        (lambda files: files | {METADATA: b'{"@graph": 1}'}, "does not say what"),
+        (lambda files: files | {METADATA: b"[" * 100_000}, "cannot be read as JSON"),
+        (lambda files: listing(files, **{"@id": "README.txt", "sha256": "0" * 64}), "does not say what"),
+        (lambda files: {name: content for name, content in files.items() if name != METADATA}, "no archive of a run"),
+        (lambda files: files | {"../evil.py": b""}, r"\.\./evil\.py: .* does not name it"),
+    ],
+    ids=["empty", "no graph", "deep", "no size", "no crate", "outside"],
+)
+def test_an_archive_that_says_little_or_nonsense_is_refused_in_one_line(packed, change, message):
+    repack(packed, change)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        check_archive(packed)
+    assert str(packed) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_links_and_files_packed_twice_are_refused(packed):
+    original = packed.read_bytes()
+    with zipfile.ZipFile(packed, "a") as archive:
+        link = zipfile.ZipInfo("run/link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(ArtifactError, match="run/link: a link"):
+        check_archive(packed)
+    packed.write_bytes(original)
+    with zipfile.ZipFile(packed, "a") as archive, warnings.catch_warnings(action="ignore"):
+        archive.writestr("README.txt", "another")
+    with pytest.raises(ArtifactError, match=r"README\.txt: packed twice"):
+        check_archive(packed)
+
+
+def test_a_shipped_run_with_a_link_is_neither_checked_nor_packed(shipped, repository, tmp_path):
+    (shipped / "metrics/passwords.csv").symlink_to("/etc/passwd")
+    for use in (check_archive, lambda run: archive_run(run, tmp_path / "mine.zip", repository)):
+        with pytest.raises(ArtifactError, match=r"passwords\.csv: a link"):
+            use(shipped)

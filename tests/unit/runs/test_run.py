@@ -2,10 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers_runs import CELL, finished_run, ship
+from helpers_runs import CELL, describe, finished_run, ship
 
 from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.runs.archive import check_archive
 from jacobian_ensembles.runs.run import Run
+from jacobian_ensembles.runs.ship import ship_run
+from jacobian_ensembles.storage.checksums import sha256, write_record
 from jacobian_ensembles.storage.files import ArtifactError, read_json
 
 
@@ -101,3 +104,31 @@ def test_provenance_adds_up(places):
     assert record["hours"] == {"train_learner": 1.5, "craft_uaps": 0.1}
     assert (record["commit"], record["torch"]) == (["abc"], ["2.14.1"])
     assert (record["first_finished"][:10], record["last_finished"][:10]) == ("2026-01-01", "2026-01-03")
+
+
+def test_names_that_a_spreadsheet_would_run_are_refused(tmp_path):
+    root, config = finished_run(tmp_path, "mine", (1,))
+    path = root / "metrics/summary.csv"
+    (root / "metrics/SHA256SUMS").unlink()
+    path.write_text(path.read_text().replace("voting", '"=HYPERLINK(""a"")"'))
+    with pytest.raises(ArtifactError, match=r"summary\.csv: .* a spreadsheet would run"):
+        Run.open(root).table("summary")
+    config["run"]["banner"] = "@SUM(A1)"
+    describe(root, config)
+    with pytest.raises(ArtifactError, match=r"config\.yaml: .* a spreadsheet would run"):
+        _ = Run.open(root).banner
+
+
+def test_a_live_run_is_verified_by_the_provenance_of_its_jobs(tmp_path):
+    root, _ = finished_run(tmp_path, "mine", (1,))
+    with pytest.raises(ArtifactError, match="an earlier version made it"):
+        check_archive(root)
+    table = root / "metrics/summary.csv"
+    write_record(root / "metrics/metrics.provenance.json", {"outputs": {"summary.csv": sha256(table)}})
+    assert check_archive(root) == 1
+    table.write_text(table.read_text() + " ")
+    with pytest.raises(ArtifactError, match=r"summary\.csv: missing, or not what its job left"):
+        check_archive(root)
+    (root / "metrics/SHA256SUMS").unlink()
+    with pytest.raises(ArtifactError, match=r"summary\.csv: its checksum"):  # nor is it shipped
+        ship_run(root, tmp_path / "mine")
