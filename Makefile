@@ -21,6 +21,11 @@ OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==
 
 .PHONY: quick test test-newest test-faults test-all lint format config docs rulegraph wheel archive article tools constraints clean
 
+# Snakemake keeps a cache at home, and stops where it cannot
+ifneq ($(shell test -w "$(HOME)" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/build/cache
+endif
+
 quick: $(READY)
 	$(BIN)/snakemake $(SNAKEMAKE_ARGS) --configfile workflow/presets/quick.yaml
 	@$(BIN)/jacobian-ensembles info results/quick
@@ -57,15 +62,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# Touched last, so that an interrupted installation is taken up again; an environment without pip is made anew. A torch of one's own is installed first, and its
-# versions then bind nothing.
+# The file *.installing is there until an environment that is made here is complete: what an interrupted installation left is
+# made anew, an environment of yours is never cleared. A torch of one's own is installed first; its versions then bind nothing.
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
-	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	test ! -e $(VENV).installing && test -e $(VENV)/pyvenv.cfg && $(BIN)/python -m pip --version > /dev/null 2>&1 || \
+	  { mkdir -p $(dir $(VENV)) && touch $(VENV).installing && $(PYTHON) -m venv $(if $(wildcard $(VENV).installing),--clear) $(VENV); } || \
+	  { echo "$(VENV): no environment could be made; $(PYTHON) needs its modules venv and ensurepip. Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -Ev '$(OF_TORCH)',cat) $(CONSTRAINTS),:) > $(VENV)/constraints.txt
 	$(if $(TORCH),$(BIN)/python $(PIP) install $(TORCH))
 	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[workflow,cluster,dev]'
-	touch $@
+	touch $@ && rm -f $(VENV).installing
 
 # constraints.txt anew, from an environment without it: every package of every extra
 constraints:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def test_text_becomes_latex():
 def test_latex_makes_a_pdf_of_it(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex (Debian: apt-get install texlive-latex-recommended lmodern)")
+    # what the article loads, on a page of its own: LaTeX may be there without its packages or fonts
+    head = article.article()[0].partition(r"\begin{document}")[0]
+    (tmp_path / "trial.tex").write_text(head + r"\begin{document}$\lambda$ \textbf{a} \texttt{b}\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "trial.tex"]
+    if subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("pdflatex lacks packages or fonts (Debian: apt-get install texlive-latex-recommended lmodern)")
     path = article.main(tmp_path)
     assert path.read_bytes().startswith(b"%PDF")
     log = (tmp_path / "article.log").read_text(errors="replace")

@@ -6,6 +6,7 @@ from jacobian_ensembles.runs.layout import (
     Layout,
     cell_wildcards,
     number_token,
+    too_long,
 )
 from jacobian_ensembles.extensions.code_digest import extension_digest
 from jacobian_ensembles.extensions.origin import content_digest

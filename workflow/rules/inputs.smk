@@ -267,3 +267,13 @@ def records_of_the_run():
     beside = {paths.summary, paths.transfer_table, *of_every_cell(paths.jacobian)}
     results = [p for p in (*results_of_the_run(), *drawn()) if p not in beside]
     return list(dict.fromkeys(map(paths.provenance, results)))
+
+
+# before the first job, not after hours at the first model that is kept
+if workflow.is_main_process:
+    all_paths = [*results_of_the_run(), *drawn(), *kept_beside_tables()]
+    if long_path := too_long(all_paths, cfg.run.results):
+        raise WorkflowError(
+            f"{long_path}: too long for the file system. Give this run a shorter run.name or run.results, or what is "
+            "named in its grid a shorter name."
+        )

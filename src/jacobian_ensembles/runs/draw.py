@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,10 @@ def draw(folder: str | Path) -> None:
         command = [sys.executable, "-m", "snakemake", "reference_figures", "--snakefile", str(snakefile)]
         command += ["--directory", results, "--cores", "all"]
         command += ["--config", f"run={{name: drawn, results: {results}}}"]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        environment = {**os.environ, "XDG_CACHE_HOME": results}  # Snakemake's own, at home, may be read-only
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False, env=environment
+        )
         if done.returncode:
             raise ArtifactError(f"{folder}: it could not be drawn:\n{(done.stdout + done.stderr).strip()[-2000:]}")
         for kind in ("tables", "figures"):

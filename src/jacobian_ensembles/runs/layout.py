@@ -5,7 +5,10 @@ A result's path spells its cell: ``<run>/<stage>/<dataset>/<ensemble>/M<members>
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 
 from jacobian_ensembles.config.cells import Cell
 
@@ -59,6 +62,29 @@ def cell_wildcards(cell: Cell) -> dict[str, str]:
         "lambda_jr": number_token(cell.lambda_jr),
         "repetition": str(cell.repetition),
     }
+
+
+def too_long(paths: Iterable[str], folder: str) -> str | None:
+    """The first path that the file system of a folder cannot hold, with room for what is written beside it meanwhile.
+
+    Args:
+        paths: Files below the folder.
+        folder: The results folder; it may be missing so far.
+    """
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        name, whole = (os.pathconf(place, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+    except (OSError, ValueError):  # it knows no limits
+        return None
+    beside = len(".provenance.json") + len("..12345678")
+    here = len(os.fsencode(Path.cwd())) + 1
+    for path in paths:
+        parts = os.fsencode(path).split(b"/")
+        if max(map(len, parts)) + beside > name or len(os.fsencode(path)) + here + beside > whole:
+            return path
+    return None
 
 
 class Layout:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jacobian_ensembles.config.schema import Cell
-from jacobian_ensembles.runs.layout import WILDCARDS, Layout, cell_wildcards, number_token
+from jacobian_ensembles.runs.layout import WILDCARDS, Layout, cell_wildcards, number_token, too_long
 
 
 def cell(ensemble="bagging", members=3, lam=0.1, dataset="mnist"):
@@ -110,3 +110,11 @@ def test_a_template_has_every_wildcard_its_result_depends_on(name):
         "worst_uap": model | {"eps"},
     }
     assert set(re.findall(r"{(\w+)}", getattr(Layout("results", "test"), name))) == wanted[name]
+
+
+def test_a_path_that_the_file_system_cannot_hold_is_found_before_any_job(tmp_path):
+    fits, name = str(tmp_path / "a/b.json"), "x" * 240
+    assert too_long([fits], str(tmp_path / "missing/so/far")) is None
+    assert too_long([fits, f"{tmp_path}/{name}/b.json"], str(tmp_path)) == f"{tmp_path}/{name}/b.json"
+    deep = "/".join(["d" * 100] * 41)
+    assert too_long([fits, deep], str(tmp_path)) == deep
