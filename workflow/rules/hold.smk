@@ -9,7 +9,7 @@ onstart:
     if workflow.is_main_process:
         folder = Path(cfg.run.results, cfg.run.name)
         try:
-            held = hold_run(folder)
+            hold_run(folder)
         except RunHeldError as error:
             raise WorkflowError(str(error)) from None
         for path in folder.rglob("*"):

@@ -9,6 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
+#: A lock that nobody refers to is given back at once.
+_held: dict[Path, FileLock] = {}
 
 
 class RunHeldError(RuntimeError):
@@ -31,6 +33,8 @@ def hold_run(folder: str | Path) -> FileLock | None:
         RunHeldError: If another process holds it.
     """
     path = Path(folder).resolve() / ".held"
+    if path in _held:
+        return _held[path]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
@@ -44,4 +48,5 @@ def hold_run(folder: str | Path) -> FileLock | None:
         log.warning("%s: cannot be locked (%s). Start no second run on these results.", path.parent, error)
         return None
     path.write_text(f"process {os.getpid()}, started in {Path.cwd()},", encoding="utf-8")
+    _held[path] = lock
     return lock

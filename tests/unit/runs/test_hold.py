@@ -11,7 +11,7 @@ from jacobian_ensembles.runs.hold import RunHeldError, hold_run
 HOLDER = """
 import sys, time
 from jacobian_ensembles.runs.hold import hold_run
-held = hold_run(sys.argv[1])
+hold_run(sys.argv[1])  # as the workflow does: nobody keeps what it returns
 print("held", flush=True)
 time.sleep(600)
 """
