@@ -136,8 +136,8 @@ class StoredEnsemble:
         trained = {} if self.data is None else read_header(self.path, "learners")[1]
         if trained.get("data") != self.data:
             raise ArtifactError(
-                f"{self.path}: trained on another {trained.get('dataset')} than the one that is there now. Delete it to "
-                "have it made again."
+                f"{self.path}: trained on another {trained.get('dataset')} than the one that is there now. Delete it "
+                "to have it made again."
             )
 
 
