@@ -9,7 +9,7 @@ from jacobian_ensembles.evaluation.summary import summarize
 from jacobian_ensembles.paper.claims import claims, effects
 
 DATASETS, ENSEMBLES, MEMBERS, LAMBDAS = ("mnist", "fashion_mnist"), ("bagging", "voting"), (1, 3), (0.0, 0.1, 2.0)
-SETTINGS = {"eps": 0.15, "confidence": 0.95, "clean_weight": 0.5}
+SETTINGS = {"eps": 0.15, "confidence": 0.95, "clean_weight": 0.5, "objective": "jacobian"}
 
 
 def cells(datasets):

@@ -10,6 +10,7 @@ from jacobian_ensembles.runs.layout import (
 )
 from jacobian_ensembles.extensions.code_digest import extension_digest
 from jacobian_ensembles.extensions.origin import content_digest
+from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.paper import catalogue
 
@@ -125,6 +126,7 @@ def methods_of(in_one_job):
 
 # what the catalogue's functions may ask for
 settings_of_the_run = {
+    "objective": short_name(cfg.training.objective),
     "eps": cfg.figures.eps,
     "confidence": cfg.metrics.confidence,
     "clean_weight": cfg.metrics.clean_weight,

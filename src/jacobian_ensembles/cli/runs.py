@@ -57,7 +57,8 @@ def _say_what_was_found(folder: str) -> None:
     from jacobian_ensembles.report.headline import headline
     from jacobian_ensembles.runs.run import Run
 
-    print(*headline(Run.open(folder).table("summary")), sep="\n")
+    run = Run.open(folder)
+    print(*headline(run.table("summary"), run.config, run.classes), sep="\n")
     if (page := Path(folder) / "report.html").is_file():
         print(f"Page: {page}")
 

@@ -171,8 +171,8 @@ class Config(Settings):
 
     @property
     def banner(self) -> str:
-        """What figures and tables say about a run that is not the paper's: its own banner, and any other objective."""
-        return banner_of(self.run.banner, self.training.objective)
+        """What figures and tables say about a run that is not the paper's: see :func:`banner_of`."""
+        return banner_of(self.run.banner, self.training.objective, self.attack.method)
 
     @property
     def ensembles(self) -> list[str]:
@@ -195,12 +195,13 @@ class Config(Settings):
         return max(Counter(cell.identity[:-1] for cell in self.cells).values())
 
 
-def banner_of(banner: str, objective: str) -> str:
-    """A run's own banner, and any objective that is not the paper's."""
-    other = (
-        "" if objective == "jacobian" else f"learners minimise '{short_name(objective)}' at strength λ, not the paper's"
-    )
-    return "; ".join(filter(None, (banner, other)))
+def banner_of(banner: str, objective: str, attack: str) -> str:
+    """A run's own banner, and any objective or attack that is not the paper's."""
+    others = [
+        f"learners minimise '{short_name(objective)}' at strength λ, not the paper's" * (objective != "jacobian"),
+        f"perturbations are crafted by '{short_name(attack)}', not by the paper's attack" * (attack != "sgd"),
+    ]
+    return "; ".join(filter(None, (banner, *others)))
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:

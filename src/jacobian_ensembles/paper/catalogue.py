@@ -27,7 +27,8 @@ class Item:
         caption: What readers see beside it.
         alt: What a figure shows, for those who cannot see it.
         target: The workflow target that makes it.
-        settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``.
+        settings: Which of the run's settings it takes: ``eps``, ``confidence``, ``clean_weight``, ``clip``,
+            ``objective``.
         latex: Whether a table is also written as LaTeX.
         only: Which runs have it: all, or those with an ``ablation``, a ``stress`` test, a ``transfer`` matrix,
             ``trials``, several ``repetitions``, ``members`` attacked one by one or ``certified`` accuracies.
@@ -73,7 +74,7 @@ FIGURES = (
         name="figure1_clean_accuracy",
         function=f"{_FIGURES}:clean_accuracy",
         inputs=("metrics", "summary"),
-        settings=("confidence",),
+        settings=("confidence", "objective"),
         caption="Figure 1. Clean accuracy against λ.",
         alt=f"Line plots of clean test accuracy against the strength lambda of Jacobian regularisation: {_GRID}",
     ),
@@ -81,7 +82,7 @@ FIGURES = (
         name="figure2_robustness",
         function=f"{_FIGURES}:robustness",
         inputs=("metrics", "summary"),
-        settings=("eps", "confidence"),
+        settings=("eps", "confidence", "objective"),
         caption="Figure 2. Accuracy under the worst universal perturbation against λ.",
         alt=f"Line plots of test accuracy under the worst universal perturbation at one eps against lambda: {_GRID}",
     ),

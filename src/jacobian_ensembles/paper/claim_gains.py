@@ -13,6 +13,7 @@ from jacobian_ensembles.paper.effects import (
     BLOCK,
     EQUAL_COMPUTE,
     OWN_MEMBERS,
+    PAPERS,
     SINGLE,
     Effect,
     Evidence,
@@ -27,7 +28,6 @@ from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order
 #: The size of an effect that matters, in points.
 UAP = WEIGHTED = 1.0
 _CLEAN = {"mnist": 0.1}
-_PAPERS = ("mnist", "fashion_mnist")
 #: An accuracy tells models apart if it is this far, in points, from chance among ten classes and from clean accuracy.
 _AWAY = 5.0
 _CHANCE = 10.0
@@ -42,9 +42,8 @@ def needed_clean(dataset: str) -> float:
 
 
 def datasets_of(evidence: Evidence) -> list[str]:
-    """The run's datasets, and the paper's other one where the run has one of the paper's two."""
-    here = set(evidence.trainings["dataset"])
-    return in_order(here | set(_PAPERS) if here & set(_PAPERS) else here, DATASET_TITLES)
+    """The paper's datasets; those of a run that has neither of them, on which claims are measured and not judged."""
+    return list(PAPERS) if evidence.is_the_papers else in_order(evidence.trainings["dataset"], DATASET_TITLES)
 
 
 def lacking(effects: Sequence[Effect], what: str) -> list[str]:

@@ -9,8 +9,9 @@ Holm's correction over all claims:
 - *reversed*: it does not hold, and the effects are shown to lie as far on the other side;
 - *cannot tell*: neither.
 
-Verdicts rest on the trainings after the first, which was known when the rules were written; a run that has only that
-one is judged by it. The same rule on new trainings alone is the confirmation.
+Verdicts rest on the trainings after the first, which was known when the rules were written, and take two of them at
+least; on another dataset than the paper's, effects are measured, and nothing is judged. The same rule on new trainings
+alone is the confirmation.
 """
 
 from __future__ import annotations
@@ -168,7 +169,8 @@ def check_claims(evidence: Evidence) -> list[Checked]:
     corrected = holm([min(1.0, 2 * min(pair)) if not math.isnan(pair[0]) else math.nan for pair in sides])
     checked = []
     for rule, (effects, missing), p in zip(RULES, found, corrected, strict=True):
-        verdict = _verdict(effects, rule, p, len(RULES), evidence.confidence)
+        verdict = _verdict(effects, rule, p, len(RULES), evidence.confidence) if evidence.can_judge else OPEN
+        missing = missing if evidence.is_the_papers else ["one of the paper's datasets"]
         lacks = (missing or _lacking(effects)) if verdict == OPEN else []
         text = _evidence(effects, rule.unit)
         row = Claim(rule.claim, rule.place, rule.statement, text, rule.test, p, "; ".join(lacks), verdict)
@@ -318,7 +320,7 @@ def claims(
     text = (
         f"The paper's claims against this run. {markdown_note(tables['summary'], run, banner)} Effects are means with "
         f"{confidence:.0%} intervals over trainings; where there is one training, the spread over settings stands in "
-        "for that over trainings, if there is more than one setting. p values are corrected for "
-        f"{len(rows)} claims (Holm). {_rests_on(evidence)}\n\n"
+        "for that over trainings, if there is more than one setting, and no verdict is given. p values are corrected "
+        f"for {len(rows)} claims (Holm). {_rests_on(evidence)}\n\n"
     )
     return RenderedTable(table, text + to_markdown(shown), float_format="%.4g")

@@ -24,6 +24,8 @@ from jacobian_ensembles.evaluation.summary import CELL_KEYS, weighted_accuracy
 BLOCK = ["ensemble", "lambda", "repetition"]
 #: Trainings before this one were known when the rules were written.
 FIRST_NEW = 3
+#: The datasets that its claims are about.
+PAPERS = ("mnist", "fashion_mnist")
 #: The analysis that gives a claim's verdict; any other is a row beside it.
 PRIMARY = "primary"
 #: What ensembles are compared with.
@@ -112,6 +114,16 @@ class Evidence:
     def judged(self) -> Evidence:
         """The same, measured in what verdicts rest on: the known first training is set aside, where there are more."""
         return self.since(1) if self.repetitions[-1] > 0 else self
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether it is about one of the paper's datasets at least."""
+        return not set(PAPERS).isdisjoint(self.trainings["dataset"])
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether the paper's claims can be judged by it: measured on the paper's data, in more than one training."""
+        return self.is_the_papers and len(self.used or self.repetitions) > 1
 
     def here(self, dataset: str) -> pd.DataFrame:
         """The trainings that effects on a dataset are measured in."""

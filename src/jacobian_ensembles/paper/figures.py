@@ -17,7 +17,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 
 from jacobian_ensembles.evaluation.summary import MODEL_KEYS, average_repetitions
-from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order, method_colours, short_number
+from jacobian_ensembles.paper.labels import (
+    DATASET_TITLES,
+    ENSEMBLES,
+    eps_symbol,
+    in_order,
+    method_colours,
+    short_number,
+)
 from jacobian_ensembles.paper.markup import mathtext
 from jacobian_ensembles.paper.style import bar, drawing, is_outer, legend_above, panels, sample, shades
 
@@ -53,7 +60,9 @@ def interval_of(metrics: pd.DataFrame, confidence: float) -> str:
 
 
 @drawing()
-def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confidence: float) -> Figure:
+def plot_against_lambda(
+    metrics: pd.DataFrame, column: str, label: str, confidence: float, objective: str = "jacobian"
+) -> Figure:
     """Accuracy against lambda: a row per dataset, a column per ensemble method, a line per M.
 
     Args:
@@ -61,6 +70,7 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
         column: The accuracy to show, in [0, 1]; ``<stem>_low`` and ``<stem>_high`` are its interval.
         label: The vertical axis's label.
         confidence: Level of the intervals, for the legend.
+        objective: What λ is the strength of.
 
     Returns:
         The figure, a legend above it. Bars of the same lambda stand side by side, centred on it.
@@ -73,6 +83,7 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
     colours = dict(zip(members, shades(len(members)), strict=True))
     shifts = {m: 2.2 * (i - (len(members) - 1) / 2) / 72 for i, m in enumerate(members)}  # inches
     stem = column.removesuffix("_accuracy")
+    strength = "Regularisation strength λ" if objective == "jacobian" else f"Strength λ of '{objective}'"
     fig, axes = panels(datasets, ensembles, 1.75, sharex=True, sharey="row")
     entries: dict[str, Artist] = {}
     for (dataset, ensemble), ax in axes.items():
@@ -96,7 +107,7 @@ def plot_against_lambda(metrics: pd.DataFrame, column: str, label: str, confiden
         first, last = is_outer(ax)
         if dataset == datasets[0]:
             ax.set_title(mathtext(ensemble.capitalize()))
-        ax.set_xlabel("Regularisation strength λ" if last else "")
+        ax.set_xlabel(mathtext(strength) if last else "")
         ax.set_ylabel(f"{mathtext(DATASET_TITLES[dataset])}\n{label}" if first else "")
     legend_above(fig, {**entries, interval_of(metrics, confidence): bar()})
     return fig
@@ -190,7 +201,7 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
         ax.set_xlabel("Accuracy under\nworst UAP (%)" if last else "")
         ax.set_ylabel(f"{mathtext(DATASET_TITLES[dataset])}\nClean accuracy (%)" if first else "")
         if dataset == datasets[0]:
-            ax.set_title(f"ε = {short_number(eps)}")
+            ax.set_title(f"{eps_symbol(metrics)} = {short_number(eps)}")
     entries: dict[str, Artist] = {mathtext(e.capitalize()): sample(colours[e], "o", markersize=4) for e in ensembles}
     entries |= {f"M = {m}": sample("0.35", markers[m], markersize=4) for m in members}
     entries["numbers: λ"] = sample("none")
@@ -201,17 +212,19 @@ def plot_tradeoff(metrics: pd.DataFrame, confidence: float) -> Figure:
     return fig
 
 
-def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:
+def clean_accuracy(tables: Mapping[str, pd.DataFrame], confidence: float, objective: str = "jacobian") -> Figure:
     """Figure 1: clean accuracy against lambda, means over trainings, from ``metrics``."""
     models = average_repetitions(tables["metrics"], confidence).drop_duplicates(MODEL_KEYS)
-    return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)", confidence)
+    return plot_against_lambda(models, "clean_accuracy", "Clean accuracy (%)", confidence, objective)
 
 
-def robustness(tables: Mapping[str, pd.DataFrame], eps: float, confidence: float) -> Figure:
+def robustness(
+    tables: Mapping[str, pd.DataFrame], eps: float, confidence: float, objective: str = "jacobian"
+) -> Figure:
     """Figure 2: accuracy under the worst perturbation at one eps against lambda, from ``metrics``."""
     metrics = average_repetitions(tables["metrics"], confidence)
-    label = f"Under UAP, ε = {short_number(eps)} (%)"
-    return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label, confidence)
+    label = f"Under UAP, {eps_symbol(metrics)} = {short_number(eps)} (%)"
+    return plot_against_lambda(metrics[metrics["eps"] == eps], "worst_accuracy", label, confidence, objective)
 
 
 def tradeoff(tables: Mapping[str, pd.DataFrame], confidence: float) -> Figure:

@@ -97,6 +97,11 @@ def norm_note(table: pd.DataFrame) -> str:
     return f" ε{whose} bounds the root mean squared change of the pixels (L2)."
 
 
+def eps_symbol(table: pd.DataFrame) -> str:
+    """How a figure writes eps: ``ε``, and what it bounds where that is not the largest change of a pixel."""
+    return "ε (L2)" if norm_note(table) else "ε"
+
+
 def run_label(run: str, banner: str) -> str:
     """A run with its banner, at the start of a sentence."""
     return f"{banner}: run '{run}'" if banner else f"Run '{run}'"

@@ -13,6 +13,7 @@ from jacobian_ensembles.paper.published import paper_table1
 from jacobian_ensembles.paper.table1 import select_table1
 from jacobian_ensembles.report.contents import RunRecord, model_key
 from jacobian_ensembles.report.gallery import accuracy_per_class, examples, thumbnail
+from jacobian_ensembles.report.headline import defence
 from jacobian_ensembles.report.tradeoff import tradeoff
 
 
@@ -21,10 +22,18 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
 
 
-def shown_in_detail(summary: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+def group_titles(record: RunRecord) -> dict[str, str]:
+    """What the page calls the groups of Table 1."""
+    paper = record.config.get("training", {}).get("objective", "jacobian") == "jacobian"
+    return GROUP_TITLES if paper else {**GROUP_TITLES, "jr_only": f"{defence(record.config)} only"}
+
+
+def shown_in_detail(
+    summary: pd.DataFrame, dataset: str, titles: Mapping[str, str] = GROUP_TITLES
+) -> list[dict[str, Any]]:
     """The models shown in detail: the first of each group of Table 1, without repeats."""
     rows = select_table1(summary[summary["dataset"] == dataset]).drop_duplicates("group").drop_duplicates(MODEL_KEYS)
-    titles = {**GROUP_TITLES, "best": "Best"}
+    titles = {**titles, "best": "Best"}
     return [{**row, "title": titles[row["group"]], "name": model_name(row)} for row in rows_of(rows)]
 
 
@@ -51,7 +60,7 @@ def _gallery(record: RunRecord, dataset: str, models: list[dict[str, Any]], name
 def section(record: RunRecord, dataset: str) -> dict[str, Any]:
     """What the page says about one dataset."""
     ranked = record.summary[record.summary["dataset"] == dataset]
-    models = shown_in_detail(record.summary, dataset)
+    models = shown_in_detail(record.summary, dataset, group_titles(record))
     names = list(record.test_sets[dataset].names)
     paper = paper_table1().rename(columns={"lambda_jr": "lambda", "learners": "members"})
     ours = dict.fromkeys(("clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"), 100.0)

@@ -1,37 +1,69 @@
-"""What a run found, in a sentence for each dataset."""
+"""What a run found, in numbers: a sentence for each dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
-from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order
+from jacobian_ensembles.extensions.references import short_name
+from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order, model_name, norm_note
+
+_ACCURACIES = ["clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"]
 
 
-def headline(summary: pd.DataFrame) -> list[str]:
-    """What regularisation did to a single network, dataset by dataset.
+def defence(config: Mapping[str, Any]) -> str:
+    """What the strength λ of a run is one of, such as ``Jacobian regularisation``."""
+    name = (config.get("training") or {}).get("objective", "jacobian")
+    return "Jacobian regularisation" if name == "jacobian" else f"'{short_name(name)}'"
+
+
+def attacked_by(config: Mapping[str, Any]) -> str:
+    """What a run's accuracies are under, such as ``attack``, with its name where it is not the paper's."""
+    name = (config.get("attack") or {}).get("method", "sgd")
+    return "attack" if name == "sgd" else f"the attack '{short_name(name)}'"
+
+
+def headline(summary: pd.DataFrame, config: Mapping[str, Any], classes: Mapping[str, int]) -> list[str]:
+    """What regularisation did to a single network, dataset by dataset; where a run cannot say, its best model.
 
     Args:
         summary: ``summary.csv`` of a run: a row per model, accuracies in [0, 1].
+        config: The run's settings.
+        classes: How many classes datasets have, where that is known.
 
     Returns:
-        A sentence for each dataset that has a single network without regularisation and one with it: the strength is
-        the one of highest weighted accuracy, numbers are means over methods and trainings.
+        A sentence for each dataset. The strength is the one of highest weighted accuracy, numbers are means over eps,
+        ensemble methods and trainings.
     """
-    single = summary[summary["members"] == 1]
-    columns = ["clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"]
     sentences = []
-    for dataset in in_order(single["dataset"], DATASET_TITLES):
-        of_it = single[single["dataset"] == dataset]
-        means = (100 * of_it.groupby("lambda")[columns].mean()).reset_index().to_dict("records")
-        plain = next((row for row in means if row["lambda"] == 0), None)
-        ours = max((row for row in means if row is not plain), key=lambda row: row["weighted_accuracy"], default=None)
-        if plain is None or ours is None:
-            continue
-        trainings = int(of_it["repetitions"].min())
-        under, clean = (f"{plain[name]:.1f} to {ours[name]:.1f} %" for name in ("mean_uap_accuracy", "clean_accuracy"))
-        sentences.append(
-            f"{DATASET_TITLES[dataset]}: regularisation of strength {ours['lambda']:g} took a single network's "
-            f"accuracy under attack from {under}, without an attack from {clean} "
-            f"({'one training' if trainings == 1 else f'{trainings} trainings'} of each model)."
-        )
+    for dataset in in_order(summary["dataset"], DATASET_TITLES):
+        sentence = _sentence(summary[summary["dataset"] == dataset], config)
+        if count := classes.get(dataset):
+            sentence += f" Guessing among {count} classes gives {100 / count:.3g} %."
+        sentences.append(sentence)
     return sentences
+
+
+def _sentence(models: pd.DataFrame, config: Mapping[str, Any]) -> str:
+    title, under = DATASET_TITLES[models["dataset"].iloc[0]], attacked_by(config)
+    trainings = int(models["repetitions"].min())
+    rests_on = f"{'one training' if trainings == 1 else f'{trainings} trainings'} of each model"
+    single = models[models["members"] == 1]
+    means = (100 * single.groupby("lambda")[_ACCURACIES].mean()).reset_index().to_dict("records")
+    plain = next((row for row in means if row["lambda"] == 0), None)
+    ours = max((row for row in means if row is not plain), key=lambda row: row["weighted_accuracy"], default=None)
+    if plain is None or ours is None:
+        best = models.loc[models["weighted_accuracy"].idxmax()]
+        told = f"the best of {len(models)} models is {model_name(best)}" if len(models) > 1 else model_name(best)
+        robust, clean = (100 * best[name] for name in _ACCURACIES[1::-1])
+        told += f", with {robust:.1f} % under {under} and {clean:.1f} % clean"
+    else:
+        before, after = (row["mean_uap_accuracy"] for row in (plain, ours))
+        verb = "raised" if after >= before else "lowered"
+        told = (
+            f"{defence(config)} of strength {ours['lambda']:g} {verb} a single network's accuracy under {under} from "
+            f"{before:.1f} to {after:.1f} %, clean {ours['clean_accuracy'] - plain['clean_accuracy']:+.1f} points"
+        )
+    return f"{title}: {told} ({rests_on}).{norm_note(models)}"

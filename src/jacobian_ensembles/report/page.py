@@ -12,11 +12,12 @@ import yaml
 
 import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
-from jacobian_ensembles.paper.labels import GROUP_TITLES, run_note, short_number
+from jacobian_ensembles.paper.labels import norm_note, run_note, short_number
 from jacobian_ensembles.report.citing import citations
 from jacobian_ensembles.report.contents import RunRecord
-from jacobian_ensembles.report.describe import rows_of, sections
+from jacobian_ensembles.report.describe import group_titles, rows_of, sections
 from jacobian_ensembles.report.gallery import data_uri
+from jacobian_ensembles.report.headline import defence, headline
 from jacobian_ensembles.report.verdicts import sentence, verdicts
 from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule
 from jacobian_ensembles.robustness.stress_tables import accuracy_table, flags_table, rules
@@ -27,7 +28,7 @@ def _script_json(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def _figures(record: RunRecord) -> list[dict[str, str]]:
+def _figures(record: RunRecord, judged: bool) -> list[dict[str, str]]:
     known = {item.name: item for item in FIGURES}
     return [
         {
@@ -36,6 +37,7 @@ def _figures(record: RunRecord) -> list[dict[str, str]]:
             "alt": known[name].alt if name in known else name,
         }
         for name, png in record.figures
+        if judged or name != "claim_effects"  # nothing but empty panels, or effects that no verdict rests on
     ]
 
 
@@ -64,7 +66,9 @@ def render(record: RunRecord) -> str:
     claims = None
     if record.claims is not None and record.effects is not None:
         claims = verdicts(record.claims, record.effects)
+    judged = any(claim["tone"] != "open" for claim in claims or ())
     comparison = record.comparison.drop(columns=["run", "banner"])
+    beside = bool(comparison.filter(like="our_").notna().any(axis=None))  # a model of the paper's is in the run
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["time"] = duration
     template = files("jacobian_ensembles.report").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -82,13 +86,15 @@ def render(record: RunRecord) -> str:
         },
         stages=rows,
         facts=facts,
+        found=headline(record.summary, record.config, {name: len(t.names) for name, t in record.test_sets.items()}),
+        defence=defence(record.config),
         claims=claims,
-        answer=None if claims is None else sentence(claims),
+        answer=None if claims is None or not judged else sentence(claims),
         stress=_stress(record.stress),
-        theory=any(name == "theory" for name, _ in record.figures),
-        groups={**GROUP_TITLES, "best": "Best three"},
-        comparison=comparison.to_html(index=False, border=0, na_rep="–", justify="left", classes="plain"),
-        figures=_figures(record),
+        other_norm=norm_note(record.summary),
+        groups={**group_titles(record), "best": "Best three"},
+        comparison=beside and comparison.to_html(index=False, border=0, na_rep="–", justify="left", classes="plain"),
+        figures=_figures(record, judged),
         sections=described,
         ranking=_script_json({s["id"]: s["models"] for s in described}),
         citations=citations(jacobian_ensembles.__version__, [c for c in facts.get("Commit", []) if c != NO_COMMIT]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,6 +16,7 @@ from jacobian_ensembles.config.attack import Attack
 from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.config.schema import banner_of
 from jacobian_ensembles.config.yaml_files import read_yaml
+from jacobian_ensembles.data.cards import CARDS, CLASSES
 from jacobian_ensembles.evaluation.summary import CELL_KEYS, MODEL_KEYS
 from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES, WRITTEN, Item, find
@@ -157,8 +159,9 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the catalogue's functions may ask for: ``eps``, ``confidence``, ``clean_weight`` and ``clip``."""
+        """What the catalogue's functions may ask for: see :attr:`.catalogue.Item.settings`."""
         return {
+            "objective": short_name(self._setting("training", "objective", "jacobian")),
             "eps": self._setting("figures", "eps", 0.15),
             "confidence": self._setting("metrics", "confidence", 0.95),
             "clean_weight": self._setting("metrics", "clean_weight", 0.5),
@@ -168,9 +171,18 @@ class Run:
     @property
     def banner(self) -> str:
         """What figures and tables say about a run that is not the paper's."""
+        other = self._setting("training", "objective", "jacobian"), self._setting("attack", "method", "sgd")
         with understanding(self.folder / "config.yaml"):
-            own = csv(self.config["run"].get("banner", ""))
-            return banner_of(own, self._setting("training", "objective", "jacobian"))
+            return banner_of(csv(self.config["run"].get("banner", "")), *other)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """How many classes each dataset has, of those that are built in or here."""
+        found = dict.fromkeys(CARDS, CLASSES)
+        for name in {cell.dataset for cell in self.cells} - set(CARDS):
+            with suppress(ArtifactError):
+                found[name] = int(load_tensors(self.dataset(name), kind="dataset")[0]["train_labels"].max()) + 1
+        return found
 
     @property
     def objective(self) -> str:

@@ -49,6 +49,14 @@ def test_accuracy_is_drawn_against_lambda_for_every_model():
     assert line.get_ydata().tolist() == pytest.approx((100 * frame[model]["worst_accuracy"]).tolist())
 
 
+def test_axes_name_what_is_not_the_papers():
+    frame = metrics(eps=(0.15,)).assign(norm="l2")
+    axes = robustness({"metrics": frame}, 0.15, 0.95, "noise").axes
+    assert axes[0].get_ylabel() == "MNIST\nUnder UAP, ε (L2) = 0.15 (%)"
+    assert axes[3].get_xlabel() == "Strength λ of 'noise'"
+    assert plot_tradeoff(frame, 0.95).axes[0].get_title() == "ε (L2) = 0.15"
+
+
 def test_members_are_told_apart_without_colour():
     fig = plot_against_lambda(metrics(members=(1, 3, 6, 9), eps=(0.15,)), "clean_accuracy", "", 0.95)
     lines = [c.lines[0] for c in fig.axes[0].containers]
@@ -98,7 +106,7 @@ def draw(folder, name, frame, banner="QUICK"):
     summarize(frame, 0.5, 0.95).to_csv(folder / "s.csv", index=False)
     files = folder / "f.pdf", folder / "f.png"
     inputs = {"metrics": folder / "m.csv", "summary": folder / "s.csv"}
-    known = {"eps": 0.15, "confidence": 0.95}
+    known = {"eps": 0.15, "confidence": 0.95, "objective": "jacobian"}
     settings = {key: known[key] for key in find(name).settings}
     plot_figure(name, inputs, *files, run="mine", banner=banner, settings=settings)
     return [file.read_bytes() for file in files]

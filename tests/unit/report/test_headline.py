@@ -20,12 +20,29 @@ ROWS = [
 
 @pytest.mark.parametrize(("trainings", "said"), [(1, "one training"), (3, "3 trainings")])
 def test_a_sentence_says_what_regularisation_did_to_a_single_network(trainings, said):
-    assert headline(summary(ROWS, trainings)) == [
-        "MNIST: regularisation of strength 0.1 took a single network's accuracy under attack from 25.0 to 70.0 %, "
-        f"without an attack from 98.0 to 98.0 % ({said} of each model)."
+    assert headline(summary(ROWS, trainings), {}, {"mnist": 10}) == [
+        "MNIST: Jacobian regularisation of strength 0.1 raised a single network's accuracy under attack from 25.0 to "
+        f"70.0 %, clean +0.0 points ({said} of each model). Guessing among 10 classes gives 10 %."
     ]
 
 
-@pytest.mark.parametrize("rows", [ROWS[:2], ROWS[2:], ROWS[4:]])
-def test_without_both_kinds_of_network_nothing_is_said(rows):
-    assert headline(summary(rows)) == []
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (ROWS[:2], "the best of 2 models is bagging M=1 λ=0.00, with 30.0 % under attack and 97.0 % clean"),
+        (ROWS[4:], "voting M=9 λ=0.10, with 100.0 % under attack and 100.0 % clean"),
+    ],
+)
+def test_without_both_kinds_of_network_the_best_model_is_named(rows, said):
+    assert headline(summary(rows), {}, {}) == [f"MNIST: {said} (one training of each model)."]
+
+
+def test_what_is_not_the_papers_is_named():
+    config = {"training": {"objective": "own/fgsm.py:Fgsm"}, "attack": {"method": "square"}}
+    rows = [("leaves", "voting", 1, 0.0, 0.9, 0.6), ("leaves", "voting", 1, 2.0, 0.8, 0.4)]
+    (said,) = headline(summary(rows).assign(norm="l2"), config, {"leaves": 3})
+    assert said == (
+        "leaves: 'Fgsm' of strength 2 lowered a single network's accuracy under the attack 'square' from 60.0 to "
+        "40.0 %, clean -10.0 points (one training of each model). ε bounds the root mean squared change of the pixels "
+        "(L2). Guessing among 3 classes gives 33.3 %."
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from helpers_science import patch_dataset
 from PIL import Image
 
@@ -168,20 +169,46 @@ def test_table1_is_beside_the_papers(page):
     assert "Ensemble only" in page
 
 
-def test_what_was_not_computed_is_said(page, folder, tmp_path):
-    assert "The claims were not checked in this run." in page
-    assert "was not drawn in this run" in page
+def test_the_page_opens_with_what_was_found_and_with_chance(page, folder):
+    summary = pd.read_csv(folder / "metrics/summary.csv").query("members == 1")
+    plain, ours = (100 * row for row in summary.query("dataset == 'mnist'").mean_uap_accuracy)
+    opening = page[page.index('id="claims"') : page.index('id="tradeoff"')].replace("&#39;", "'")
+    assert f"accuracy under attack from {plain:.1f} to {ours:.1f} %, clean" in opening
+    assert "(one training of each model). Guessing among 10 classes gives 10 %." in opening
+    assert "Fashion-MNIST: voting M=1 λ=0.00, with " in opening
+
+
+def test_what_is_not_the_papers_is_named(folder, tmp_path):
+    run = copy_of(folder, tmp_path)
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings |= {"training": {"objective": "noise"}, "attack": {"method": "square"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    page = write(tmp_path / "other.html", run).replace("&#39;", "'")
+    opening = page[: page.index('id="tradeoff"')]
+    assert "trained with 'noise' of strength λ" in opening
+    assert "MNIST: 'noise' of strength 0.1 " in opening
+    assert "under the attack 'square' from" in opening
+    assert "perturbations are crafted by 'square', not by the paper's attack" in opening
+    assert "JR only" not in page[: page.index("The paper</caption>")]
+
+
+def test_what_was_not_computed_is_left_out(page, folder, tmp_path):
+    assert 'class="claims"' not in page
     run = copy_of(folder, tmp_path)
     claims = write_claims(run, "C1,Large λ hurts,91 %,paired,,,0.01,holds")
-    shutil.copy(run / "figures/figure1_clean_accuracy.png", run / "figures/theory.png")
+    shutil.copy(run / "figures/figure1_clean_accuracy.png", run / "figures/claim_effects.png")
     full = write(tmp_path / "full.html", run)
     assert "Of the paper's 1 claims 1 holds." in full.replace("&#39;", "'")
     assert re.search(
-        r'<li class="good">\s*<p><b>C1</b> <span class="verdict"><span aria-hidden="true">✓</span> holds<', full
+        r'<li class="good"><details><summary><span class="verdict"><span aria-hidden="true">✓</span> holds</span> '
+        r'<b>C1</b> Large λ hurts <span class="number">MNIST \+1.6 \[\+1.2, \+2.0\] points<',
+        full,
     )
-    assert "MNIST +1.6 [+1.2, +2.0] points" in full
-    assert "not checked" not in full
-    assert "not drawn" not in full
+    assert full.count("<figure><button") == 3
+    write_claims(run, "C1,Large λ hurts,91 %,paired,,more trainings,,cannot tell")
+    untold = write(tmp_path / "untold.html", run)
+    assert "Of the paper's" not in untold.replace("&#39;", "'")
+    assert untold.count("<figure><button") == 2  # without the figure that no verdict rests on
     claims.write_text("claim,evidence\nC1,91 %\n")
     with pytest.raises(ArtifactError, match=r"claims\.csv: no column statement, verdict"):
         write(tmp_path / "full.html", run)
