@@ -15,6 +15,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "workflow" / "rules"))
 
 import run_display
+from run_plan import Plan
 
 STATS = {"train": 4, "craft": 2, "all": 1, "total": 7}
 
@@ -127,6 +128,55 @@ def test_records_that_it_does_not_understand_leave_the_terminal_to_snakemake(clo
         assert shown.snakemakes in logger.handlers
     finally:
         logger.removeHandler(shown.snakemakes)
+
+
+def test_who_stops_a_run_is_told_what_is_kept_and_not_of_the_jobs_that_were_killed(clock):
+    stream = io.StringIO()
+    shown = display(stream)
+    run_job(shown, clock, 1, "train", 10)
+    say(shown, None, "Terminating processes on user request, this might take some time.")
+    say(shown, "job_error", jobid=2, rule_name="train", output=["net"], log=[], rule_msg=None, aux={}, indent=False)
+    say(shown, None, "At least one job did not complete successfully.")
+    shown.close()
+    assert stream.getvalue().splitlines()[1:] == ["Stopped: 1 of 7 done and kept; run the same command to go on"]
+
+
+def planned(stream, folder, cores, *jobs):
+    """A dry run of these jobs: rule, members, benchmark, threads."""
+    plan = Plan(ColorizingTextHandler(stream=stream, formatter=DefaultFormatter()), folder, cores)
+    for rule, members, benchmark, threads in jobs:
+        wildcards = {"members": members} if members else None
+        say(plan, "job_info", rule_name=rule, wildcards=wildcards, benchmark=benchmark, threads=threads)
+    say(plan, "run_info", msg="Job stats: ...", stats=STATS)
+    say(plan, None, "Reasons:\n    (check individual jobs above for details)")
+    plan.close()
+    plan.close()
+    return stream.getvalue().splitlines()
+
+
+def test_a_dry_run_ends_with_a_plan(tmp_path):
+    folder = tmp_path / "mine"
+    jobs = [("train_learner", None, f"{folder}/benchmarks/learners/a/0.tsv", 1),
+            ("train_together", "3", f"{folder}/benchmarks/learners/a/M3.tsv", 1),
+            ("craft_uaps", "3", f"{folder}/benchmarks/uaps/b.tsv", 2), ("all", None, None, 1)]  # fmt: skip
+    lines = planned(io.StringIO(), folder, 4, *jobs)
+    assert lines == [
+        f"Plan of {folder}: 4 jobs. A dry run computes nothing.", "  networks to train: 4",
+        "  sets of universal perturbations to craft: 1", "  other jobs: 1",
+        "  time: not known, for no earlier run has left the times of such jobs here",
+        "Paths and reasons of every job: add -p",
+    ]  # fmt: skip
+    for name, seconds in (("learners/x/1", 30), ("learners/x/2", 90), ("uaps/y/3", 1800)):
+        path = tmp_path / f"other/benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t-\n")
+    (path.parent / "killed.tsv").touch()
+    # two trainings of 60 s, and a crafting of 1,800 s on two threads
+    time = f"  time: about 1 h 2 min of one core, 16 min on 4, at the pace of other runs in {tmp_path}"
+    assert planned(io.StringIO(), folder, 4, *jobs)[4] == time
+    (tmp_path / "other").rename(folder)
+    (last,) = [line for line in planned(io.StringIO(), folder, None, *jobs) if "time" in line]
+    assert last == "  time: about 1 h 2 min of one core, at the pace of its earlier jobs"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from snakemake.logging import logger
 
 SILENT = {"job_started", "group_info", "resources_info", "shellcmd"}  # Snakemake's names for events
 CHATTER = {"Select jobs to execute..."}  # has no event of its own
+STOPPING = "Terminating processes on user request"
 LAST_LINES = 12
 
 
@@ -59,6 +61,7 @@ class Display(logging.Handler):
         self.seconds: Counter[str] = Counter()  # taken by the finished ones
         self.running: dict[int, tuple[str, float]] = {}  # job: its rule, and when it started
         self.done = self.total = self.failed = 0
+        self.stopping = False  # on the user's request: jobs that it kills have not failed
         self.began = time.monotonic()
         self.over = threading.Event()
 
@@ -77,10 +80,15 @@ class Display(logging.Handler):
         with self.lock:
             if self.total and not self.over.is_set():
                 self.over.set()
-                failed = f", {self.failed} failed" if self.failed else ""
-                took = duration(time.monotonic() - self.began)
-                self._print(f"{self.done} of {self.total} jobs done{failed}, in {took}")
+                self._print(self.ending())
         super().close()
+
+    def ending(self) -> str:
+        """One line: how the run ended."""
+        if self.stopping:
+            return f"Stopped: {self.done} of {self.total} done and kept; run the same command to go on"
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.done} of {self.total} jobs done{failed}, in {duration(time.monotonic() - self.began)}"
 
     def state(self) -> str:
         """One line: jobs done, time left, what runs."""
@@ -111,6 +119,11 @@ class Display(logging.Handler):
     def _take(self, record: Any) -> None:
         event = getattr(record, "event", None)
         if event in SILENT or record.getMessage() in CHATTER:
+            return
+        if self.stopping and event != "progress":
+            return
+        if record.getMessage().startswith(STOPPING):
+            self.stopping = True
             return
         if event == "job_info":
             self.running[record.jobid] = (record.rule_name, time.monotonic())
@@ -166,12 +179,12 @@ class Display(logging.Handler):
         self.stream.flush()
 
 
-def put_on_display(settings: Any) -> None:
-    """Put the display in place of Snakemake's terminal handler.
+def put_on_display(settings: Any, show: Callable[[Any], logging.Handler]) -> None:
+    """Put what ``show`` makes of Snakemake's terminal handler in its place.
 
-    Not in a dry run, and not if the user asks for something else: --quiet, --verbose, --logger.
+    Not if the user asks for something else: --quiet, --verbose, --printshellcmds, --logger.
     """
     own = [handler for handler in logger.handlers if handler.name == "DefaultStreamHandler"]
-    if own and not (settings.dryrun or settings.quiet or settings.verbose):
+    if own and not (settings.quiet or settings.verbose or settings.printshellcmds):
         logger.removeHandler(own[0])
-        logger.addHandler(Display(own[0]))
+        logger.addHandler(show(own[0]))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -29,6 +30,7 @@ def running(snakemake: Any) -> Iterator[str]:
     if the file cannot be written. A job that succeeds leaves its provenance where the rule has an output of that
     name. Import torch only inside: threads and the GPU are chosen before it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches jobs, too: they end at once, without a traceback
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ |= {"MPLBACKEND": "agg", "LC_ALL": "C.UTF-8"}  # a notebook's backend, or a locale, may be missing here
     Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)

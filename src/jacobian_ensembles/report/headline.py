@@ -55,8 +55,12 @@ def _sentence(models: pd.DataFrame, config: Mapping[str, Any]) -> str:
     plain = next((row for row in means if row["lambda"] == 0), None)
     ours = max((row for row in means if row is not plain), key=lambda row: row["weighted_accuracy"], default=None)
     if plain is None or ours is None:
-        best = models.loc[models["weighted_accuracy"].idxmax()]
-        told = f"the best of {len(models)} models is {model_name(best)}" if len(models) > 1 else model_name(best)
+        best = models.sort_values("weighted_accuracy").iloc[-1]
+        told = (
+            f"the best of {len(models)} models is {model_name(best.to_dict())}"
+            if len(models) > 1
+            else model_name(best.to_dict())
+        )
         robust, clean = (100 * best[name] for name in _ACCURACIES[1::-1])
         told += f", with {robust:.1f} % under {under} and {clean:.1f} % clean"
     else:
