@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "paper": "evaluation",
     "robustness": "models ensembles attacks evaluation paper",
     "comparing": "evaluation paper",
-    "report": "evaluation paper robustness",
+    "report": "evaluation paper robustness extensions",
     "storage": "",
     # where a run's files lie, how a run is opened, what made it, what a job is given: what stages need of runs
     "runs.layout": "config",

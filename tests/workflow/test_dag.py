@@ -68,6 +68,24 @@ UP_TO_METRICS |= {"craft_uaps", "select_worst_uap", "gather_records", "aggregate
 pytestmark = pytest.mark.workflow
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data={local_dir: nowhere}", "nowhere: no such folder. Give the folder that holds the IDX files of mnist."),
+        ("grid={datasets: [my/leaves]}", "my/leaves: no folder train/<class>/ and test/<class>/ in it."),
+    ],
+)
+def test_what_no_job_could_read_is_refused_before_there_are_jobs(repository, override, said):
+    (repository.path / "my/leaves").mkdir(parents=True)
+    assert said in repository.snakemake("--dry-run", "--config", override, check=False)
+
+
+def test_without_a_gpu_a_run_on_cuda_ends_before_its_first_job(repository):
+    output = repository.snakemake("data", "--config", "compute={device: cuda}", check=False)
+    assert "there is no GPU on this machine. Set it to cpu or auto." in output
+    assert not (repository.path / "results").exists()
+
+
 def test_the_default_configuration_plans_the_papers_whole_grid(repository):
     assert repository.planned("--resources", "gpu=1") == PAPER
 

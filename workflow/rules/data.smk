@@ -1,6 +1,16 @@
 # Datasets. A built-in one is obtained once and shared by all runs; it has no `code`: whatever fetches it, its bytes are
 # verified. A user's belongs to the run, and is imported anew when its code, its folder or what is in it changes.
+from jacobian_ensembles.data.arrays import DataError
 from jacobian_ensembles.data.cards import CARDS
+from jacobian_ensembles.stages.checking import check_source
+
+# before there are jobs; what is stored was read
+for reference, dataset in zip(cfg.grid.datasets, cfg.datasets):
+    if workflow.is_main_process and not Path(file_of(dataset)).exists():
+        try:
+            check_source(reference, cfg.data.local_dir, cfg.model.architecture)
+        except (DataError, ValueError) as error:
+            raise WorkflowError(str(error)) from None
 
 
 rule download_dataset:

