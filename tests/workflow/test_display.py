@@ -11,6 +11,7 @@ import pytest
 from snakemake.logging import ColorizingTextHandler, DefaultFormatter
 
 from conftest import ROOT
+from jacobian_ensembles.engine.compiling import COMPILING
 
 sys.path.insert(0, str(ROOT / "workflow" / "rules"))
 
@@ -128,6 +129,17 @@ def test_records_that_it_does_not_understand_leave_the_terminal_to_snakemake(clo
         assert shown.snakemakes in logger.handlers
     finally:
         logger.removeHandler(shown.snakemakes)
+
+
+def test_compiling_is_said_while_it_lasts(clock, tmp_path):
+    log = tmp_path / "train.log"
+    shown = display(io.StringIO())
+    say(shown, "job_info", jobid=1, rule_name="train", log=[str(log)])
+    assert shown.state().endswith("running: train")
+    log.write_text(f"12:00:00 {COMPILING}\n")
+    assert shown.state().endswith("running: train, compiling once")
+    log.write_text(f"12:00:00 {COMPILING}\n12:00:30 epoch 1\n")
+    assert shown.state().endswith("running: train")
 
 
 def test_who_stops_a_run_is_told_what_is_kept_and_not_of_the_jobs_that_were_killed(clock):

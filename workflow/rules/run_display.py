@@ -19,6 +19,7 @@ from snakemake.logging import logger
 SILENT = {"job_started", "group_info", "resources_info", "shellcmd"}  # Snakemake's names for events
 CHATTER = {"Select jobs to execute..."}  # has no event of its own
 STOPPING = "Terminating processes on user request"
+COMPILING = "Compiling the engine, once on this machine."  # what a job logs (jacobian_ensembles/engine/compiling.py)
 LAST_LINES = 12
 
 
@@ -28,6 +29,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a job's log so far."""
+    with suppress(OSError, IndexError):
+        return log.read_text(errors="replace").splitlines()[-1]
+    return ""
 
 
 def failure(record: Any) -> str:
@@ -60,6 +68,7 @@ class Display(logging.Handler):
         self.finished: Counter[str] = Counter()
         self.seconds: Counter[str] = Counter()  # taken by the finished ones
         self.running: dict[int, tuple[str, float]] = {}  # job: its rule, and when it started
+        self.logs: dict[int, Path] = {}  # of what runs
         self.done = self.total = self.failed = 0
         self.stopping = False  # on the user's request: jobs that it kills have not failed
         self.began = time.monotonic()
@@ -99,6 +108,8 @@ class Display(logging.Handler):
             text += f", about {duration(left)} left"
         running = Counter(rule for rule, _ in self.running.values())
         names = [f"{rule} ({n})" if n > 1 else rule for rule, n in running.items()]
+        if any(last_line(self.logs[job]).endswith(COMPILING) for job in self.running if job in self.logs):
+            names.append("compiling once")
         return f"{text}; running: {', '.join(names)}" if names else text
 
     def seconds_left(self) -> float | None:
@@ -127,6 +138,8 @@ class Display(logging.Handler):
             return
         if event == "job_info":
             self.running[record.jobid] = (record.rule_name, time.monotonic())
+            if log := getattr(record, "log", ()):
+                self.logs[record.jobid] = Path(log[0])
         elif event == "job_finished":
             rule, since = self.running.pop(record.job_id, ("", 0.0))
             if rule:

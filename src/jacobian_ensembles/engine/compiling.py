@@ -81,12 +81,14 @@ def _named(function: Any) -> Any:
 
 def _warn(what: str) -> None:
     """Say once what is wrong with compiled code."""
-    if not _WARNED:
-        _WARNED.append(what)
+    if not set(_SAID) - {COMPILING}:
+        _SAID.append(what)
         log.warning("The compiled code of the engine %s. That takes half a minute of CPU time.", what)
 
 
-_WARNED: list[str] = []
+_SAID: list[str] = []
+#: Logged before what no process has compiled here; a run's display looks for it.
+COMPILING = "Compiling the engine, once on this machine."
 
 
 class _Checked(CompileResultCacheImpl):
@@ -136,7 +138,11 @@ class _Kept(FunctionCache):
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
+            if found is None and COMPILING not in _SAID:
+                _SAID.append(COMPILING)
+                log.info(COMPILING)
+            return found
         except Exception as error:  # whatever a damaged pickle raises
             self._warn(error)
             with suppress(Exception):

@@ -55,6 +55,12 @@ def kept(tmp_path, suffix):
     return path
 
 
+def test_compiling_is_said_where_it_happens(run):
+    verbose = SMALL.replace("basicConfig(", 'basicConfig(level="INFO", ')
+    assert run(verbose) == [compiling.COMPILING, "2.0 0"]
+    assert run(verbose) == ["2.0 1"]
+
+
 def test_code_is_kept_for_the_next_process(run, tmp_path):
     assert run(SMALL) == ["2.0 0"]
     assert run(SMALL) == ["2.0 1"]
