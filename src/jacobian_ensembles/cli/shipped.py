@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from jacobian_ensembles.cli.options import AddCommand
+from jacobian_ensembles.config.schema import ConfigError
 from jacobian_ensembles.runs.provenance import source_tree
 
 
@@ -32,6 +33,19 @@ def _check(args: argparse.Namespace) -> None:
         print(f"{path}: {check_archive(path)} files, all as described")
 
 
+def _explain(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.explain import chosen, explain
+    from jacobian_ensembles.runs.run import Run
+    from jacobian_ensembles.runs.zoo import reference_folder
+
+    run = Run.open(args.run if Path(args.run).is_dir() else reference_folder() / args.run)
+    try:
+        cells = chosen(run, args.words)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    print("\n".join(line for cell in cells for line in explain(run, cell)))
+
+
 def _archive(args: argparse.Namespace) -> None:
     from jacobian_ensembles.runs.archive import archive_run
 
@@ -51,6 +65,11 @@ def add_commands(add: AddCommand) -> None:
     )
     check = add("check", _check, "Compare every file of runs or archives with its checksum.", [])
     check.add_argument("paths", nargs="+", help="a run, live or shipped, or what archive wrote, packed or not")
+    explaining = add(
+        "explain", _explain, "How a model's numbers were made: seeds, files, commit, and the command for it.", []
+    )
+    explaining.add_argument("run", help="a shipped run, such as table1, or the folder of any run")
+    explaining.add_argument("words", nargs="+", metavar="word", help="mnist snapshot M3 lambda0.50, or some of these")
     convert = add("convert", _convert, "Bring runs that version 0.2 shipped into today's form, in their place.", [])
     convert.add_argument("runs", nargs="+", help="results/reference/<run>")
     crate = add("crate", _crate, "Describe shipped runs anew, after an edit of their files.", [])
