@@ -17,6 +17,7 @@ stress             is a model's robustness real? many attacks on it, and the fla
 jacobian_norm      the norm of a model's Jacobian at each image
 load_dataset       a built-in dataset, or your own, obtained where it is missing: train, validation, test
 load_split         training, validation or test images of a stored dataset
+report_model       a model attacked at several eps, as one HTML page
 shipped_models     the names of all ensembles that come with the package
 load_ensemble      one of these, or one of a run, as a torch module
 load_perturbation  a shipped ensemble's worst perturbation
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from jacobian_ensembles.runs.zoo import stored_file as stored_file
     from jacobian_ensembles.stages.inputs import load_split as load_split
     from jacobian_ensembles.stages.obtaining import load_dataset as load_dataset
+    from jacobian_ensembles.stages.report_model import report_model as report_model
     from jacobian_ensembles.storage.exchange import save_perturbation as save_perturbation
     from jacobian_ensembles.training.ensembles import train_ensemble as train_ensemble
 
@@ -70,6 +72,7 @@ PUBLIC = {
     "load_ensemble": "runs.zoo",
     "load_perturbation": "runs.zoo",
     "load_split": "stages.inputs",
+    "report_model": "stages.report_model",
     "save_perturbation": "storage.exchange",
     "shipped_models": "runs.zoo",
     "stored_file": "runs.zoo",

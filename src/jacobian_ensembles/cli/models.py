@@ -171,6 +171,24 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(table.to_string(float_format="{:.4f}".format))
 
 
+def _report_model(args: argparse.Namespace) -> None:
+    dataset, _ = _model(args)
+    cfg = read_config(args.config, args.set, _one_cell(dataset))
+    check_output(args.output, args.model)
+    with _device(cfg, args.threads) as device:
+        from jacobian_ensembles.stages.report_model import report_model
+
+        images = _images(cfg, dataset)
+        (x, y), (tested, of) = images.split(cfg.attack.split), images.split("test")
+        report_model(
+            _load(args, cfg).to(device), x.to(device), y.to(device), args.output,
+            test=(tested.to(device), of.to(device)), eps=args.eps, seeds=args.seeds, flags=not args.no_flags,
+            clip=cfg.attack.clip, attack=cfg.attack.load(), title=args.title or args.model,
+            class_names=images.class_names,
+        )  # fmt: skip
+    print(args.output)
+
+
 def _export(args: argparse.Namespace) -> None:
     from jacobian_ensembles.runs.zoo import is_name, load_perturbation
     from jacobian_ensembles.storage.perturbations import load_uaps
@@ -235,6 +253,15 @@ def add_commands(add: AddCommand) -> None:
         "--uaps", metavar="FILE", help="what attack wrote, or the name of a shipped model: its worst, one per eps"
     )
     evaluate.add_argument("--csv", metavar="FILE", help="write the table there, too")
+    page = add(
+        "report-model", _report_model, "Attack a model at several eps; write what was found as one HTML page.",
+        [settings(), compute(), model],
+    )  # fmt: skip
+    page.add_argument("--eps", type=eps, nargs="+", default=[0.05, 0.1, 0.15, 0.2], help="default: 0.05 0.1 0.15 0.2")
+    page.add_argument("--seeds", type=positive, default=5, help="perturbations per eps, the worst counts (default: 5)")
+    page.add_argument("--no-flags", action="store_true", help="without the further attacks that may raise flags")
+    page.add_argument("--title", help="what the page calls the model")
+    page.add_argument("-o", "--output", default="model.html", help="default: model.html")
     export = add("export", _export, "Write a perturbation as a picture, or as an array for other programs.", [])
     export.add_argument("source", help="what attack wrote: its most harmful; or the name of a shipped model")
     export.add_argument("--eps", type=eps, help="of a shipped model's perturbation")

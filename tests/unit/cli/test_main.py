@@ -52,6 +52,31 @@ def folder(tmp_path, monkeypatch):
     logging.getLogger("jacobian_ensembles").propagate = True
 
 
+def test_a_page_of_ones_own_model(folder, capsys):
+    command = [
+        "report-model",
+        "own.py:mine",
+        "--dataset",
+        "own.py:patches",
+        "--eps",
+        "0.3",
+        "--seeds",
+        "2",
+        "--no-flags",
+    ]
+    assert main([*command, "-o", "p.html"]) == 0
+    assert capsys.readouterr().out == "p.html\n"
+    page = (folder / "p.html").read_text()
+    assert "<h1>own.py:mine under universal attack</h1>" in page
+    assert "Crafted on 340 images with attack SgdUap, 2 seeds per ε." in page
+
+
+def test_it_is_explained_how_a_shipped_models_numbers_were_made(capsys):
+    assert main(["explain", "table1", "mnist", "M9"]) == 0
+    assert "MNIST snapshot M=9 λ=0.50, training 0 of run table1\n" in capsys.readouterr().out
+    assert main(["explain", "table1", "mnist", "M4"]) == 2
+
+
 def test_train_attack_and_evaluate(folder, capsys):
     data = ["--dataset", "own.py:patches"]
     assert (
