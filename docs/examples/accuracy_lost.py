@@ -1,14 +1,4 @@
-"""A figure of your own: the accuracy that models lose to their worst perturbation, against eps.
-
-A row of FIGURES in src/jacobian_ensembles/paper/catalogue.py adds it to the workflow, the page and shipped runs:
-
-    Item(
-        name="accuracy_lost",
-        function="docs/examples/accuracy_lost.py:accuracy_lost",
-        inputs=("metrics",),
-        caption="Accuracy lost to the worst perturbation.",
-    ),
-"""
+"""A figure of your own. In a configuration: ``figures: {own: [docs/examples/accuracy_lost.py:accuracy_lost]}``."""
 
 from collections.abc import Mapping
 
@@ -19,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def accuracy_lost(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """A line per dataset and ensemble method: the mean over its models, with their spread."""
+    """Accuracy lost to the worst perturbation: means over models with their spread."""
     metrics = tables["metrics"]
     lost = metrics.assign(lost=100 * (metrics["clean_accuracy"] - metrics["worst_accuracy"]))
     fig, ax = plt.subplots(layout="constrained")

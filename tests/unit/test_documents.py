@@ -70,6 +70,7 @@ def test_snakemake_commands_parse_and_name_rules_that_exist(page, monkeypatch):
         words = shlex.split(re.split(r" {3,}", command)[0])  # what the command does follows after a gap
         _, options = parse_args(words)  # an option that takes several values swallows targets after it
         assert all(target in rules or "/" in target for target in options.targets), command
+        assert words[: len(options.targets)] == list(options.targets), f"targets stand before options: {command}"
 
 
 def run_with(root, name, table="", **files):

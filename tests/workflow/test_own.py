@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import textwrap
 
 import pandas as pd
 import pytest
@@ -157,32 +156,21 @@ def test_a_reference_that_leads_nowhere_is_refused_before_any_job(own):
     assert "Traceback" not in output
 
 
-def example_row():
-    """The row that the example of a figure shows in its docstring."""
-    text = (ROOT / "docs/examples/accuracy_lost.py").read_text()
-    return textwrap.dedent(text[text.index("    Item(") : text.index('"""', 10)])
-
-
-def test_a_figure_is_a_function_and_a_row_of_the_catalogue(smoke, tmp_path):
+def test_a_figure_is_a_file_that_the_configuration_names(smoke, tmp_path):
     repo = smoke.copy(tmp_path / "repository")
     shutil.copytree(ROOT / "docs" / "examples", repo.path / "docs" / "examples")
-    catalogue = repo.path / "src/jacobian_ensembles/paper/catalogue.py"
-    text = catalogue.read_text()
-    catalogue.write_text(text.replace("FIGURES = (\n", f"FIGURES = (\n{example_row()}", 1))
-    assert repo.missing() == {"plot_figure": 1, "describe_run": 1, "write_report": 1, "all": 1}
-    repo.run("all", "ship")
-    assert "Accuracy lost to the worst perturbation." in (repo.path / "results/smoke/report.html").read_text()
+    own = ("--config", "figures={own: [docs/examples/accuracy_lost.py:accuracy_lost]}")
+    drawn = {"plot_figure": 1, "describe_run": 1, "write_report": 1, "all": 1}
+    assert repo.planned("--configfile", repo.configfile, *own) == drawn
+    repo.run("all", "ship", *own)
+    assert "Accuracy lost to the worst perturbation" in (repo.path / "results/smoke/report.html").read_text()
     assert {p.name for p in (repo.path / "results/reference/smoke/figures").glob("accuracy_lost.*")} == {
         "accuracy_lost.pdf", "accuracy_lost.png", "accuracy_lost.txt",
     }  # fmt: skip
-    repo.run("reference_figures")
-    assert (repo.path / "results/rebuilt/smoke/figures/accuracy_lost.png").is_file()
-    before = catalogue.read_text()
-    # the function's own file counts as its code, and the catalogue's text as none
+    # the function's own file counts as its code
     figure = repo.path / "docs/examples/accuracy_lost.py"
     figure.write_text(figure.read_text().replace('marker="o"', 'marker="s"'))
-    catalogue.write_text(before.replace("in the order of the page", "in the page's order"))
-    assert repo.missing() == {"plot_figure": 1, "describe_run": 1, "write_report": 1, "all": 1}
+    assert repo.planned("--configfile", repo.configfile, *own) == drawn
 
 
 SNAPSHOTS = "docs/examples/snapshot_fast.py:snapshot_fast"

@@ -13,8 +13,15 @@ from jacobian_ensembles.extensions.origin import content_digest
 from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.config.variants import RunAttacks
 from jacobian_ensembles.paper import catalogue
+from jacobian_ensembles.stages.own_figures import own_figure
 
 paths = Layout(cfg.run.results, cfg.run.name)
+# the catalogue's, and the user's by name
+try:
+    own_figures = {short_name(given): own_figure(given) for given in cfg.figures.own}
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+figures_of_runs = (*catalogue.FIGURES, *own_figures.values())
 run_attacks = RunAttacks(cfg)
 
 
@@ -77,7 +84,7 @@ def in_this_run(item):
 
 def files_of_item(item):
     """The files of one figure or table."""
-    folder = paths.figures if item in catalogue.FIGURES else paths.tables
+    folder = paths.tables if item in catalogue.TABLES else paths.figures
     return [f"{folder}/{item.name}.{kind}" for kind in item.kinds]
 
 
@@ -89,7 +96,8 @@ def files_of(target):
     """The files of the figures and tables that a target makes."""
     return [
         path
-        for item in catalogue.items_of(target)
+        for item in (*figures_of_runs, *catalogue.TABLES)
+        if item.target == target
         if item.only != "members" or "members" in further_tables
         for path in files_of_item(item)
     ]
@@ -134,19 +142,24 @@ settings_of_the_run = {
 }
 
 
+def item_named(name):
+    """A figure or table of the catalogue, or a figure of the user's."""
+    return own_figures.get(name) or catalogue.find(name)
+
+
 def sources_of(name):
     """The tables that a figure or table is made from, by name."""
-    item = catalogue.find(name)
+    item = item_named(name)
     optional = [source for source in item.optional if source in further_tables]
     return {source: paths.sources[source] for source in (*item.inputs, *optional)}
 
 
 def settings_for(name):
     """The settings that a figure or table is made with."""
-    return {name: settings_of_the_run[name] for name in catalogue.find(name).settings}
+    return {name: settings_of_the_run[name] for name in item_named(name).settings}
 
 
 def caption_of(name):
     """What Snakemake's report says about a figure or table."""
-    item = catalogue.find(name)
+    item = item_named(name)
     return f"{item.caption} {item.alt}".rstrip()

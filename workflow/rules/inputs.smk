@@ -227,7 +227,7 @@ def drawn():
     """Every figure and table of the catalogue that this run has."""
     if cfg.trials:
         return files_of("recipe")
-    items = filter(in_this_run, (*catalogue.FIGURES, *catalogue.TABLES))
+    items = filter(in_this_run, (*figures_of_runs, *catalogue.TABLES))
     return [path for item in items for path in files_of_item(item)]
 
 

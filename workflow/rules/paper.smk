@@ -19,7 +19,7 @@ rule plot_figure:
     benchmark:
         paths.benchmark(f"{paths.figures}/{{figure}}.pdf")
     wildcard_constraints:
-        figure="|".join(item.name for item in catalogue.FIGURES),
+        figure="|".join(item.name for item in figures_of_runs),
     localrule: True
     conda:
         "../../environment.yml"
@@ -30,7 +30,8 @@ rule plot_figure:
         caption=lambda w: caption_of(w.figure),
         run=cfg.run.name,
         banner=cfg.banner,
-        code=lambda w: code("plot_figure", catalogue.find(w.figure).function),
+        own=lambda w: w.figure in own_figures and item_named(w.figure).function or "",
+        code=lambda w: code("plot_figure", item_named(w.figure).function),
     message:
         "Draw {wildcards.figure}"
     script:

@@ -3,7 +3,7 @@
 
 worst_at_figure2 = paths.worst_uap.replace("{eps}", number_token(cfg.figures.eps))
 # the figures of the page, in the catalogue's order
-shown = [item.name for item in catalogue.FIGURES if in_this_run(item)]
+shown = [item.name for item in figures_of_runs if in_this_run(item)]
 
 
 rule predict_examples:
@@ -69,7 +69,7 @@ rule write_report:
         runtime=15,
         gpu=0,
     params:
-        captions=[catalogue.find(name).caption for name in shown],
+        captions=[item_named(name).caption for name in shown],
         code=code("write_report"),
     message:
         f"Write the report of run {cfg.run.name}"

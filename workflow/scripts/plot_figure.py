@@ -15,4 +15,5 @@ with _job.running(snakemake):
         banner=snakemake.params.banner,
         settings=snakemake.params.settings,
         origin=_job.origin(),
+        own=snakemake.params.get("own", ""),
     )

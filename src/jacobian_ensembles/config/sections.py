@@ -23,6 +23,12 @@ def _folder(path: str) -> str:
     return path
 
 
+def _code(reference: str) -> str:
+    if ":" not in reference:
+        raise ValueError(f"got {reference!r}; give path/to/file.py:function")
+    return check_reference(reference, ())
+
+
 class Run(Settings):
     """Where results go and how they are labelled.
 
@@ -159,9 +165,11 @@ class Figures(Settings):
 
     Attributes:
         eps: The eps of Figure 2; one of grid.eps.
+        own: Figures of your own beside them, each path/to/file.py:function.
     """
 
     eps: Unit = 0.15
+    own: tuple[Annotated[str, AfterValidator(_code)], ...] = ()
 
 
 class Compute(Settings):

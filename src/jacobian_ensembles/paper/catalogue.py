@@ -48,9 +48,9 @@ class Item:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The extensions of its files: for a figure with its caption."""
-        if self in FIGURES:
-            return "pdf", "png", "txt"
-        return ("tex", "csv", "md") if self.latex else ("csv", "md")
+        if self in TABLES:
+            return ("tex", "csv", "md") if self.latex else ("csv", "md")
+        return "pdf", "png", "txt"
 
     def belongs_to(self, has: Collection[str]) -> bool:
         """Whether a run has this figure or table, by which of the things that :attr:`only` names it has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class RunRecord:
         summary: ``summary.csv``.
         comparison: ``comparison.csv``.
         figures: Name and PNG of each figure, in the order of the page.
+        captions: Of figures that are not the catalogue's, by name.
         claims: ``claims.csv``, see :func:`~.verdicts.verdicts`; None where it was not computed.
         effects: ``effects.csv``, what the claims rest on; None without them.
         stress: ``stress.csv``; None where it was not made.
@@ -75,3 +76,4 @@ class RunRecord:
     examples: Mapping[Key, tuple[Sequence[int], Sequence[int]]]
     test_sets: Mapping[str, TestSet]
     provenance: Sequence[Mapping[str, Any]]
+    captions: Mapping[str, str] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def plot_accuracy(found: Mapping[float, Evaluation]) -> Figure:
 def _rows(model: AttackedModel) -> list[dict[str, str]]:
     rows = []
     for eps, found in model.found.items():
-        low, high = (float(end) for end in found.to_pandas().loc[found.worst, ["low", "high"]])
+        low, high = found.to_pandas()[["low", "high"]].iloc[1 + found.worst].tolist()  # after the clean row
         interval = f"[{percent(low)}, {percent(high)}]"
         values = {"worst": found.worst_accuracy, "mean": float(found.accuracies.mean())}
         rows.append({"eps": short_number(eps), "interval": interval, **{k: percent(v) for k, v in values.items()}})

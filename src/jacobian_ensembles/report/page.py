@@ -33,8 +33,8 @@ def _figures(record: RunRecord, judged: bool) -> list[dict[str, str]]:
     return [
         {
             "uri": data_uri(png, "image/png"),
-            "caption": known[name].caption if name in known else name,
-            "alt": known[name].alt if name in known else name,
+            "caption": known[name].caption if name in known else record.captions.get(name, name),
+            "alt": known[name].alt if name in known else record.captions.get(name, name),
         }
         for name, png in record.figures
         if judged or name != "claim_effects"  # nothing but empty panels, or effects that no verdict rests on

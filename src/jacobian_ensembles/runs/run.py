@@ -274,8 +274,10 @@ class Run:
 
     @property
     def figures(self) -> list[Path]:
-        """The figures that are drawn, as PNG, in the catalogue's order."""
-        return [path for item in FIGURES if (path := self.folder / "figures" / f"{item.name}.png").is_file()]
+        """The figures that are drawn, as PNG, in the catalogue's order, then others by name."""
+        order = {item.name: i for i, item in enumerate(FIGURES)}
+        found = (self.folder / "figures").glob("*.png")
+        return sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.stem))
 
     def _worst(self, cell: Cell, eps: float) -> str:
         return self._layout.worst_uap.format(**cell_wildcards(cell), eps=number_token(eps))

@@ -14,6 +14,7 @@ from jacobian_ensembles.extensions.references import resolve
 from jacobian_ensembles.paper.catalogue import COLUMNS, find
 from jacobian_ensembles.paper.labels import figure_note, mark_of
 from jacobian_ensembles.paper.style import add_mark, drawing, picture
+from jacobian_ensembles.stages.own_figures import own_figure
 from jacobian_ensembles.storage.files import write_bytes, write_text
 from jacobian_ensembles.storage.tables import read_table
 
@@ -29,6 +30,7 @@ def plot_figure(
     banner: str,
     settings: Mapping[str, Any],
     origin: str = "",
+    own: str = "",
 ) -> None:
     """Draw one figure of the catalogue, and write its caption, which names the run and the commit that drew it.
 
@@ -42,9 +44,10 @@ def plot_figure(
         banner: The run's banner; empty for a full run.
         settings: The settings that the catalogue says it needs.
         origin: The commit that draws it; empty where there is none.
+        own: What draws it, where it is no figure of the catalogue: see :func:`~.own_figures.own_figure`.
     """
     tables = {source: read_table(path, COLUMNS.get(source, MODEL_KEYS)) for source, path in inputs.items()}
-    item = find(name)
+    item = own_figure(own) if own else find(name)
     mpl.use("Agg")  # for a user's figure that is made by pyplot
     with drawing():
         fig = resolve(item.function, {})(tables, **settings)

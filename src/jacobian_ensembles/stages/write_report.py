@@ -35,6 +35,8 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
         ArtifactError: If a file is missing, damaged or of another kind.
     """
     stress = run.config.get("stress") or {}
+    pictures = [Path(path) for path in figures or run.figures]
+    texts = {path.stem: path.with_suffix(".txt") for path in pictures}
     first: dict[Key, Cell] = {}
     for cell in sorted(run.cells, key=lambda cell: cell.repetition):
         first.setdefault(model_key(cell.record), cell)
@@ -47,7 +49,8 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
         config=run.config,
         summary=run.table("summary"),
         comparison=run.written("comparison"),
-        figures=[(Path(path).stem, Path(path).read_bytes()) for path in figures or run.figures],
+        figures=[(path.stem, path.read_bytes()) for path in pictures],
+        captions={name: text.read_text(encoding="utf-8").strip() for name, text in texts.items() if text.is_file()},
         claims=_written(run, "claims"),
         effects=_written(run, "effects"),
         stress=run.table("stress") if stress.get("transfer_eps") or stress.get("single_eps") else None,
