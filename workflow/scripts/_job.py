@@ -21,6 +21,9 @@ from jacobian_ensembles.runs.devices import claim_gpu
 from jacobian_ensembles.runs.provenance import commit, files_of_job, provenance, short_commit
 from jacobian_ensembles.storage.checksums import PROVENANCE, verify_checksum, write_record
 
+#: What a job adds to its provenance.
+more: dict[str, Any] = {}
+
 
 @contextmanager
 def running(snakemake: Any) -> Iterator[str]:
@@ -68,7 +71,7 @@ def running(snakemake: Any) -> Iterator[str]:
             root = "{results}/{name}".format(**snakemake.config["run"])
             files = files_of_job(snakemake.output.provenance, root, snakemake.input, snakemake.output)
             made = provenance(settings, device, snakemake.threads, seconds)
-            write_record(snakemake.output.provenance, made | files)
+            write_record(snakemake.output.provenance, made | files | more)
 
 
 def _check_code(snakemake: Any) -> None:

@@ -7,7 +7,7 @@ with _job.running(snakemake) as device:
     from jacobian_ensembles.training.recipe import Recipe
 
     spelled = snakemake.wildcards
-    train_learner(
+    _job.more["history"] = train_learner(
         _job.images(snakemake),
         snakemake.output.learner,
         dataset=spelled.dataset,

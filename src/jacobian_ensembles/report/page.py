@@ -13,11 +13,13 @@ import yaml
 import jacobian_ensembles
 from jacobian_ensembles.paper.catalogue import FIGURES
 from jacobian_ensembles.paper.labels import norm_note, run_note, short_number
+from jacobian_ensembles.paper.style import picture
 from jacobian_ensembles.report.citing import citations
 from jacobian_ensembles.report.contents import RunRecord
 from jacobian_ensembles.report.describe import group_titles, rows_of, sections
 from jacobian_ensembles.report.gallery import data_uri
 from jacobian_ensembles.report.headline import defence, headline
+from jacobian_ensembles.report.training import plot_training, seconds_per_epoch, training_curves
 from jacobian_ensembles.report.verdicts import sentence, verdicts
 from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule
 from jacobian_ensembles.robustness.stress_tables import accuracy_table, flags_table, rules
@@ -63,6 +65,11 @@ def render(record: RunRecord) -> str:
     """
     rows, facts = jobs_by_rule(record.provenance)
     described = sections(record)
+    curves = training_curves(record.provenance)
+    training = None
+    if len(curves):
+        picture_of_it = data_uri(picture(plot_training(curves), "png"), "image/png")
+        training = {"uri": picture_of_it, "seconds": seconds_per_epoch(curves)}
     claims = None
     if record.claims is not None and record.effects is not None:
         claims = verdicts(record.claims, record.effects)
@@ -85,6 +92,7 @@ def render(record: RunRecord) -> str:
             "Trainings per model": int(record.summary["repetitions"].min()),
         },
         stages=rows,
+        training=training,
         facts=facts,
         found=headline(record.summary, record.config, {name: len(t.names) for name, t in record.test_sets.items()}),
         defence=defence(record.config),

@@ -82,7 +82,7 @@ def train_learner(
     goal: Mapping[str, Any],
     seed: int,
     device: str = "cpu",
-) -> None:
+) -> list[dict[str, float]]:
     """Train one learner, or all M of an ensemble, and store them.
 
     Args:
@@ -100,6 +100,9 @@ def train_learner(
         seed: Base seed of the run.
         device: ``cpu`` or ``cuda``.
 
+    Returns:
+        One record per epoch: ``epoch``, ``loss`` and ``seconds``; of each learner in turn if nothing couples them.
+
     Raises:
         DivergedError: See :func:`~jacobian_ensembles.training.members.train_members`; then nothing is stored.
         ExtensionError: If a reference leads nowhere.
@@ -115,3 +118,4 @@ def train_learner(
     spec |= {"repetition": repetition, "learners": [*range(members)] if member is None else [member]}
     spec |= {"architecture": task.architecture.record(), "validation_accuracy": result.validation_accuracy}
     save_learners(path, parameter_arrays(result.nets), spec)
+    return result.history

@@ -77,6 +77,9 @@ def folder(tmp_path_factory):
         save_learners(nets[-1], parameter_arrays(learners), {**spec, "validation_accuracy": [0.9] * len(learners)})
         jobs.append(results / "made" / f"{i}.provenance.json")
         write_json(jobs[-1], provenance({"rule": "craft_uaps"}, "cpu", 1, 50.0 + i))
+    settings = {"rule": "train_learner", "dataset": "mnist", "ensemble": "voting", "lambda_jr": "0.10"}
+    history = [{"epoch": e, "loss": 1 / e, "seconds": 0.5} for e in (1, 2)]
+    write_json(results / "made/t.provenance.json", provenance(settings, "cpu", 1, 1.0) | {"history": history})
     pixels = (255 * IMAGES[:, 0]).byte().numpy()
     for name in ("mnist", "fashion_mnist"):
         tensors = {f"{part}_images": pixels for part in ("train", "test")}
@@ -241,6 +244,11 @@ def test_a_run_without_its_predictions_has_no_page(folder, tmp_path):
     shutil.rmtree(run / "clean")
     with pytest.raises(ArtifactError, match="part of a live run only"):
         write(tmp_path / "report.html", run)
+
+
+def test_the_page_shows_how_learners_were_trained(page):
+    assert "Training curves" in page
+    assert "An epoch took 0.5 s at λ = 0.1 (median)." in page
 
 
 def test_the_page_says_how_to_cite_the_run(page):
