@@ -10,13 +10,14 @@ import pandas as pd
 from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.paper.labels import DATASET_TITLES, in_order, model_name, norm_note
 
+_THE_PAPERS = "Jacobian regularisation"
 _ACCURACIES = ["clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"]
 
 
 def defence(config: Mapping[str, Any]) -> str:
     """What the strength λ of a run is one of, such as ``Jacobian regularisation``."""
     name = (config.get("training") or {}).get("objective", "jacobian")
-    return "Jacobian regularisation" if name == "jacobian" else f"'{short_name(name)}'"
+    return _THE_PAPERS if name == "jacobian" else f"'{short_name(name)}'"
 
 
 def attacked_by(config: Mapping[str, Any]) -> str:
@@ -56,18 +57,17 @@ def _sentence(models: pd.DataFrame, config: Mapping[str, Any]) -> str:
     ours = max((row for row in means if row is not plain), key=lambda row: row["weighted_accuracy"], default=None)
     if plain is None or ours is None:
         best = models.sort_values("weighted_accuracy").iloc[-1]
-        told = (
-            f"the best of {len(models)} models is {model_name(best.to_dict())}"
-            if len(models) > 1
-            else model_name(best.to_dict())
-        )
+        told = f"the best of {len(models)} models is " * (len(models) > 1) + model_name(best.to_dict())
+        if defence(config) != _THE_PAPERS:
+            told += f" (the strength of {defence(config)})"
         robust, clean = (100 * best[name] for name in _ACCURACIES[1::-1])
         told += f", with {robust:.1f} % under {under} and {clean:.1f} % clean"
     else:
         before, after = (row["mean_uap_accuracy"] for row in (plain, ours))
+        clean = round(ours["clean_accuracy"] - plain["clean_accuracy"], 1) + 0.0  # no -0.0
         verb = "raised" if after >= before else "lowered"
         told = (
             f"{defence(config)} of strength {ours['lambda']:g} {verb} a single network's accuracy under {under} from "
-            f"{before:.1f} to {after:.1f} %, clean {ours['clean_accuracy'] - plain['clean_accuracy']:+.1f} points"
+            f"{before:.1f} to {after:.1f} %, clean {clean:+.1f} points"
         )
     return f"{title}: {told} ({rests_on}).{norm_note(models)}"

@@ -37,6 +37,18 @@ def test_without_both_kinds_of_network_the_best_model_is_named(rows, said):
     assert headline(summary(rows), {}, {}) == [f"MNIST: {said} (one training of each model)."]
 
 
+def test_the_best_model_of_another_defence_names_it():
+    (said,) = headline(summary(ROWS[4:]), {"training": {"objective": "noise"}}, {})
+    assert said.startswith("MNIST: voting M=9 λ=0.10 (the strength of 'noise'), with 100.0 % under attack")
+
+
+def test_a_small_loss_is_no_minus_zero():
+    (said,) = headline(
+        summary([("mnist", "voting", 1, 0.0, 0.9, 0.2), ("mnist", "voting", 1, 0.1, 0.8999, 0.7)]), {}, {}
+    )
+    assert "clean +0.0 points" in said
+
+
 def test_what_is_not_the_papers_is_named():
     config = {"training": {"objective": "own/fgsm.py:Fgsm"}, "attack": {"method": "square"}}
     rows = [("leaves", "voting", 1, 0.0, 0.9, 0.6), ("leaves", "voting", 1, 2.0, 0.8, 0.4)]
