@@ -12,6 +12,7 @@ from jacobian_ensembles.extensions.references import short_name
 from jacobian_ensembles.paper.labels import DATASET_TITLES, ENSEMBLES, in_order
 from jacobian_ensembles.paper.markup import mathtext
 from jacobian_ensembles.paper.style import drawing, is_outer, legend_above, panels, sample, shades
+from jacobian_ensembles.report.work import duration
 
 COLUMNS = ["dataset", "ensemble", "lambda", "epoch", "loss", "seconds"]
 
@@ -55,6 +56,6 @@ def plot_training(curves: pd.DataFrame) -> Figure:
 
 
 def seconds_per_epoch(curves: pd.DataFrame) -> str:
-    """How long an epoch of a learner took, by strength: ``0.8 s at λ = 0, 1.9 s at λ = 0.1``."""
+    """How long an epoch took, by strength: ``0.8 s at λ = 0, 1.9 s at λ = 0.1``."""
     medians = curves.groupby("lambda")["seconds"].median()
-    return ", ".join(f"{seconds:.2g} s at λ = {strength:g}" for strength, seconds in medians.items())
+    return ", ".join(f"{duration(seconds)} at λ = {strength:g}" for strength, seconds in medians.items())

@@ -23,7 +23,7 @@ def test_curves_are_means_over_learners():
 
 
 def test_seconds_are_medians_by_strength():
-    assert seconds_per_epoch(CURVES) == "2 s at λ = 0, 7 s at λ = 0.1"
+    assert seconds_per_epoch(CURVES) == "2.0 s at λ = 0, 7.0 s at λ = 0.1"
 
 
 def test_runs_without_histories_have_no_curves():
