@@ -67,7 +67,8 @@ def test_the_files_of_whoever_made_a_run_are_not_needed(places):
     run = Run.open(places[1].folder)
     assert run.objective == "Mine (a 1)"
     assert "learners minimise 'Mine' at strength λ" in run.banner
-    assert run.settings == {"eps": 0.15, "confidence": 0.95, "clean_weight": 0.5, "clip": False}
+    settings = {"objective": "Mine", "eps": 0.15, "confidence": 0.95, "clean_weight": 0.5, "clip": False}
+    assert run.settings == settings
 
 
 @pytest.mark.parametrize(
