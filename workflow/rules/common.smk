@@ -98,7 +98,7 @@ def files_of(target):
         path
         for item in (*figures_of_runs, *catalogue.TABLES)
         if item.target == target
-        if item.only != "members" or "members" in further_tables
+        if item.only not in ("members", "certified") or in_this_run(item)
         for path in files_of_item(item)
     ]
 
