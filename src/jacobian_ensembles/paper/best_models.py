@@ -161,6 +161,8 @@ def best_of_kinds(
             both models count.
     """
     here = evidence.trainings[evidence.trainings["dataset"] == dataset]
+    if here.empty:  # of a run of the paper's other dataset
+        return unmeasured(dataset, part, needed)
     model = ["ensemble", "members", "lambda"]
     wide = here.pivot_table(list(dict.fromkeys((chosen_by, column))), model, "repetition")
     ensemble = wide.index.get_level_values("members") > 1
