@@ -23,7 +23,8 @@ def tables(datasets):
     rank = np.arange(len(models)) / len(models)
     parts = [
         models.assign(eps=eps, seeds=3, clean_accuracy=0.99 - 0.02 * models["lambda"], worst_accuracy=0.9 * rank,
-                      certified_accuracy=0.6 * rank, mean_accuracy=0.9 * rank + 0.05, best_accuracy=0.9 * rank + 0.1, std_accuracy=0.01)
+                      certified_accuracy=0.6 * rank, mean_accuracy=0.9 * rank + 0.05,
+                      best_accuracy=0.9 * rank + 0.1, std_accuracy=0.01)
         for eps in (0.1, 0.15)
     ]  # fmt: skip
     metrics = pd.concat(parts, ignore_index=True)
