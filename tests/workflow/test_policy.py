@@ -87,9 +87,11 @@ def test_every_rule_has_log_benchmark_message_environment_and_code(rules):
         assert "code" in dict(rule.params.items()) or name in ("download_dataset", "import_dataset"), name
 
 
-def test_every_rule_declares_threads_memory_runtime_and_gpus(rules):
+def test_every_rule_declares_threads_memory_and_runtime_and_on_the_cpu_no_gpu(rules):
     for name, rule in jobs(rules).items():
-        assert {"_cores", "mem_mb", "runtime", "gpu"} <= set(rule.resources), name
+        assert {"_cores", "mem_mb", "runtime"} <= set(rule.resources), name
+        # a zero is a request for a GPU to Kubernetes' executor
+        assert "gpu" not in set(rule.resources), name
 
 
 @pytest.mark.parametrize(
@@ -105,8 +107,9 @@ def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, 
         assert rules[name].resources["mem_mb"].evaluate(None, input=images, attempt=attempt).value == asked
 
 
-def test_only_rules_that_compute_with_torch_ask_for_a_gpu(gpu_rules):
-    asking = {name for name, rule in jobs(gpu_rules).items() if rule.resources["gpu"].value}
+def test_only_rules_that_compute_on_a_gpu_ask_for_one(gpu_rules):
+    asking = {name for name, rule in jobs(gpu_rules).items() if "gpu" in set(rule.resources)}
+    assert {gpu_rules[name].resources["gpu"].value for name in asking} == {1}
     assert asking == {"train_learner", "train_together", "train_trial", "evaluate_ensemble", "craft_uaps",
                       "craft_variant", "predict_examples", "measure_transfer",
                       "attack_images", "attack_members", "certify_ensemble"}  # fmt: skip

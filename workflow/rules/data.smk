@@ -29,7 +29,6 @@ rule download_dataset:
     resources:
         mem_mb=1500,
         runtime=30,
-        gpu=0,
     message:
         "Fetch and verify {wildcards.dataset}"
     script:
@@ -52,7 +51,6 @@ rule import_dataset:
     resources:
         mem_mb=4000,
         runtime=60,
-        gpu=0,
     params:
         source=lambda w: cfg.reference(w.dataset),
         local_dir=cfg.data.local_dir,

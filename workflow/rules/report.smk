@@ -67,7 +67,6 @@ rule write_report:
     resources:
         mem_mb=3000,
         runtime=15,
-        gpu=0,
     params:
         captions=[item_named(name).caption for name in shown],
         code=code("write_report"),

@@ -3,7 +3,8 @@ import os
 
 from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
 
-gpu_slot = int(wants_gpu(cfg.compute.device))
+# Without GPUs no job has this resource, not even a zero: Kubernetes' executor takes every value for a request.
+gpu = {"gpu": 1} if wants_gpu(cfg.compute.device) else {}
 
 
 def megabytes(files):
@@ -23,12 +24,12 @@ def with_images(least):
 
 
 # memory in MB and runtime in minutes, for one job on one core
-ASSEMBLE = {"mem_mb": 300, "runtime": 5, "gpu": 0}  # copies, or counts bits
-GATHER = {"mem_mb": 800, "runtime": 10, "gpu": 0}  # tables and figures
+ASSEMBLE = {"mem_mb": 300, "runtime": 5}  # copies, or counts bits
+GATHER = {"mem_mb": 800, "runtime": 10}  # tables and figures
 # a few passes over images; one learner; a training of many epochs, or a block of perturbations
-EVALUATE = {"mem_mb": with_images(1500), "runtime": 10, "gpu": gpu_slot}
-TRAIN = {"mem_mb": with_images(2000), "runtime": 120, "gpu": gpu_slot}
-LONG = {"mem_mb": with_images(2000), "runtime": 240, "gpu": gpu_slot}
+EVALUATE = {"mem_mb": with_images(1500), "runtime": 10, **gpu}
+TRAIN = {"mem_mb": with_images(2000), "runtime": 120, **gpu}
+LONG = {"mem_mb": with_images(2000), "runtime": 240, **gpu}
 
 
 # counted per submission to a cluster, not over the whole cluster
@@ -45,6 +46,6 @@ onstart:
 
 
 # as many GPU jobs as there are slots, unless the user or a profile says how many
-if workflow.is_main_process and gpu_slot and "gpu" not in workflow.global_resources:
+if workflow.is_main_process and gpu and "gpu" not in workflow.global_resources:
     slots = max(1, len(visible_gpus())) * cfg.compute.gpu_slots
     workflow.register_resource("gpu", slots)
