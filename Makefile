@@ -19,7 +19,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 # torch, and what comes with it, by the names of constraints.txt
 OF_TORCH := ^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==
 
-.PHONY: quick test test-newest test-faults test-all lint format config docs rulegraph wheel archive article tools constraints clean
+.PHONY: quick test test-newest test-faults test-all lint format config docs rulegraph wheel archive article tools lock clean
 
 # Snakemake keeps a cache at home, and stops where it cannot
 ifneq ($(shell test -w "$(HOME)" && echo yes),yes)
@@ -55,6 +55,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/deptry src workflow/scripts
 	$(BIN)/snakemake --lint
 
 format: $(READY)
@@ -71,21 +72,22 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	  { echo "$(VENV): no environment could be made; $(PYTHON) needs its modules venv and ensurepip. Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(if $(CONSTRAINTS),$(if $(TORCH),grep -Ev '$(OF_TORCH)',cat) $(CONSTRAINTS),:) > $(VENV)/constraints.txt
 	$(if $(TORCH),$(BIN)/python $(PIP) install $(TORCH))
-	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[workflow,cluster,dev]'
+	$(BIN)/python $(PIP) install 'pip>=25.1'
+	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --group dev --editable '.[workflow,cluster]'
 	touch $@ && rm -f $(VENV).installing
 
-# constraints.txt anew, from an environment without it: every package of every extra
-constraints:
-	$(PYTHON) -m venv --clear build/constraints
-	build/constraints/bin/python $(PIP) install --editable '.[workflow,cluster,dev,docs,browser,peers,publishing]'
-	{ sed '/^#/!d' constraints.txt; build/constraints/bin/python $(PIP) freeze --exclude jacobian-ensembles; } > build/constraints.txt
+# uv.lock after a change of pyproject.toml, and constraints.txt from it; UPGRADE=--upgrade takes the newest of everything
+lock: $(TOOLS)/.installed
+	$(TOOLS)/bin/uv lock $(UPGRADE)
+	{ sed '/^#/!d' constraints.txt; $(TOOLS)/bin/uv export --quiet --no-hashes --no-annotate --no-header --no-emit-project \
+	  --all-extras --all-groups | sed "s/ ; python_full_version < '3.15' and .*//"; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
 tools: $(TOOLS)/.installed
 
 $(TOOLS)/.installed:
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python $(PIP) install build==1.6.1 twine==7.0.0 cffconvert==2.0.0
+	$(TOOLS)/bin/python $(PIP) install build==1.6.1 twine==7.0.0 cffconvert==2.0.0 uv==0.13.9
 	touch $@
 
 # config.yaml and the JSON schema of configurations, after a change of the classes that describe them; the page that quotes it
@@ -94,7 +96,7 @@ config: $(READY)
 	$(BIN)/python docs/fill.py
 
 docs: $(READY)
-	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --editable '.[docs]'
+	$(BIN)/python $(PIP) install --constraint $(VENV)/constraints.txt --group docs
 	$(BIN)/python docs/prepare.py
 	$(BIN)/zensical build --clean --strict --config-file .zensical.toml
 	@echo "Documentation: build/site/index.html"

@@ -51,18 +51,41 @@ def test_what_is_installed_here_satisfies_environment_yml():
         assert Version(found.partition("+")[0]) in SpecifierSet(pin), dependency
 
 
+def exact_versions():
+    """What constraints.txt binds, here or elsewhere: (normalised name, version, whether here)."""
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            found = Requirement(line)
+            ((operator, version),) = ((s.operator, s.version) for s in found.specifier)
+            assert operator == "=="
+            yield canonicalize_name(found.name), Version(version), not found.marker or found.marker.evaluate()
+
+
 @pytest.fixture(scope="module")
 def constraints():
     """The exact version of every package, by its normalised name."""
-    lines = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in "#"]
-    assert all(len(line.specifier) == 1 and str(line.specifier).startswith("==") for line in lines)
-    return {canonicalize_name(line.name): Version(str(line.specifier).removeprefix("==")) for line in lines}
+    return {name: version for name, version, here in exact_versions() if here}
 
 
-def test_constraints_are_exact_and_allowed_by_pyproject(project, constraints):
-    extras = project["optional-dependencies"]
-    for requirement in map(Requirement, [*project["dependencies"], *(r for extra in extras.values() for r in extra)]):
+def test_constraints_are_exact_and_allowed_by_pyproject(constraints):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lists = [declared["project"]["optional-dependencies"], declared["dependency-groups"]]
+    wanted = [*declared["project"]["dependencies"], *(r for kind in lists for extra in kind.values() for r in extra)]
+    for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
+
+
+def test_constraints_and_uvs_lock_agree_and_the_lock_has_hashes_of_pypis_files():
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    packages = [package for package in lock["package"] if package["name"] != "jacobian-ensembles"]
+    locked = {(package["name"], Version(package["version"])) for package in packages}
+    assert {(name, version) for name, version, _ in exact_versions()} == locked
+    for package in packages:
+        assert package["source"] == {"registry": "https://pypi.org/simple"}
+        files = [*package.get("wheels", []), *filter(None, [package.get("sdist")])]
+        assert files
+        assert all(file["url"].startswith("https://files.pythonhosted.org/") for file in files)
+        assert all(file["hash"].startswith("sha256:") for file in files)
 
 
 def test_constraints_are_the_versions_that_made_the_reference_runs(constraints):
@@ -113,23 +136,11 @@ def test_citation_cff_is_valid():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_formatters_are_pinned_alike_for_pre_commit_and_ci(project):
+def test_formatters_are_pinned_alike_for_pre_commit_and_ci():
     text = (ROOT / ".pre-commit-config.yaml").read_text()
-    pins = {p for p in project["optional-dependencies"]["dev"] if "==" in p}
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    pins = {p for p in groups["dev"] if "==" in p}
     assert pins == set(re.findall(r"\[(.*?==.*?)\]", text))
-
-
-def test_every_dependency_is_used_and_every_import_is_one(project):
-    names = {re.match(r"[a-z0-9]+", requirement)[0] for requirement in project["dependencies"]}
-    modules = {"pillow": "PIL", "pyyaml": "yaml"}
-    imported = set()
-    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                imported.add(node.module.partition(".")[0])
-    assert {modules.get(name, name) for name in names} <= imported
 
 
 def test_the_science_never_touches_snakemake():

@@ -1,4 +1,4 @@
-"""Against other packages, where they are installed (pip install '.[peers]'): the same delta must cost the same."""
+"""Against other packages, where they are installed (pip install --group peers): the same delta must cost the same."""
 
 import pytest
 import torch

@@ -63,7 +63,7 @@ def hosted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def deployed(hosted, tmp_path_factory):
     """A folder in which nothing lies but what snakedeploy wrote."""
-    pytest.importorskip("snakedeploy", reason="no snakedeploy: pip install '.[publishing]'")
+    pytest.importorskip("snakedeploy", reason="no snakedeploy: pip install --group publishing")
     folder = tmp_path_factory.mktemp("deployed")
     command = [sys.executable, "-c", "from snakedeploy.client import main; main()", "deploy-workflow", URL, "."]
     environment = {**os.environ, **hosted}

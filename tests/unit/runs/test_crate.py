@@ -121,7 +121,7 @@ def as_a_workflow(shipped, folder):
 @pytest.mark.peers
 def test_a_validator_finds_the_profiles_that_are_claimed(shipped, tmp_path, monkeypatch):
     """roc-validator, without a network: of everything it looks up on the web, only the vocabulary is needed."""
-    services = pytest.importorskip("rocrate_validator.services", reason="pip install '.[publishing]'")
+    services = pytest.importorskip("rocrate_validator.services", reason="pip install --group publishing")
     from rocrate_validator.utils.http import HttpRequester
 
     # that of RO-Crate 1.3, which rocrate brings; in 1.1 these terms had other addresses
