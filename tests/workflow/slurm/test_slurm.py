@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -65,16 +66,21 @@ def fresh(smoke, tmp_path):
     return make
 
 
-def test_the_smoke_run_reaches_its_figures_in_five_submissions_and_equals_a_local_one(fresh, smoke, cluster):
+def test_the_smoke_run_reaches_its_figures_in_a_few_submissions_and_equals_a_local_one(fresh, smoke, cluster):
     repo, before = fresh(), queue(cluster)
     # a job that really used a GPU would find none here; this one asks for it, holds its slot, and computes with NumPy
-    output = repo.run(*SLURM, "--set-resources", "select_worst_uap:gpu=1", env=cluster, cores=4)
+    options = ["--set-resources", "select_worst_uap:gpu=1", "--group-components", "train=4", "model=2"]
+    output = repo.run(*SLURM, *options, env=cluster, cores=1)
     assert re.search(r"^(\d+) of \1 jobs done, in", output, re.MULTILINE)
     assert repo.stored() == smoke.stored()
-    jobs = [job for name, job in queue(cluster).items() if name not in before]
-    # one of seven trainings, three of two models each, the examples; figures and tables are made where Snakemake runs
-    assert len(jobs) == output.count("has been submitted") == 1 + 3 + 1
+    new = {int(name): job for name, job in queue(cluster).items() if name not in before}
+    jobs = [new[name] for name in sorted(new)]
+    # two of seven trainings, three of two models each, the examples; figures and tables are made where Snakemake runs
+    assert len(jobs) == output.count("has been submitted") == 2 + 3 + 1
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    # a submission's jobs run one after the other, on the one CPU that it holds; submissions run side by side
+    assert {job["NumCPUs"] for job in jobs} == {"1"}
+    assert max(job["StartTime"] for job in jobs[:2]) < min(job["EndTime"] for job in jobs[:2])
     on_gpu = [job for job in jobs if job.get("TresPerJob") == "gres:gpu:1"]
     assert len(on_gpu) == 3
     # one GPU: one after the other
@@ -97,7 +103,7 @@ def test_a_cancelled_job_is_sent_again_and_an_edited_configuration_is_not_mixed_
     overlay = tmp_path / "tiny.yaml"
     overlay.write_text((HERE / "tiny.yaml").read_text())
     repo, before = fresh(str(overlay)), queue(cluster)
-    process = repo.start(*SLURM, "--configfile", str(overlay), env=cluster, cores=4)
+    process = repo.start(*SLURM, "--configfile", str(overlay), env=cluster, cores=1)
     (victim,) = wait_for(lambda: [k for k, j in queue(cluster).items() if k not in before], process)
     # the trainings that come later would take the new rate, were they to read the file themselves
     edited = yaml.safe_load(overlay.read_text())
@@ -111,7 +117,7 @@ def test_a_cancelled_job_is_sent_again_and_an_edited_configuration_is_not_mixed_
     tries = [job for name, job in queue(cluster).items() if name not in before]
     assert [job["JobState"] for job in tries] == ["CANCELLED", "COMPLETED", "COMPLETED", "COMPLETED"]
     memory = [int(re.search(r"mem=(\d+)M", job["TRES"])[1]) for job in tries]
-    assert memory[:2] == [3 * 2000, 3 * 4000]  # three trainings; at the second try each is given twice as much
+    assert memory[:2] == [2000, 4000]  # one training at a time; at the second try it is given twice as much
     assert repo.stored() == tiny.stored()
     # the next start sees the edit
     assert repo.planned("--configfile", str(overlay))["train_learner"] == 2
@@ -120,7 +126,7 @@ def test_a_cancelled_job_is_sent_again_and_an_edited_configuration_is_not_mixed_
 def test_a_job_that_is_cancelled_for_good_is_reported_and_the_rest_is_kept(fresh, tiny, cluster):
     repo, before = fresh(tiny.configfile), queue(cluster)
     options = [*GENERIC, "--retries", "0", "--group-components", "train=4", "model=1"]
-    process = repo.start(*options, "--configfile", tiny.configfile, env=cluster, cores=4)
+    process = repo.start(*options, "--configfile", tiny.configfile, env=cluster, cores=2)
 
     def crafting():
         new = [k for k, j in queue(cluster).items() if k not in before and j["JobState"] == "RUNNING"]
@@ -137,5 +143,12 @@ def test_a_job_that_is_cancelled_for_good_is_reported_and_the_rest_is_kept(fresh
     missing = repo.missing()
     assert "train_learner" not in missing
     assert 1 <= missing["craft_uaps"] <= 2  # of the cancelled model only
-    repo.run(*GENERIC, env=cluster, cores=4)
+    # the CPUs that a submission holds are all used from its start: two of its three trainings start together
+    assert queue(cluster)[first]["NumCPUs"] == "2"
+    log = (repo.path / f"logs/cluster/{first}.log").read_text()
+    times = re.findall(r"^\[(.*)\]\nJob \d+: Train", log, re.MULTILINE)
+    starts = [datetime.strptime(at, "%c") for at in times]
+    assert len(starts) == 3
+    assert starts[1] - starts[0] <= timedelta(seconds=1)
+    repo.run(*GENERIC, env=cluster, cores=2)
     assert repo.stored() == tiny.stored()
