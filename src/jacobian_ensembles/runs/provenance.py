@@ -20,6 +20,7 @@ from jacobian_ensembles.storage.files import ArtifactError
 
 log = logging.getLogger(__name__)
 _FILE = Path(__file__).resolve()
+_NOT_RESULTS = ("--", ":/", ":(top,exclude)results")
 
 
 def _git(*command: str) -> str:
@@ -40,7 +41,7 @@ def source_tree() -> Path:
 def commit() -> str | None:
     """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
 
-    None outside git, and inside another project's repository, whose commit says nothing about this code. A git that
+    Changed results, as of a run that was shipped anew, are none. None outside git, and inside another project's repository, whose commit says nothing about this code. A git that
     fails on this source tree's own repository is warned of, in git's words.
     """
     try:
@@ -48,7 +49,7 @@ def commit() -> str | None:
         if Path(top).resolve() != source_tree():
             return None
         _git("ls-files", "--error-unmatch", str(_FILE))
-        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no", *_NOT_RESULTS) else "")
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         if (source_tree() / ".git").exists():
             log.warning("No commit is recorded: %s", (getattr(error, "stderr", None) or str(error)).strip())
