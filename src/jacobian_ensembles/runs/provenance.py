@@ -41,8 +41,9 @@ def source_tree() -> Path:
 def commit() -> str | None:
     """The git commit of this project's source tree, with ``-dirty`` when it has uncommitted changes.
 
-    Changed results, as of a run that was shipped anew, are none. None outside git, and inside another project's repository, whose commit says nothing about this code. A git that
-    fails on this source tree's own repository is warned of, in git's words.
+    Changed results, as of a run that was shipped anew, are none. None outside git, and inside another project's
+    repository, whose commit says nothing about this code. A git that fails on this source tree's own repository is
+    warned of, in git's words.
     """
     try:
         top, head = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
