@@ -34,7 +34,7 @@ def test_seeds_in_one_block_or_in_several_give_the_same_numbers(tiny, tmp_path):
     for stage in ("uaps", "worst", "metrics"):
         shutil.rmtree(repo.path / "results/tiny" / stage)
     repo.run("results/tiny/metrics/metrics.csv", "--config", "attack={seeds_per_job: 5}")
-    assert repo.finished_jobs() == {"craft_uaps": 2, "select_worst_uap": 2, "aggregate_metrics": 1}
+    assert repo.finished_jobs() == {"craft_uaps": 2, "select_worst_uap": 2, "gather_records": 1, "aggregate_metrics": 1}
     found, expected = repo.stored(), tiny.stored()
     blocks = {name for name in found if "/uaps/" in name}
     assert {name.rpartition("/")[2] for name in blocks} == {"seeds0-2.safetensors"}

@@ -60,7 +60,7 @@ def test_a_new_lambda_computes_its_own_cell_only(copy):
     edit(copy, "grid", lambdas=[0, 0.1, 0.5], cells=[*config["cells"], new])
     done, written = run_and_tell(copy, METRICS, JACOBIAN)
     of_model = ("train_learner", "assemble_ensemble", "evaluate_ensemble", "select_worst_uap")
-    tables = ("aggregate_metrics", "aggregate_jacobian")
+    tables = ("gather_records", "aggregate_metrics", "aggregate_jacobian")
     assert done == dict.fromkeys((*of_model, *tables), 1) | {"craft_uaps": 2}
     of_models = {name for name in written if "/lambda" in name}
     assert of_models
@@ -71,7 +71,7 @@ def test_more_attack_seeds_craft_only_the_new_blocks_and_keep_the_old_seeds(copy
     edit(copy, "attack", seeds=6)
     done, written = run_and_tell(copy, METRICS)
     # seeds 0-1 and 2 are there; blocks of two: 2-3 and 4-5 are new
-    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "aggregate_metrics": 1}
+    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "gather_records": 1, "aggregate_metrics": 1}
     crafted = {name for name in written if "/uaps/" in name}
     assert {name.rpartition("/")[2] for name in crafted} == {"seeds2-3.safetensors", "seeds4-5.safetensors"}
     old, new = ((repo.path / f"results/tiny/worst/{CELL}/eps0.15/worst.json").read_text() for repo in (tiny, copy))
@@ -94,7 +94,7 @@ def test_an_edit_of_the_attack_recrafts_everything_and_retrains_nothing(copy):
     assert old in source.read_text()
     source.write_text(source.read_text().replace(old, "delta, velocity, eps=eps / 2, step"))
     done, written = run_and_tell(copy, METRICS)
-    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "aggregate_metrics": 1}
+    assert done == {"craft_uaps": 4, "select_worst_uap": 2, "gather_records": 1, "aggregate_metrics": 1}
     assert stages(written) >= {"uaps", "worst", "metrics"}
     assert not stages(written) & {"learners", "ensembles", "clean", "jacobian"}
 
