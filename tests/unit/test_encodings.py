@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = ("src/**/*.py", "docs/**/*.py", "workflow/scripts/*.py", "benchmarks/*.py")
 FILES = [path for place in PLACES for path in ROOT.glob(place)]
-_OTHER_OPENERS = {"Run", "os", "Image", "PIL.Image", "tarfile", "gzip", "webbrowser", "zipfile"}
+_OTHER_OPENERS = {"Run", "os", "Image", "PIL.Image", "tarfile", "gzip", "webbrowser", "zipfile", "packed"}
 
 
 def unspoken(tree):

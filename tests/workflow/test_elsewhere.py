@@ -67,7 +67,7 @@ def test_the_repositorys_configuration_is_the_base_wherever_snakemake_is_started
 
 def test_a_config_yaml_where_snakemake_runs_counts_and_is_named(repository, away):
     (away / "config.yaml").write_text(yaml.safe_dump(MINI | {"figures": {"eps": 0.2}}))
-    output = repository.snakemake("--dry-run", "--snakefile", str(repository.path / "Snakefile"), cwd=away)
+    output = repository.snakemake("--dry-run", "-p", "--snakefile", str(repository.path / "Snakefile"), cwd=away)
     assert f"Configuration: {away}/config.yaml, over {repository.path}/config.yaml" in output
     assert "results/mini/report.html" in output
 

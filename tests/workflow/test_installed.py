@@ -64,7 +64,7 @@ def test_the_readmes_snippet_runs_without_a_checkout_and_prints_what_it_shows(in
     printed = "".join(printed)
     assert re.sub(r"\d", "0", printed) == re.sub(r"\d", "0", shown)
     assert numbers(printed) == pytest.approx(numbers(shown), abs=0.2)  # processors differ in the last bit
-    assert (tmp_path / "uap.png").stat().st_size > 500
+    assert (tmp_path / "uap.png").stat().st_size > 200
 
 
 def test_trained_models_come_with_the_wheel(installed, tmp_path):

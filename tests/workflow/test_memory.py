@@ -42,7 +42,7 @@ def test_without_its_memory_equal_results_are_taken_and_others_refused_with_the_
     text = source.read_text()
     try:
         source.write_text(f"{text}\nEDITED = 1\n")
-        assert "code.train_learner was " in refused(forgotten)
+        assert "code.jacobian was " in refused(forgotten)
     finally:
         source.write_text(text)
 

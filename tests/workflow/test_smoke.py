@@ -43,7 +43,7 @@ def test_metrics_have_one_row_per_model_and_eps(smoke):
 
 def test_every_job_left_log_benchmark_and_provenance(smoke):
     root = smoke.path / "results" / "smoke"
-    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 1 + 6 + 4 + 6 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1
+    done = 6 + 1 + 6 + 6 + 12 + 6 + 1 + 1 + 4 + 6 + 1 + 1 + 1 + 1 + 2 + 1 + 1 + 1
     assert len(list((root / "benchmarks").rglob("*.tsv"))) == done + 2
     assert len(list((root / "logs").rglob("*.log"))) == done + 2
     records = [json.loads(p.read_text()) for p in root.rglob("*.provenance.json")]
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_is_named_and_costs_nothing_else(smoke, tmp_path):
     ensemble.write_bytes(ensemble.read_bytes()[:-100])
     before = {p: p.stat().st_mtime_ns for p in (repo.path / "results/smoke/uaps").rglob("*.safetensors")}
     output = repo.preset("smoke", check=False)
-    assert "ensemble.safetensors: not a readable safetensors file" in output
+    assert "ensemble.safetensors: its checksum does not match its content" in output
     kept = {p: p.stat().st_mtime_ns for p in before if p.exists()}
     assert {p for p in before if cell not in str(p)} <= {p for p, t in kept.items() if before[p] == t}
 

@@ -113,7 +113,7 @@ class Layout:
         self.members_alone = (
             f"{root}/members/{{dataset}}/{{ensemble}}/lambda{{lambda_jr}}/rep{{repetition}}/members.json"
         )
-        self.jacobian = f"{root}/jacobian/{_CELL}/jacobian.safetensors"
+        self.jacobian = f"{root}/clean/{_CELL}/jacobian.safetensors"  # beside what the same job writes
         self.variant_uaps = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/seeds{{first}}-{{last}}.safetensors"
         self.variant_worst = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst.json"
         self.variant_worst_uap = f"{root}/ablation/{{variant}}/{_CELL}/eps{{eps}}/worst_uap.safetensors"

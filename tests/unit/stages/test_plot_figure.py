@@ -152,7 +152,7 @@ print(json.dumps(found))
 OWN = """
 from matplotlib import pyplot as plt
 
-def own(tables, confidence):
+def own(tables, **settings):
     fig, ax = plt.subplots(layout="constrained")
     ax.plot([0, 1], [10_000.5, 20_000.5])
     return fig
