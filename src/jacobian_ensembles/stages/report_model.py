@@ -14,6 +14,7 @@ from jacobian_ensembles.attacks.attack import UniversalAttack
 from jacobian_ensembles.attacks.crafting import craft_uaps
 from jacobian_ensembles.evaluation.accuracy import predictions
 from jacobian_ensembles.evaluation.record import evaluate
+from jacobian_ensembles.models.compiled import classes_of
 from jacobian_ensembles.models.door import admit
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes
 from jacobian_ensembles.report.contents import TestSet
@@ -76,7 +77,7 @@ def report_model(
     x, y = admit(model, *test)
     numbers = y.cpu().numpy()
     with evaluating(model):
-        classes = int(model(x[:1]).shape[-1])
+        classes = classes_of(model, x)
     shown = x[example_indices(numbers)]
     if clip and not isinstance(attack, UniversalAttack):
         options["clip"] = True
