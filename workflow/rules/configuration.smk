@@ -10,8 +10,9 @@ REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 try:
-    from jacobian_ensembles.extensions.code_digest import adapter_digest
+    from jacobian_ensembles.extensions.code_digest import adapter_digest, source_digest
     from jacobian_ensembles.config.schema import load_config
+    from jacobian_ensembles.runs.provenance import commit
     from jacobian_ensembles.config.reading import (
         Layer,
         beyond,
@@ -52,10 +53,12 @@ READ_ANYWAY = (
 try:
     if workflow.is_main_process:
         cfg = load_layers(layers(config))
-        scripts = (REPOSITORY / "workflow" / "scripts").glob("[!_]*.py")
-        digests = {path.stem: adapter_digest(path) for path in scripts}
+        scripts = REPOSITORY / "workflow" / "scripts"
+        # before the digests, so that an edit in between is noticed
+        started = {"sources": source_digest(scripts), "commit": commit()}
+        digests = {path.stem: adapter_digest(path) for path in scripts.glob("[!_]*.py")}
     else:
-        given, digests = handed_over()
+        given, digests, started = handed_over()
         cfg = load_config(given)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
@@ -64,7 +67,9 @@ except ValueError as error:
 config = cfg.model_dump(mode="json", by_alias=True)
 
 if workflow.is_main_process:
-    hand_over(config, digests)
+    hand_over(config, digests, started)
+
+config["started"] = started  # for the jobs
 
 
 envvars:

@@ -12,9 +12,9 @@ imported_as = workflow.modifier.namespace
 HANDOVER = "_".join(filter(None, ["JACOBIAN_ENSEMBLES_RUN", imported_as]))
 
 
-def hand_over(config, digests):
-    """Leave a configuration and the code's digests for the jobs of this run."""
-    content = json.dumps([config, digests]).encode()
+def hand_over(config, digests, started):
+    """Leave a configuration, the code's digests and what else was true at the start for the jobs of this run."""
+    content = json.dumps([config, digests, started]).encode()
     name = f"{hashlib.sha256(content).hexdigest()}.json"
     path = Path(".snakemake/jacobian-ensembles/runs", name)
     os.environ[HANDOVER] = str(path)
@@ -36,7 +36,7 @@ def hand_over(config, digests):
 
 
 def handed_over():
-    """The configuration and the digests that the run of this job was started with."""
+    """What was handed over when the run of this job was started."""
     got = os.environ.get(HANDOVER)
     if not got:
         raise WorkflowError(

@@ -13,6 +13,7 @@ from typing import Any
 
 from numba import njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,11 @@ class _Kept(FunctionCache):
 
     def _load(self, sig: Any, target_context: Any) -> Any:
         try:
-            found = super().load_overload(sig, target_context)
+            # numba's own way first learns all that can be compiled: most of the time and memory of a job, and kept code
+            # needs nothing of it but memory for arrays
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                found = self._load_overload(sig, target_context)
             if found is None and COMPILING not in _SAID:
                 _SAID.append(COMPILING)
                 log.info(COMPILING)

@@ -323,6 +323,7 @@ def linear_weights(inputs: int, vectors: int, together: int) -> Any:
                         store_tile(out, to, sums[j])
                     else:
                         store_tile(scratch, 0, sums[j])
-                        out[to : to + inputs - k] = scratch[: inputs - k]
+                        for rest in range(inputs - k):
+                            out[to + rest] = scratch[rest]
 
     return layer

@@ -75,10 +75,12 @@ def scores_of(  # type: ignore[no-untyped-def]
             _classify(plane, parameters, outputs, relus, work[SHARED:], winners, logits)
             if len(taken):
                 most_likely(logits, len(parameters), outputs, classes, average, own, scratch, found)
-                taken[k, first : first + here] = found[:here]
+                for i in range(here):
+                    taken[k, first + i] = found[i]
         for m in range(len(each)):
             for c in range(outputs):
-                each[m, first : first + here, c] = logits[m * outputs + c, :here]
+                for i in range(here):
+                    each[m, first + i, c] = logits[m * outputs + c, i]
 
 
 @entry
@@ -116,7 +118,8 @@ def products_of(  # type: ignore[no-untyped-def]
             for n in range(0, 784, LANES):
                 scatter(block, 784, n, load_tile(image, n, zeros(LANES)))
             for i in range(min(LANES, count - first)):
-                out[k, first + i] = block[i * 784 : (i + 1) * 784]
+                for n in range(784):
+                    out[k, first + i, n] = block[i * 784 + n]
     if shared:
         for k in range(len(v)):
             shared_gradient(totals[k], weights, planes, out[k].reshape(-1))
@@ -243,8 +246,8 @@ def steps_of(  # type: ignore[no-untyped-def]
         h = step * eps
         if decay:
             h *= 1 - (first + i) / steps
-        point[:] = delta
-        last[:] = 0.0
+        for n in range(784):
+            point[n], last[n] = delta[n], 0.0
         for part in range(0, count, size):
             if part:
                 _moved(point, g, h, eps, l2, point)

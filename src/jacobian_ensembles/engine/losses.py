@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from jacobian_ensembles.engine.activations import exp, log
 from jacobian_ensembles.engine.compiling import inner
+from jacobian_ensembles.engine.memory import copy
 from jacobian_ensembles.engine.vectors import constant, load, store, where
 
 #: Numbers of the losses, by their names in the attack's settings.
@@ -53,7 +54,7 @@ def combined(logits, members, stride, classes, average, each, out):  # type: ign
     if average == 0 or members == 1:
         mean_of(logits, members, stride, classes, each)
         log_softmax(each, classes, each)
-        out[:classes] = each[:classes]
+        copy(each[:classes], out)
         return 1
     for m in range(members):
         log_softmax(logits[m * stride :], classes, each[m * stride :])
@@ -152,7 +153,7 @@ def loss_and_gradient(  # type: ignore[no-untyped-def]
         return
     handed_back(g, each, whole, classes, 1, constant(share / members), v)
     for m in range(1, members):
-        v[m * stride : m * stride + classes] = v[:classes]
+        copy(v[:classes], v[m * stride :])
 
 
 @inner

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.engine.vectors import LANES
+from jacobian_ensembles.engine.compiling import inner
+from jacobian_ensembles.engine.vectors import LANES, load, store
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
@@ -18,6 +19,13 @@ def aligned(shape: int | tuple[int, ...], dtype: Any = np.float32) -> Any:
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+@inner
+def copy(vectors, out):  # type: ignore[no-untyped-def]
+    """Copy vectors to the beginning of ``out``. An assignment of slices would compile seconds of numba's messages."""
+    for at in range(len(vectors)):
+        store(out, at, load(vectors, at))
 
 
 class _Buffers(threading.local):

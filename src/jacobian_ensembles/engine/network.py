@@ -20,6 +20,7 @@ from jacobian_ensembles.engine.layers import (
     tangent,
     weight_gradient,
 )
+from jacobian_ensembles.engine.memory import copy
 from jacobian_ensembles.engine.vectors import (
     LANES,
     add_totals,
@@ -104,13 +105,13 @@ def forward(plane, parameters, outputs, relu, mask, a1, winners, hidden, dropped
     linear3(p[W3:], p[B3 : B3 + 120], h2, h3)
     activate(h3, relu)
     if len(mask):
-        dropped[:] = hidden[: len(dropped)]
+        copy(hidden[: len(dropped)], dropped)
         h3, h4 = dropped[FC1:FC2], dropped[FC2:HIDDEN]
         times(h3, mask[:120])
     linear4(p[W4:], p[B4 : B4 + 84], h3, hidden[FC2:HIDDEN])
     activate(hidden[FC2:HIDDEN], relu)
     if len(mask):
-        h4[:] = hidden[FC2:HIDDEN]
+        copy(hidden[FC2:HIDDEN], h4)
         times(h4, mask[120:204])
     last = W5 + 84 * outputs
     linear5(p[W5:], p[last : last + outputs], h4, logits)

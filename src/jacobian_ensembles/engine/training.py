@@ -15,6 +15,7 @@ import numpy as np
 from jacobian_ensembles.engine.compiling import entry, inner
 from jacobian_ensembles.engine.layers import input_taps, linear_weights, tangent_taps
 from jacobian_ensembles.engine.losses import loss_and_gradient
+from jacobian_ensembles.engine.memory import copy
 from jacobian_ensembles.engine.network import (
     B1,
     B2,
@@ -219,7 +220,7 @@ def step_of(  # type: ignore[no-untyped-def]
             v[:] = 0.0
             _columns(directions[d], first, count, scale, v)
             backward(v, theta, outputs, relu, mask, none, a1, winners, hidden, taps2, q, p, q1, p1)
-            here[:204] = p[FC1:HIDDEN]
+            copy(p[FC1:HIDDEN], here)
             input_gradient1(p1, winners, taps1, moved, 32, CORNER)
             tangent1(moved, taps3, winners, z)
             through(z[:FIRST], a1, relu, t1)
@@ -254,7 +255,7 @@ def step_of(  # type: ignore[no-untyped-def]
             add_pixel_totals(p1, winners, totals)
         change = bend if many and not relu else none
         backward(v, theta, outputs, relu, mask, change, a1, winners, hidden, taps2, q, p, q1, p1)
-        here[:204] = p[FC1:HIDDEN]
+        copy(p[FC1:HIDDEN], here)
         _to_rows(dropped if len(masks) else hidden, rows, first)
         weight_gradient1(p1, winners, plane, sums[W1 : W1 + 150])
         weight_gradient2(p, won2, a1, sums[W2 : W2 + 2400])
@@ -275,7 +276,8 @@ def step_of(  # type: ignore[no-untyped-def]
     linear_weights5(downs[204:], down, rows[FC2:], ROW, everything, outputs, gradient[W5:], edge)
     if len(common):
         shared_gradient(totals, theta, np.empty(6 * 32 * 64, np.float32), common)
-        common *= scale
+        for n in range(len(common)):
+            common[n] *= scale
     _move(theta, gradient, optimizer, mean_of, square_of, step, rate, momentum, decay)
     loss = 0.0
     for i in range(count):

@@ -168,6 +168,18 @@ def script_digest(path: str | Path) -> str:
     return hashlib.sha256(f"{ast.unparse(_strip_prose(tree))}\n{behind}\n{files}".encode()).hexdigest()[:16]
 
 
+def source_digest(*folders: str | Path) -> str:
+    """A digest of every file of the package, and of other folders, as it is: much faster than what tells edits apart.
+
+    While it is the same, so are the digests of all modules and of the scripts in these folders.
+    """
+    digest = hashlib.sha256()
+    for folder in (_PACKAGE, *map(Path, folders)):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__"):
+            digest.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def adapter_digest(path: str | Path) -> str:
     """The digest of a script of the workflow, with what it uses of the module that all scripts share.
 

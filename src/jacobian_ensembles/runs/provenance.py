@@ -76,7 +76,9 @@ def about() -> dict[str, str | None]:
     return {**own, **versions(), "platform": system}
 
 
-def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: float) -> dict[str, Any]:
+def provenance(
+    settings: Mapping[str, Any], device: str, threads: int, seconds: float, revision: str | None = None
+) -> dict[str, Any]:
     """Describe how a result was made.
 
     Args:
@@ -84,6 +86,7 @@ def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: 
         device: The device it was computed on, such as ``cpu`` or ``cuda:0 NVIDIA ...``.
         threads: CPU threads used.
         seconds: Wall time in seconds.
+        revision: The commit, where it is known; None asks git.
 
     Returns:
         A JSON-able record with settings, versions, commit, machine and times.
@@ -95,7 +98,7 @@ def provenance(settings: Mapping[str, Any], device: str, threads: int, seconds: 
         "wall_seconds": round(seconds, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": jacobian_ensembles.__version__,
-        "commit": commit(),
+        "commit": revision or commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(),

@@ -67,6 +67,24 @@ def test_code_is_kept_for_the_next_process(run, tmp_path):
     assert compiling.digest() in kept(tmp_path, "nbi").name
 
 
+def test_kept_code_needs_nothing_that_compiling_does_and_does_not_stand_in_its_way(run):
+    """What numba learns before it compiles took a third of a second and 40 MB of every job."""
+    run(SMALL)
+    more = """
+    print("numba.np.linalg" in sys.modules)
+
+    @compiling.entry
+    def summed(x):
+        return np.zeros(3).sum() + x[0, 0]
+
+    print(summed(x))
+    """
+    assert run(SMALL + more) == ["2.0 0", "True", "2.0"]  # another file: compiled anew
+    assert run(SMALL + more) == ["2.0 1", "False", "2.0"]
+    fresh = more.replace("summed", "added")
+    assert run(SMALL + more + fresh)[-1] == "2.0"
+
+
 def test_one_process_compiles_and_others_that_need_it_wait(run, tmp_path):
     (tmp_path / "job.py").write_text(textwrap.dedent(SMALL))
     with ThreadPoolExecutor(3) as pool:

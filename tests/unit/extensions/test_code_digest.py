@@ -12,6 +12,7 @@ from jacobian_ensembles.extensions.code_digest import (
     extension_digest,
     modules_behind,
     script_digest,
+    source_digest,
 )
 from jacobian_ensembles.models.names import ARCHITECTURES
 from jacobian_ensembles.paper.catalogue import FIGURES, TABLES
@@ -157,6 +158,22 @@ def test_templates_and_tables_that_the_package_brings_count(package, file, user)
     source._read.cache_clear()
     assert code_digest(user) != before[0]
     assert code_digest("stages.craft_uaps") == before[1]
+
+
+def test_the_source_as_it_is_changes_with_every_file_and_with_nothing_that_python_adds(package, tmp_path):
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "job.py").write_text("import os\n")
+    seen = [source_digest(scripts)]
+    for path in (source._PACKAGE / "paper/table1.csv", source._PACKAGE / "models/jacobian.py", scripts / "job.py"):
+        path.write_text(path.read_text() + "\n")
+        seen.append(source_digest(scripts))
+    (source._PACKAGE / "models/jacobian.py").rename(source._PACKAGE / "models/jacobians.py")
+    seen.append(source_digest(scripts))
+    assert len({*seen}) == len(seen)
+    (source._PACKAGE / "models/__pycache__").mkdir(exist_ok=True)
+    (source._PACKAGE / "models/__pycache__/added.pyc").write_bytes(b"")
+    assert source_digest(scripts) == seen[-1]
 
 
 def test_every_file_that_the_package_brings_is_named_by_a_module_beside_it():
