@@ -10,16 +10,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from jacobian_ensembles.config.cells import Cell
 from jacobian_ensembles.extensions.code_digest import adapter_digest, extension_digest, source_digest
 from jacobian_ensembles.extensions.failures import where_it_broke
 from jacobian_ensembles.runs.devices import claim_gpu
 from jacobian_ensembles.runs.provenance import commit, files_of_job, provenance, short_commit
 from jacobian_ensembles.storage.checksums import PROVENANCE, verify_checksum, write_record
+
+if TYPE_CHECKING:
+    from jacobian_ensembles.config.cells import Cell
 
 #: What a job adds to its provenance.
 more: dict[str, Any] = {}
@@ -105,8 +107,10 @@ def origin() -> str:
     return short_commit(commit() or "", 12)
 
 
-def cell(wildcards: Any) -> Cell:
+def cell(wildcards: Any) -> "Cell":
     """The model that a job's wildcards spell."""
+    from jacobian_ensembles.config.cells import Cell  # with pydantic, which the shortest jobs do without
+
     return Cell(
         dataset=wildcards.dataset,
         ensemble=wildcards.ensemble,
@@ -116,8 +120,10 @@ def cell(wildcards: Any) -> Cell:
     )
 
 
-def single(wildcards: Any) -> Cell:
+def single(wildcards: Any) -> "Cell":
     """The single network of the training that a job's wildcards spell."""
+    from jacobian_ensembles.config.cells import Cell
+
     return Cell(
         dataset=wildcards.dataset,
         ensemble=wildcards.ensemble,
