@@ -35,8 +35,8 @@ def code(script, *names):
     architecture, an attack, a figure), built in or the user's: an edit there re-runs its jobs, a comment does not.
     """
     references = map(cfg.reference, names)
-    own = {reference: extension_digest(reference) for reference in references}
-    return {script: digests[script]} | {name: d for name, d in own.items() if d}
+    own = {r: digests["names"].get(r) or extension_digest(r) for r in references}
+    return {script: digests["scripts"][script]} | {name: d for name, d in own.items() if d}
 
 
 @cache

@@ -10,7 +10,7 @@ REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 try:
-    from jacobian_ensembles.extensions.code_digest import adapter_digest, source_digest
+    from jacobian_ensembles.extensions.code_digest import project_digests
     from jacobian_ensembles.config.schema import load_config
     from jacobian_ensembles.runs.provenance import commit
     from jacobian_ensembles.config.reading import (
@@ -53,10 +53,11 @@ READ_ANYWAY = (
 try:
     if workflow.is_main_process:
         cfg = load_layers(layers(config))
-        scripts = REPOSITORY / "workflow" / "scripts"
-        # before the digests, so that an edit in between is noticed
-        started = {"sources": source_digest(scripts), "commit": commit()}
-        digests = {path.stem: adapter_digest(path) for path in scripts.glob("[!_]*.py")}
+        sources, digests = project_digests(
+            REPOSITORY / "workflow" / "scripts",
+            Path(".snakemake/jacobian-ensembles/digests.json"),
+        )
+        started = {"sources": sources, "commit": commit()}
     else:
         given, digests, started = handed_over()
         cfg = load_config(given)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.extensions.neighbours import definitions, named_files, parse
 from jacobian_ensembles.extensions.references import files_behind
 from jacobian_ensembles.models.names import ARCHITECTURES
+from jacobian_ensembles.storage.checksums import read_record, write_record
+from jacobian_ensembles.storage.files import ArtifactError
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 _PACKAGE = Path(__file__).parents[1]
+_BUILT_IN = {**ATTACKS, **ARCHITECTURES, **OBJECTIVES}
 # the configuration reaches a job as params, which the workflow tracks by value; the code that a name leads to counts
 _IGNORED = {
     "config.schema", "config.grid", "config.settings", "training.recipe", "attacks.registry", "paper.catalogue",
@@ -201,10 +206,37 @@ def extension_digest(reference: str) -> str:
     Returns:
         See :func:`script_digest`; empty for other built-in names, which the jobs' own modules define.
     """
-    found = {**ATTACKS, **ARCHITECTURES, **OBJECTIVES}.get(reference, reference)
+    found = _BUILT_IN.get(reference, reference)
     if module := _module_of(found):
         return code_digest(module)
     digests = [script_digest(path) for path in files_behind(reference)]
     if len(digests) < 2:
         return "".join(digests)
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+def project_digests(scripts: str | Path, kept: str | Path) -> tuple[str, dict[str, dict[str, str]]]:
+    """The digests of the project's own code, which take seconds to work out: kept until any of its files differs.
+
+    Args:
+        scripts: The folder of the workflow's scripts.
+        kept: The file that keeps them; one that cannot be read or written costs these seconds.
+
+    Returns:
+        The :func:`source_digest`; and ``scripts``, the :func:`adapter_digest` of each without its .py, and ``names``,
+        the :func:`extension_digest` of all that is built in.
+    """
+    source = source_digest(scripts)
+    key = f"{source}, Python {sys.version}"
+    with suppress(ArtifactError, KeyError):
+        record = read_record(kept)
+        if record["source"] == key:
+            return source, record["digests"]
+    digests = {
+        "scripts": {path.stem: adapter_digest(path) for path in Path(scripts).glob("[!_]*.py")},
+        "names": {name: extension_digest(name) for name in _BUILT_IN},
+    }
+    if source_digest(scripts) == source:  # else a file was edited meanwhile
+        with suppress(OSError):
+            write_record(kept, {"source": key, "digests": digests})
+    return source, digests

@@ -11,6 +11,7 @@ from jacobian_ensembles.extensions.code_digest import (
     code_digest,
     extension_digest,
     modules_behind,
+    project_digests,
     script_digest,
     source_digest,
 )
@@ -140,6 +141,35 @@ def test_an_edit_of_what_all_scripts_share_counts_for_those_that_use_it(tmp_path
     assert changed_by("short_commit(commit() or", "short_commit(None or") == {"plot_figure", "write_table"}
     assert changed_by('"MPLBACKEND": "agg"', '"MPLBACKEND": "pdf"') == set(before)
     assert not changed_by("The model that a job's wildcards spell", "A model")
+
+
+def test_digests_are_kept_until_a_file_differs(tmp_path, package, monkeypatch):
+    kept = tmp_path / "kept/digests.json"
+    source_, digests = project_digests(SCRIPTS, kept)
+    assert digests["scripts"]["craft_uaps"] == adapter_digest(SCRIPTS / "craft_uaps.py")
+    assert digests["names"]["sgd"] == extension_digest("sgd")
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "adapter_digest", None)  # not asked for
+        assert project_digests(SCRIPTS, kept) == (source_, digests)
+    package("models.jacobian", "F.normalize(", "1.0 * F.normalize(")
+    edited, others = project_digests(SCRIPTS, kept)
+    assert edited != source_
+    assert others["scripts"]["train_learner"] != digests["scripts"]["train_learner"]
+    for content in (b"", b"{}", kept.read_bytes().replace(b"craft_uaps", b"draft_uaps")):
+        kept.write_bytes(content)
+        assert project_digests(SCRIPTS, kept) == (edited, others)
+    assert project_digests(SCRIPTS, "/proc/nowhere/digests.json") == (edited, others)
+
+
+def test_an_edit_while_digests_are_worked_out_is_not_kept(tmp_path, package, monkeypatch):
+    def edit(name):
+        package("models.jacobian", "import", "import  ")
+        return ""
+
+    monkeypatch.setattr(source, "_BUILT_IN", {"sgd": ""})
+    monkeypatch.setattr(source, "extension_digest", edit)
+    project_digests(SCRIPTS, tmp_path / "digests.json")
+    assert not (tmp_path / "digests.json").exists()
 
 
 @pytest.mark.parametrize(
