@@ -36,7 +36,9 @@ def code(script, *names):
     """
     references = map(cfg.reference, names)
     own = {r: digests["names"].get(r) or extension_digest(r) for r in references}
-    return {script: digests["scripts"][script]} | {name: d for name, d in own.items() if d}
+    return {script: digests["scripts"][script]} | {
+        name: d for name, d in own.items() if d
+    }
 
 
 @cache
