@@ -24,6 +24,7 @@ from snakemake.io import IOFile
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.enums import RerunTrigger
+from snakemake.settings.types import SharedFSUsage, StorageSettings
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +47,11 @@ SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.na
 
 
 @contextmanager
-def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=()):
+def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=(), shared=SharedFSUsage.all()):
     with SnakemakeApi(OutputSettings(quiet=set())) as api:
         parsed = api.workflow(
             resource_settings=ResourceSettings(cores=1, resources=resources or {}),
+            storage_settings=StorageSettings(shared_fs_usage=shared),
             config_settings=ConfigSettings(config=config or {}, configfiles=files),
             workflow_settings=WorkflowSettings(exec_mode=mode),
             snakefile=ROOT / "Snakefile",
@@ -234,6 +236,19 @@ def test_a_run_of_any_size_is_handed_over(monkeypatch):
     with workflow(mode=ExecMode.REMOTE) as flow:
         assert flow.config == config
     (ROOT / os.environ["JACOBIAN_ENSEMBLES_RUN"]).unlink()
+
+
+def test_jobs_that_see_no_files_get_the_configuration_in_their_environment(monkeypatch):
+    monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", "")
+    shared = SharedFSUsage.all() - {SharedFSUsage.PERSISTENCE}
+    with workflow({"run": {"banner": "ümlaut"}}, shared=shared) as flow:
+        config = flow.config
+    assert len(os.environ["JACOBIAN_ENSEMBLES_RUN"]) < 10_000
+    with workflow(mode=ExecMode.REMOTE) as flow:
+        assert flow.config == config
+    long = {"run": {"banner": random.Random(0).randbytes(200_000).hex()}}
+    with pytest.raises(WorkflowError, match="at most 100,000 characters"), workflow(long, shared=shared):
+        pass
 
 
 def test_the_configuration_is_complete_wherever_a_job_reads_it():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,8 +17,6 @@ from jacobian_ensembles.attacks.registry import ATTACKS
 from jacobian_ensembles.extensions.neighbours import definitions, named_files, parse
 from jacobian_ensembles.extensions.references import files_behind
 from jacobian_ensembles.models.names import ARCHITECTURES
-from jacobian_ensembles.storage.checksums import read_record, write_record
-from jacobian_ensembles.storage.files import ArtifactError
 from jacobian_ensembles.training.objectives.registry import OBJECTIVES
 
 _PACKAGE = Path(__file__).parents[1]
@@ -226,17 +226,24 @@ def project_digests(scripts: str | Path, kept: str | Path) -> tuple[str, dict[st
         The :func:`source_digest`; and ``scripts``, the :func:`adapter_digest` of each without its .py, and ``names``,
         the :func:`extension_digest` of all that is built in.
     """
-    source = source_digest(scripts)
-    key = f"{source}, Python {sys.version}"
-    with suppress(ArtifactError, KeyError):
-        record = read_record(kept)
-        if record["source"] == key:
-            return source, record["digests"]
+    source, path = source_digest(scripts), Path(kept)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(path.read_bytes())
+        if found["checksum"] == _checksum(source, found["digests"]):
+            return source, found["digests"]
     digests = {
         "scripts": {path.stem: adapter_digest(path) for path in Path(scripts).glob("[!_]*.py")},
         "names": {name: extension_digest(name) for name in _BUILT_IN},
     }
     if source_digest(scripts) == source:  # else a file was edited meanwhile
         with suppress(OSError):
-            write_record(kept, {"source": key, "digests": digests})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = path.with_suffix(f".{os.getpid()}")
+            whole.write_text(json.dumps({"checksum": _checksum(source, digests), "digests": digests}))
+            whole.replace(path)
     return source, digests
+
+
+def _checksum(source: str, digests: object) -> str:
+    """Of digests, of the source that they are of, and of the Python that worked them out."""
+    return hashlib.sha256(f"{sys.version}\n{source}\n{json.dumps(digests, sort_keys=True)}".encode()).hexdigest()
