@@ -46,8 +46,11 @@ NAMED_BY_A_FUNCTION |= {"redraw_figure", "redraw_table", "redraw_latex_table"}
 SCRIPTS = sorted(p for p in (ROOT / "workflow" / "scripts").glob("*.py") if p.name != "_job.py")
 
 
+EVERYTHING = SharedFSUsage.all()
+
+
 @contextmanager
-def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=(), shared=SharedFSUsage.all()):
+def workflow(config=None, resources=None, mode=ExecMode.DEFAULT, folder=ROOT, files=(), shared=EVERYTHING):
     with SnakemakeApi(OutputSettings(quiet=set())) as api:
         parsed = api.workflow(
             resource_settings=ResourceSettings(cores=1, resources=resources or {}),
