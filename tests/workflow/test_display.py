@@ -225,3 +225,20 @@ def test_a_run_on_a_terminal_has_one_line_and_with_verbose_snakemakes_own(smoke,
     assert "Write table table1" not in output
     assert "Write table table1" in max((repo.path / ".snakemake/log").iterdir()).read_text()
     assert "Write table table1" in on_terminal("--verbose")
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["--configfile", "nope.yaml"], "nope.yaml"),
+        (["metrics", "--configfile=nope.yaml", "-n"], "nope.yaml"),
+        (["--configfile", "workflow/presets/smoke.yaml", "nope.yaml", "-n"], "nope.yaml"),
+        (["--configfile", "workflow/presets/smoke.yaml", "metrics"], "metrics"),
+        (["--configfile", "workflow/presets"], "workflow/presets"),
+    ],
+)
+def test_a_configuration_file_that_is_missing_is_said_to_be_missing(repository, words, missing):
+    output = repository.snakemake(*words, check=False)
+    assert output.splitlines()[-1].startswith(f"{missing}: there is no such file, and --configfile names it.")
+    assert "Traceback" not in output
+    assert len(output.splitlines()) == 2  # the other is Snakemake's, about its profile

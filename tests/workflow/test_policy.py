@@ -324,10 +324,10 @@ def test_only_adapters_know_snakemake():
 def test_every_line_of_a_profile_has_a_comment(path):
     lines, block = path.read_text().splitlines(), False
     for line in lines:
-        # the continuation lines of a folded command have none of their own
+        # the continuation lines of a folded command, and lines of Python, have none of their own
         block = block and line.startswith("  ")
         assert block or re.search(r"^#|(^| )# \S", line), line
-        block = block or ">-" in line
+        block = block or ">-" in line or "- |" in line
 
 
 def test_the_default_profile_overwrites_nothing_of_another():
