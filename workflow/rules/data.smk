@@ -4,11 +4,16 @@ from jacobian_ensembles.data.arrays import DataError
 from jacobian_ensembles.data.cards import CARDS
 from jacobian_ensembles.stages.checking import check_source
 
-# before there are jobs; what is stored was read
+# before there are jobs
 for reference, dataset in zip(cfg.grid.datasets, cfg.datasets):
-    if workflow.is_main_process and not Path(file_of(dataset)).exists():
+    if workflow.is_main_process:
         try:
-            check_source(reference, cfg.data.local_dir, cfg.model.architecture)
+            check_source(
+                reference,
+                cfg.data.local_dir,
+                cfg.model.architecture,
+                Path(file_of(dataset)),
+            )
         except (DataError, ValueError) as error:
             raise WorkflowError(str(error)) from None
 

@@ -5,4 +5,10 @@ import _job
 with _job.running(snakemake):
     from jacobian_ensembles.stages.download_dataset import download_dataset
 
-    download_dataset(snakemake.params.source, snakemake.output.dataset, snakemake.config["data"]["local_dir"])
+    settings = snakemake.config
+    download_dataset(
+        snakemake.params.source,
+        snakemake.output.dataset,
+        settings["data"]["local_dir"],
+        settings["model"]["architecture"],  # changes no dataset, so it is no parameter
+    )

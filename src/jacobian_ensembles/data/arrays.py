@@ -93,6 +93,11 @@ def check_class_names(dataset: str, names: Any, classes: int) -> list[str]:
     return found
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The (channels, height, width) of an image of an array (n, height, width) or (n, height, width, channels)."""
+    return shape[3] if len(shape) == 4 else 1, shape[1], shape[2]
+
+
 def published_as(arrays: Mapping[str, np.ndarray]) -> str | None:
     """The built-in dataset whose published files hold these arrays, byte for byte; None if there is none."""
     digests = {name: _idx_digest(array) for name, array in arrays.items()}

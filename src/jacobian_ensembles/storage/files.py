@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from jacobian_ensembles.storage.places import misplaced
@@ -190,6 +190,21 @@ def stored_checksum(path: str | Path) -> str:
         ArtifactError: See :func:`read_header`.
     """
     return str(_open(path, ())[0]["sha256"])
+
+
+def stored_shape(path: str | Path, name: str) -> tuple[int, ...]:
+    """The shape of an array of a file, which is not read.
+
+    Raises:
+        ArtifactError: See :func:`read_header`; also if there is no such array.
+    """
+    _open(path, ())
+    with understanding(path):
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                return tuple(file.get_slice(name).get_shape())
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
 
 
 def load_tensors(
