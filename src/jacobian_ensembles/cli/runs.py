@@ -13,11 +13,14 @@ from jacobian_ensembles.storage.files import read_header
 
 
 def _report(args: argparse.Namespace) -> None:
+    from jacobian_ensembles.runs.run import Run
     from jacobian_ensembles.stages.write_report import write_report
 
-    path = args.output or Path(args.folder) / "report.html"
-    if Path(args.folder).is_dir():
-        check_output(path)
+    run = Run.open(args.folder)
+    # nothing is added to a shipped run, whose files have a list
+    folder = Path("results/rebuilt") / run.name if run.shipped else Path(args.folder)
+    path = args.output or folder / "report.html"
+    check_output(path)
     write_report(args.folder, path)
     print(path)
 
@@ -65,9 +68,11 @@ def _say_what_was_found(folder: str) -> None:
 
 def add_commands(add: AddCommand) -> None:
     """Add these commands to a command line."""
-    report = add("report", _report, "Write the page of a finished run.", [])
-    report.add_argument("folder", help="results/<run>")
-    report.add_argument("-o", "--output", help="default: <folder>/report.html")
+    report = add("report", _report, "Write the page of a finished or shipped run.", [])
+    report.add_argument("folder", help="results/<run> or results/reference/<run>")
+    report.add_argument(
+        "-o", "--output", help="default: <folder>/report.html; of a shipped run results/rebuilt/<run>/report.html"
+    )
     compare = add("compare", _compare, "Set finished or shipped runs beside one another.", [settings()])
     compare.add_argument(
         "runs", nargs="+", help="results/<run> or results/reference/<run>; differences are from the first"

@@ -53,11 +53,15 @@ class RunRecord:
         claims: ``claims.csv``, see :func:`~.verdicts.verdicts`; None where it was not computed.
         effects: ``effects.csv``, what the claims rest on; None without them.
         stress: ``stress.csv``; None where it was not made.
-        clean: Predicted and true classes, (N,) each, by :func:`model_key`.
-        uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``.
-        examples: What the models shown in detail take the example images for, clean and perturbed.
-        test_sets: By the dataset's name.
-        provenance: The provenance records of the run's jobs.
+        classes: How many classes datasets have, by name.
+        clean: By :func:`model_key`, which test images are classified correctly, booleans, and the true classes: (N,)
+            each; empty where the run kept none.
+        uaps: The worst perturbation at ``eps``, by :func:`model_key`: ``delta``, ``correct``, ``accuracy``, ``seed``;
+            empty where the run kept none.
+        examples: What the models shown in detail take the example images for, clean and perturbed; a live run's.
+        test_sets: By the dataset's name, those that are here.
+        provenance: The provenance records of the run's jobs; none in a shipped run.
+        made: What ``provenance.json`` says in their place.
     """
 
     run: str
@@ -71,9 +75,11 @@ class RunRecord:
     claims: pd.DataFrame | None
     effects: pd.DataFrame | None
     stress: pd.DataFrame | None
+    classes: Mapping[str, int]
     clean: Mapping[Key, tuple[np.ndarray, np.ndarray]]
     uaps: Mapping[Key, Mapping[str, Any]]
     examples: Mapping[Key, tuple[Sequence[int], Sequence[int]]]
     test_sets: Mapping[str, TestSet]
     provenance: Sequence[Mapping[str, Any]]
+    made: Mapping[str, Any]
     captions: Mapping[str, str] = field(default_factory=dict)

@@ -50,8 +50,11 @@ def _gallery(record: RunRecord, dataset: str, models: list[dict[str, Any]], name
     """The worst perturbations of a dataset: with examples for the models shown in detail, as small pictures for all."""
     rows = []
     for model in models:
-        uap = record.uaps[model_key(model)]
-        seen = examples(record.test_sets[dataset], uap["delta"], record.examples[model_key(model)], names)
+        key = model_key(model)
+        if (uap := record.uaps.get(key)) is None:
+            continue
+        predicted = record.examples.get(key)
+        seen = examples(record.test_sets[dataset], uap["delta"], predicted, names) if predicted else []
         rows.append({**model, **thumbnail(uap), "examples": seen})
     every = [{"name": model_name(uap), **thumbnail(uap)} for key, uap in record.uaps.items() if key[0] == dataset]
     return {"rows": rows, "every": every}
@@ -61,14 +64,15 @@ def section(record: RunRecord, dataset: str) -> dict[str, Any]:
     """What the page says about one dataset."""
     ranked = record.summary[record.summary["dataset"] == dataset]
     models = shown_in_detail(record.summary, dataset, group_titles(record))
-    names = list(record.test_sets[dataset].names)
+    test_set = record.test_sets.get(dataset)
+    names = [] if test_set is None else list(test_set.names)
     paper = paper_table1().rename(columns={"lambda_jr": "lambda", "learners": "members"})
     ours = dict.fromkeys(("clean_accuracy", "mean_uap_accuracy", "weighted_accuracy"), 100.0)
     return {
         "id": dataset,
         "title": DATASET_TITLES[dataset],
-        "leaked": record.test_sets[dataset].leaked,
-        "tested": len(record.test_sets[dataset].labels),
+        "leaked": 0 if test_set is None else test_set.leaked,
+        "tested": 0 if test_set is None else len(test_set.labels),
         "ours": _table1(select_table1(ranked), ours),
         "paper": _table1(paper[paper["dataset"] == dataset], dict.fromkeys(("clean", "avg_uap", "weighted"), 1.0)),
         "tradeoff": tradeoff(record.summary, dataset),
@@ -85,6 +89,7 @@ def section(record: RunRecord, dataset: str) -> dict[str, Any]:
         "per_class": [
             row
             for m in models
+            if model_key(m) in record.clean
             for row in accuracy_per_class(m["name"], record.clean[model_key(m)], record.uaps[model_key(m)]["correct"])
         ],
     }

@@ -42,11 +42,11 @@ def accuracy_per_class(name: str, clean: tuple[np.ndarray, np.ndarray], under_ua
 
     Args:
         name: What the page calls the model.
-        clean: Predicted and true classes, (N,) each.
+        clean: Which images are classified correctly, booleans, and their true classes: (N,) each.
         under_uap: (N,) booleans: the images still classified correctly under the perturbation.
     """
-    predicted, labels = clean
-    rows = {"clean": predicted == labels, "UAP": under_uap}
+    right_clean, labels = clean
+    rows = {"clean": right_clean, "UAP": under_uap}
     return [
         {"model": name, "under": under, "values": _percents(pd.Series(right).groupby(labels).mean())}
         for under, right in rows.items()

@@ -21,7 +21,7 @@ from jacobian_ensembles.report.gallery import data_uri
 from jacobian_ensembles.report.headline import defence, headline
 from jacobian_ensembles.report.training import plot_training, seconds_per_epoch, training_curves
 from jacobian_ensembles.report.verdicts import sentence, verdicts
-from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule
+from jacobian_ensembles.report.work import NO_COMMIT, duration, jobs_by_rule, jobs_in_sum
 from jacobian_ensembles.robustness.stress_tables import accuracy_table, flags_table, rules
 
 
@@ -63,7 +63,7 @@ def render(record: RunRecord) -> str:
     Returns:
         HTML that needs no network and no other file.
     """
-    rows, facts = jobs_by_rule(record.provenance)
+    rows, facts = jobs_by_rule(record.provenance) if record.provenance else jobs_in_sum(record.made)
     described = sections(record)
     curves = training_curves(record.provenance)
     training = None
@@ -92,9 +92,14 @@ def render(record: RunRecord) -> str:
             "Trainings per model": int(record.summary["repetitions"].min()),
         },
         stages=rows,
+        each=bool(record.provenance),
+        several=record.summary["repetitions"].max() > 1,
+        uaps=bool(record.uaps),
+        examples=bool(record.examples),
+        per_class=any(section["per_class"] for section in described),
         training=training,
         facts=facts,
-        found=headline(record.summary, record.config, {name: len(t.names) for name, t in record.test_sets.items()}),
+        found=headline(record.summary, record.config, record.classes),
         defence=defence(record.config),
         claims=claims,
         answer=None if claims is None or not judged else sentence(claims),

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from jacobian_ensembles.paper.labels import ENSEMBLES, in_order, method_colours, model_name
 
 _WIDTH, _HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 10, 44  # margins, for the axes' numbers and names
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 10, 10, 48  # margins, for the axes' numbers and names
 #: Outlines of about ten units, for sizes of ensembles.
 _SHAPES = (
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M0 -6L6 0L0 6L-6 0z", "M-4.5 -4.5h9v9h-9z", "M0 -6L6 5H-6z",

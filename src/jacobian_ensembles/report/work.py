@@ -42,6 +42,21 @@ def jobs_by_rule(records: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, A
     return order, {name: sorted(values) for name, values in facts.items()}
 
 
+def jobs_in_sum(made: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """The same of a shipped run, as far as its ``provenance.json`` goes: no single job's time, and no rule's device."""
+    rows = [
+        {"rule": rule, "jobs": jobs, "seconds": 3600 * made["hours"][rule], "longest": None, "devices": []}
+        for rule, jobs in made["jobs"].items()
+    ]
+    titles = {"commit": "Commit", "device": "Device", "platform": "Platform"}
+    facts = {title: [NO_COMMIT if value == "None" else value for value in made[key]] for key, title in titles.items()}
+    names = {"package": "jacobian-ensembles", "python": "Python"}
+    others = [key for key, value in made.items() if isinstance(value, list) and key not in titles]
+    facts["Versions"] = [", ".join(f"{names.get(key, key)} {' and '.join(made[key])}" for key in others)]
+    facts["First and last job finished"] = [made["first_finished"], made["last_finished"]]
+    return rows, facts
+
+
 def duration(seconds: float) -> str:
     """Seconds in a form for readers, such as ``3 min 20 s``."""
     minutes, rest = divmod(round(seconds), 60)

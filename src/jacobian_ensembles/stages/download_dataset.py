@@ -31,8 +31,8 @@ def download_dataset(
         architecture: Of the networks that are to be trained on it; None for none.
 
     Raises:
-        DataError: If a user's arrays are not a dataset, or a built-in one could not be fetched; also if a LeNet is to be
-            trained on images of another shape.
+        DataError: If a user's arrays are not a dataset, or a built-in one could not be fetched; also if a LeNet is to
+            be trained on images of another shape.
     """
     name = short_name(dataset)
     check_reference(dataset, DATASETS, folders=True)

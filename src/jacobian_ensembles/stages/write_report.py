@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from jacobian_ensembles.config.cells import Cell
+from jacobian_ensembles.evaluation.summary import CELL_KEYS
 from jacobian_ensembles.paper.catalogue import COLUMNS
-from jacobian_ensembles.report.contents import Key, RunRecord, model_key
+from jacobian_ensembles.report.contents import Key, RunRecord, TestSet, model_key
 from jacobian_ensembles.report.page import render
-from jacobian_ensembles.runs.run import Run
+from jacobian_ensembles.runs.run import NOT_RECOMPUTABLE, Run
 from jacobian_ensembles.stages.test_sets import load_test_set
 from jacobian_ensembles.storage.checksums import read_provenance
-from jacobian_ensembles.storage.files import write_text
+from jacobian_ensembles.storage.files import ArtifactError, write_text
 
 Paths = Sequence[str | Path]
 
@@ -23,8 +25,57 @@ def _written(run: Run, name: str) -> pd.DataFrame | None:
     return run.written(name, COLUMNS[name]) if run.has_written(name) else None
 
 
+def _live(run: Run, first: Mapping[Key, Cell], eps: float) -> dict[str, Any]:
+    """What a live run has of its models: see :class:`.RunRecord`."""
+    predictions = {key: run.predictions(cell) for key, cell in first.items()}
+    return {
+        "clean": {key: (predicted == labels, labels) for key, (predicted, labels) in predictions.items()},
+        "uaps": {key: run.worst_uap(cell, eps) for key, cell in first.items()},
+        "examples": {model_key(model): (model["clean"], model["perturbed"]) for model in run.examples},
+        "test_sets": {name: load_test_set(run.dataset(name)) for name in _datasets(first)},
+    }
+
+
+def _kept(run: Run, first: Mapping[Key, Cell], eps: float) -> dict[str, Any]:
+    """The same of a shipped run, as far as it keeps perturbations and bits, and datasets are here."""
+    bits, deltas = ((run.folder / what).is_dir() for what in ("bits", "perturbations"))
+    correct = {key: (run.correct(cell), run.correct(cell, eps)) for key, cell in first.items()} if bits else {}
+    metrics = run.table("metrics")
+    worst = metrics[metrics["eps"] == eps].set_index(CELL_KEYS)[["worst_accuracy", "worst_seed"]]
+    uaps = {}
+    for key, cell in first.items() if deltas else ():
+        accuracy, seed = worst.loc[tuple(cell.record[name] for name in CELL_KEYS)]
+        found = {"accuracy": float(accuracy), "seed": int(seed), "delta": run.perturbation(cell, eps)}
+        uaps[key] = {**cell.record, "eps": eps, "correct": correct.get(key, (None, None))[1], **found}
+    test_sets = _here(run, _datasets(first))
+    labels = {name: found.labels for name, found in test_sets.items()}
+    clean = {
+        key: (right, labels[key[0]])
+        for key, (right, _) in correct.items()
+        if key in uaps and len(right) == len(labels.get(key[0], ()))  # else of some of the images: which, is not kept
+    }
+    return {"clean": clean, "uaps": uaps, "examples": {}, "test_sets": test_sets}
+
+
+def _datasets(first: Mapping[Key, Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.dataset for cell in first.values()))
+
+
+def _here(run: Run, datasets: Sequence[str]) -> dict[str, TestSet]:
+    found = {}
+    for name in datasets:
+        try:
+            path = run.dataset(name)
+        except ArtifactError:
+            continue
+        found[name] = load_test_set(path)
+    return found
+
+
 def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = None) -> RunRecord:
-    """Read what the page of a live run shows; each model by its first training.
+    """Read what the page of a run shows; each model by its first training.
+
+    A shipped run has no test images and no records of single jobs; accuracies per class need its datasets.
 
     Args:
         run: The run.
@@ -40,7 +91,7 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
     first: dict[Key, Cell] = {}
     for cell in sorted(run.cells, key=lambda cell: cell.repetition):
         first.setdefault(model_key(cell.record), cell)
-    eps, datasets = run.settings["eps"], dict.fromkeys(cell.dataset for cell in run.cells)
+    eps = run.settings["eps"]
     return RunRecord(
         run=run.name,
         banner=run.banner,
@@ -54,11 +105,10 @@ def load_run(run: Run, figures: Paths | None = None, provenance: Paths | None = 
         claims=_written(run, "claims"),
         effects=_written(run, "effects"),
         stress=run.table("stress") if stress.get("transfer_eps") or stress.get("single_eps") else None,
-        clean={key: run.predictions(cell) for key, cell in first.items()},
-        uaps={key: run.worst_uap(cell, eps) for key, cell in first.items()},
-        examples={model_key(model): (model["clean"], model["perturbed"]) for model in run.examples},
-        test_sets={name: load_test_set(run.dataset(name)) for name in datasets},
+        classes=run.classes,
         provenance=run.jobs if provenance is None else [read_provenance(path) for path in provenance],
+        made={key: value for key, value in run.made.items() if key != NOT_RECOMPUTABLE},
+        **(_kept if run.shipped else _live)(run, first, eps),
     )
 
 
@@ -74,6 +124,6 @@ def write_report(
         provenance: See :func:`load_run`.
 
     Raises:
-        ArtifactError: If the folder holds no live run.
+        ArtifactError: If the folder holds no run, or a file of a live run is missing.
     """
     write_text(path, render(load_run(Run.open(folder), figures, provenance)))
