@@ -2,8 +2,9 @@
 
     python docs/prepare.py
 
-A site that is opened from disk has no repository around it: pictures outside docs/ are copied beside the pages, and
-other links out of docs/ become plain text. All must exist. The command line's help is put in where a page asks for it.
+A site that is opened from disk has no repository around it: pictures outside docs/ are copied beside the pages, a link
+to a shipped run's folder leads to the run's page, which is made, and other links out of docs/ become plain text. All
+must exist. The command line's help is put in where a page asks for it.
 """
 
 import os
@@ -33,13 +34,26 @@ def prepared(page: Path) -> str:
         if not target.exists():
             raise FileNotFoundError(f"{page.relative_to(ROOT)}: {path} is not in the repository.")
         name = target.relative_to(ROOT)
+        top = "../" * (len(page.relative_to(ROOT).parts) - 2)
+        if target.parent == ROOT / "results" / "reference" and target.is_dir():
+            return f"[{text}]({top}{page_of_run(target).relative_to(PAGES)})"
         if not picture:
             return text if text.startswith("`") else f"{text} (`{name}`)"
         (PAGES / name.parent).mkdir(parents=True, exist_ok=True)
         shutil.copy(target, PAGES / name)
-        return f"![{text}]({'../' * (len(page.relative_to(ROOT).parts) - 2)}{name})"
+        return f"![{text}]({top}{name})"
 
     return _LINK.sub(outside, page.read_text(encoding="utf-8")).replace("<!-- help -->", _help())
+
+
+def page_of_run(folder: Path) -> Path:
+    """The page of a shipped run, made when it is first asked for."""
+    from jacobian_ensembles.stages.write_report import write_report
+
+    path = PAGES / "runs" / f"{folder.name}.html"
+    if not path.is_file():
+        write_report(folder, path)
+    return path
 
 
 def _help() -> str:

@@ -3,11 +3,13 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from snakemake.cli import parse_args
 
 import jacobian_ensembles as je
@@ -16,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
 import fill  # noqa: E402
+import page_image  # noqa: E402
 import prepare  # noqa: E402
 
 PAGES = [str(page.relative_to(ROOT)) for page in fill.pages()]
@@ -244,7 +247,20 @@ def test_the_site_has_a_place_for_every_page_and_copies_the_pictures(tmp_path, m
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (tmp_path / "reproduction.md").read_text())
     assert pictures
     assert all((tmp_path / picture).is_file() for picture in pictures)
+    for name in ("grid", "table1"):
+        assert f"](runs/{name}.html)" in (tmp_path / "index.md").read_text()
+        assert f"](../runs/{name}.html)" in (tmp_path / "reference" / "tables.md").read_text()
+        assert "The answer" in (tmp_path / "runs" / f"{name}.html").read_text()
     assert "## `jacobian-ensembles train`" in (tmp_path / "reference" / "command-line.md").read_text()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium (Debian: apt-get install chromium)")
+def test_the_picture_of_the_page_is_drawn_from_what_is_shipped(tmp_path):
+    page_image.draw(tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as drawn, Image.open(ROOT / "docs/images/page.png") as kept:
+        assert drawn.size == kept.size == page_image.SIZE
+        assert len(drawn.convert("RGB").getcolors(256)) > 20  # not a blank page
 
 
 def test_a_page_without_a_place_and_a_link_out_to_nothing_are_refused(tmp_path, monkeypatch):
