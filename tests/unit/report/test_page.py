@@ -177,7 +177,7 @@ def test_table1_is_beside_the_papers(page):
 def test_the_page_opens_with_what_was_found_and_with_chance(page, folder):
     summary = pd.read_csv(folder / "metrics/summary.csv").query("members == 1")
     plain, ours = (100 * row for row in summary.query("dataset == 'mnist'").mean_uap_accuracy)
-    opening = page[page.index('id="claims"') : page.index('id="tradeoff"')].replace("&#39;", "'")
+    opening = page[page.index('id="claims"') : page.index('id="tradeoff"')].replace("&#39;", "'").replace("\u00a0", " ")
     assert f"accuracy under attack from {plain:.1f} to {ours:.1f} %, clean" in opening
     assert "(one training of each model). Guessing among 10 classes gives 10 %." in opening
     assert "Fashion-MNIST: voting M=1 λ=0.00, with " in opening
@@ -467,10 +467,14 @@ def test_in_a_browser(browser, folder, tmp_path, size):
         "[...document.querySelectorAll('#tradeoff-mnist > .point')].map(p => p.transform.baseVal[0].matrix.f)"
     )
     assert float(ring) == pytest.approx(min(heights))  # the top of the plot
-    assert browser.find_element("id", "best-mnist").text == f"{rows()[0][1]}, {rows()[0][4]}\u00a0%"
+    assert browser.find_element("id", "best-mnist").text == f"{rows()[0][1]}, {rows()[0][4]} %"
     figures = run("[...document.querySelectorAll('.drawn img')].map(i => [i.clientWidth, i.clientHeight].join())")
     assert len(figures) == 2
     assert len(set(figures)) == 1
     browser.find_element("css selector", ".drawn button").click()
     assert run("document.getElementById('enlarged').open")
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    browser.execute_script("document.querySelector('.drawn button').click()")
+    browser.find_element("css selector", "dialog [aria-pressed]").click()
+    enlarged = run("(i => [i.clientWidth, i.naturalWidth])(document.querySelector('dialog img'))")
+    assert enlarged == [60, 60]  # at its own size, whatever the screen's
