@@ -53,6 +53,13 @@ def test_another_spelling_of_the_folder_is_the_same_run(smoke):
     assert "seed was 0, and is 5" in refused(smoke, "--config", place, "seed=5")
 
 
+def test_a_run_that_came_with_the_clone_is_shipped_anew(repository):
+    shipped = repository.path / "results/reference/smoke/SHA256SUMS"
+    shipped.parent.mkdir(parents=True)
+    shipped.touch()
+    assert repository.planned("all", "ship", *SMOKE)["ship_run"] == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"rule": 3}', b"\xff\x00"], ids=str)
 def test_a_damaged_record_is_none(smoke, content):
     import base64
