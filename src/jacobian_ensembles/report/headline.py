@@ -65,9 +65,12 @@ def _sentence(models: pd.DataFrame, config: Mapping[str, Any]) -> str:
     else:
         before, after = (row["mean_uap_accuracy"] for row in (plain, ours))
         clean = round(ours["clean_accuracy"] - plain["clean_accuracy"], 1) + 0.0  # no -0.0
-        verb = "raised" if after >= before else "lowered"
+        change = f"from {before:.1f} to {after:.1f} %"
+        verb = "raised" if after > before else "lowered"
+        if f"{before:.1f}" == f"{after:.1f}":
+            verb, change = "left", f"at {after:.1f} %"
         told = (
-            f"{defence(config)} of strength {ours['lambda']:g} {verb} a single network's accuracy under {under} from "
-            f"{before:.1f} to {after:.1f} %, clean {clean:+.1f} points"
+            f"{defence(config)} of strength {ours['lambda']:g} {verb} a single network's accuracy under {under} "
+            f"{change}, clean {clean:+.1f} points"
         )
     return f"{title}: {told} ({rests_on}).{norm_note(models)}"

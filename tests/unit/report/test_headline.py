@@ -42,6 +42,12 @@ def test_the_best_model_of_another_defence_names_it():
     assert said.startswith("MNIST: voting M=9 λ=0.10 (the strength of 'noise'), with 100.0 % under attack")
 
 
+def test_what_was_not_changed_is_said_to_be_left():
+    rows = [("leaves", "voting", 1, 0.0, 0.9, 0.6), ("leaves", "voting", 1, 0.1, 0.9, 0.6001)]
+    (said,) = headline(summary(rows), {}, {})
+    assert "of strength 0.1 left a single network's accuracy under attack at 60.0 %, clean +0.0 points" in said
+
+
 def test_a_small_loss_is_no_minus_zero():
     (said,) = headline(
         summary([("mnist", "voting", 1, 0.0, 0.9, 0.2), ("mnist", "voting", 1, 0.1, 0.8999, 0.7)]), {}, {}
