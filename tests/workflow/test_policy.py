@@ -19,6 +19,7 @@ import pytest
 import yaml
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
 from snakemake.cli import parse_args
+from snakemake.dag import ScriptProcessor
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 from snakemake.scheduling import job_scheduler
@@ -164,9 +165,22 @@ def test_a_scheduler_that_the_stopgap_does_not_know_costs_a_warning_and_nothing_
         monkeypatch.setattr(JobScheduler, "__init__", lambda self: None)
     warnings, before = [], vars(JobScheduler).get("_schedule_reevalutation")
     monkeypatch.setattr(logging.getLogger("snakemake.logging"), "warning", warnings.append)
-    runpy.run_path(str(ROOT / "workflow/rules/scheduler.smk"))
+    runpy.run_path(str(ROOT / "workflow/rules/scheduler.smk"), {"imported_as": None})
     assert "scheduler.smk" in warnings[0]
     assert vars(JobScheduler).get("_schedule_reevalutation") is before
+
+
+def test_snakemake_looks_at_one_script_of_each_rule_since_none_has_wildcards(rules):
+    assert not any({"{", "}"} & set(str(rule.script)) for rule in jobs(rules).values())
+    assert ScriptProcessor.process_job.__module__ != "snakemake.dag"
+    looked, processor = [], SimpleNamespace()
+    once = runpy.run_path(str(ROOT / "workflow/rules/scheduler.smk"), {"imported_as": "another"})["once_per_rule"]
+    look = once(lambda _, job: looked.append(job.rule))
+    for rule in "abab":
+        look(processor, SimpleNamespace(rule=rule))
+    assert looked == ["a", "b"]
+    look(SimpleNamespace(), SimpleNamespace(rule="a"))  # of another workflow in this process
+    assert looked == ["a", "b", "a"]
 
 
 def test_a_job_uses_the_configuration_that_its_run_was_started_with(monkeypatch):

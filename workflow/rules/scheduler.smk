@@ -5,10 +5,14 @@
 # of its own, so each adds a chain of looks that never ends: after 300 jobs it looked all the time, which took almost half
 # a core. Seen in 9.10 to 9.27; no option switches it off. Upstream: pull request snakemake/snakemake#3744, open.
 #
-# Remove this file when the oldest Snakemake allowed (min_version in the Snakefile) asks first.
+# Remove it when the oldest Snakemake allowed (min_version in the Snakefile) asks first.
+#
+# And a saving: planning, Snakemake opens the script of every job, which was an eighth of the time for 1,000 models. A
+# rule's script, whose path has no wildcards, is the same for all its jobs (tests/workflow/test_policy.py).
 import threading
 import time
 
+from snakemake import dag
 from snakemake.logging import logger
 
 try:
@@ -39,3 +43,20 @@ else:
         "This Snakemake has no JobScheduler._schedule_reevalutation as workflow/rules/scheduler.smk knows it. Everything "
         "runs; if Snakemake's own process takes more and more CPU time in a long run, say so in an issue."
     )
+
+
+def once_per_rule(look):
+    """Look at the script of one job of each rule."""
+
+    def process_job(processor, job):
+        seen = vars(processor).setdefault("seen_rules", set())
+        if job.rule not in seen:
+            look(processor, job)
+            seen.add(job.rule)
+
+    return process_job
+
+
+# not where another workflow, whose scripts may have wildcards, imports this one
+if not imported_as and "process_job" in vars(getattr(dag, "ScriptProcessor", object)):
+    dag.ScriptProcessor.process_job = once_per_rule(dag.ScriptProcessor.process_job)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,9 +31,9 @@ _BY_NAME = {"attacks.crafting": ATTACKS}
 _LARGE = 64 * 2**20
 
 
-def _strip_prose(tree: ast.Module) -> ast.Module:
-    """Take out docstrings, and the descriptions of settings."""
-    for node in ast.walk(tree):
+def _strip_prose(tree: ast.Module, nodes: Iterable[ast.AST]) -> ast.Module:
+    """Take out docstrings, and the descriptions of settings, of a module with these nodes."""
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -48,10 +48,10 @@ def _is_module(name: str) -> bool:
     return bool(name) and (_PACKAGE / f"{name.replace('.', '/')}.py").is_file()
 
 
-def _imports(tree: ast.Module) -> set[str]:
+def _imports(nodes: Iterable[ast.AST]) -> set[str]:
     """The modules of this package that a module may use, however it imports them, by their names below the package."""
     names, bound = set(), {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and not node.level and node.module:
             package, _, base = node.module.partition(".")
             for alias in node.names if package == _PACKAGE.name else ():
@@ -69,14 +69,14 @@ def _imports(tree: ast.Module) -> set[str]:
                     names |= {inner} if _is_module(inner) else set()
                     bound[alias.asname or package] = inner if alias.asname else ""
     names |= {module for module in bound.values() if _is_module(module)}
-    return (names | _reached(tree, bound)) - _IGNORED
+    return (names | _reached(nodes, bound)) - _IGNORED
 
 
-def _reached(tree: ast.Module, bound: Mapping[str, str]) -> set[str]:
+def _reached(nodes: Iterable[ast.AST], bound: Mapping[str, str]) -> set[str]:
     """The modules that a module reaches by attributes of the package or a room of it, such as ``je.craft_uaps``."""
     rooms = {name: inner for name, inner in bound.items() if not _is_module(inner)}
     names, bare = set(), 0
-    for node in ast.walk(tree):
+    for node in nodes if rooms else ():
         if isinstance(node, ast.Name) and node.id in rooms:
             bare += 1
         if not isinstance(node, ast.Attribute):
@@ -94,21 +94,25 @@ def _reached(tree: ast.Module, bound: Mapping[str, str]) -> set[str]:
     return names | ({*PUBLIC.values()} if bare else set())  # passed on, or asked for a computed name: any
 
 
+def _path(module: str) -> Path:
+    return _PACKAGE / f"{module.replace('.', '/')}.py"
+
+
 @cache
 def _read(module: str) -> tuple[str, str, frozenset[str], bool]:
-    """A module's source without comments and formatting, once without docstrings and once with them; and its imports.
+    """A module's source without comments, formatting and docstrings; the content of the files that it names; its imports.
 
-    Both have the content of the files that it names. Last, whether it shows docstrings.
+    Last, whether it shows docstrings.
     """
-    path = _PACKAGE / f"{module.replace('.', '/')}.py"
-    if not path.is_file():
+    if not _path(module).is_file():
         raise ValueError(f"{_PACKAGE.name} has no module '{module}'.")
-    tree = parse(path)
+    tree = parse(_path(module))
+    nodes = [*ast.walk(tree)]  # once: a walk is most of the time that all digests take when a workflow is planned
     named = {_module_of(reference) for reference in _BY_NAME.get(module, {}).values()}
-    imports = frozenset(_imports(tree) | named)
-    told, tells = ast.unparse(tree), any(isinstance(n, ast.Attribute) and n.attr == "__doc__" for n in ast.walk(tree))
-    files = "".join(map(_content, named_files(tree, path.parent)))
-    return ast.unparse(_strip_prose(tree)) + files, told + files, imports, tells
+    imports = frozenset(_imports(nodes) | named)
+    tells = any(isinstance(node, ast.Attribute) and node.attr == "__doc__" for node in nodes)
+    files = "".join(map(_content, named_files(nodes, _path(module).parent)))
+    return ast.unparse(_strip_prose(tree, nodes)), files, imports, tells
 
 
 def _content(path: Path) -> str:
@@ -155,7 +159,10 @@ def code_digest(*modules: str) -> str:
     digest, behind = hashlib.sha256(), modules_behind(*modules)
     shown = {name for module in behind if _read(module)[3] for name in (module, *_read(module)[2])}
     for module in behind:
-        digest.update(f"{module}\n{_read(module)[module in shown]}\n".encode())
+        told, files, *_ = _read(module)
+        if module in shown:
+            told = ast.unparse(parse(_path(module)))  # with docstrings
+        digest.update(f"{module}\n{told}{files}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -168,9 +175,10 @@ def script_digest(path: str | Path) -> str:
         path: Python; see :func:`code_digest` for what does not count.
     """
     tree = parse(path)
-    behind = code_digest(*_imports(tree))
-    files = "".join(map(_content, named_files(tree, Path(path).resolve().parent, Path.cwd())))
-    return hashlib.sha256(f"{ast.unparse(_strip_prose(tree))}\n{behind}\n{files}".encode()).hexdigest()[:16]
+    nodes = [*ast.walk(tree)]
+    behind = code_digest(*_imports(nodes))
+    files = "".join(map(_content, named_files(nodes, Path(path).resolve().parent, Path.cwd())))
+    return hashlib.sha256(f"{ast.unparse(_strip_prose(tree, nodes))}\n{behind}\n{files}".encode()).hexdigest()[:16]
 
 
 def source_digest(*folders: str | Path) -> str:
@@ -192,7 +200,8 @@ def adapter_digest(path: str | Path) -> str:
         path: A script that imports the module ``_job`` beside it.
     """
     used = {n.attr for n in ast.walk(parse(path)) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "_job"}
-    shared = _strip_prose(parse(Path(path).with_name("_job.py")))
+    tree = parse(Path(path).with_name("_job.py"))
+    shared = _strip_prose(tree, [*ast.walk(tree)])
     own = "\n".join(map(ast.unparse, definitions(shared, used)))
     return hashlib.sha256(f"{script_digest(path)}\n{own}".encode()).hexdigest()[:16]
 

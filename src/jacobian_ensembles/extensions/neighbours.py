@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,17 +56,17 @@ def _defined_by(node: ast.stmt) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
-def named_files(tree: ast.Module, *folders: Path) -> list[Path]:
+def named_files(nodes: Iterable[ast.AST], *folders: Path) -> list[Path]:
     """The files that a module names in its text: ``"net.npy"``, ``here / "weights" / "net.npy"``, an absolute path.
 
     Args:
-        tree: The module.
+        nodes: The module's syntax tree, node by node.
         *folders: Where paths may start.
 
     Returns:
         Those that exist, sorted.
     """
-    texts = {text.strip("/") if i else text for node in ast.walk(tree) for text in _texts(node) for i in (0, 1)}
+    texts = {text.strip("/") if i else text for node in nodes for text in _texts(node) for i in (0, 1)}
     found = set()
     for text in texts:
         for folder in folders if 0 < len(text) < 1024 and not {"\0", "\n"} & {*text} else ():
