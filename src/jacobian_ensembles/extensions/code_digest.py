@@ -100,7 +100,7 @@ def _path(module: str) -> Path:
 
 @cache
 def _read(module: str) -> tuple[str, str, frozenset[str], bool]:
-    """A module's source without comments, formatting and docstrings; the content of the files that it names; its imports.
+    """A module's source without comments, formatting and docstrings; the content of the files it names; its imports.
 
     Last, whether it shows docstrings.
     """
