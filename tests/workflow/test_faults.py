@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -145,13 +146,17 @@ def test_a_hostile_checkpoint_is_refused_and_never_executed(copy):
     assert not (copy.path / "executed").exists()
 
 
-def test_a_second_snakemake_in_the_same_folder_is_refused_and_the_first_goes_on(copy, tiny, tmp_path):
+def test_a_second_snakemake_in_the_folder_or_on_the_results_is_refused_and_the_first_goes_on(copy, tiny, tmp_path):
     remove(copy, UAPS)
     process = copy.start(UAPS, "--configfile", copy.configfile, env=fault(tmp_path, "1/2 perturbations", "STOP", "job"))
     held = struck(tmp_path)
     output = copy.run(UAPS, check=False)
     assert "Directory cannot be locked" in output
     assert "Traceback" not in output
+    clone = Repository(tmp_path / "clone", copy.configfile)
+    (clone.path / "results").symlink_to(copy.path / "results")
+    output = clone.run(UAPS, check=False)
+    assert re.search(r"results/tiny: process \d+, started in .*/copy, works on these results", output), output
     os.kill(held, signal.SIGCONT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
@@ -206,6 +211,16 @@ def test_a_full_disk_is_said_and_once_there_is_room_the_run_goes_on(on_small_dis
     remount("size=300m")
     repo.run(UAPS)
     assert repo.stored() == tiny.stored()
+
+
+def test_a_full_folder_for_temporary_files_is_named_before_a_job_starts(copy, tiny, tmp_path):
+    remove(copy, UAPS)
+    with small_disk(tmp_path / "tmp", 1):
+        (tmp_path / "tmp/full").write_bytes(bytes(2**20))
+        output = copy.run(UAPS, env={"TMPDIR": str(tmp_path / "tmp")}, check=False)
+    assert f"{tmp_path / 'tmp'}: temporary files cannot be written (No space left on device)" in output
+    copy.run(UAPS)
+    assert copy.stored() == tiny.stored()
 
 
 def test_a_read_only_results_folder_is_said_and_nothing_is_lost(on_small_disk, tiny, tmp_path):

@@ -1,10 +1,14 @@
 """Results that Snakemake does not remember: the provenance beside them says whether they are what is asked for."""
 
+import os
 import re
 import shlex
+import shutil
 
 import pytest
 from test_reruns import TRAIN
+
+from conftest import Repository
 
 pytestmark = pytest.mark.workflow
 
@@ -76,3 +80,25 @@ def test_a_damaged_record_is_none(smoke, content):
         assert f"{LEARNER}: seed was 0, and is 5" in refused(smoke, "--config", "seed=5", "--", LEARNER)
     finally:
         record.write_bytes(original)
+
+
+def test_a_plan_for_dates_alone_says_so_and_names_the_command_that_takes_the_results_as_they_are(smoke, tmp_path):
+    # as cp -r into another clone: new dates, and nothing that Snakemake remembers
+    clone = Repository(tmp_path / "clone")
+    shutil.copytree(smoke.path / "results/smoke", clone.path / "results/smoke", copy_function=shutil.copyfile)
+    clone.share_data(smoke)
+    os.utime(clone.path / LEARNER)
+    (uaps,) = (clone.path / "results/smoke/uaps").glob("mnist/voting/M1/lambda0.00/rep0/eps0.15/*.safetensors")
+    content = uaps.read_bytes()
+    uaps.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    output = clone.snakemake("--dry-run", *SMOKE)
+    assert re.search(r"which have their checksums: \d+$", output, re.MULTILINE)
+    assert "--touch" not in output
+    uaps.write_bytes(content)
+    os.utime(clone.path / LEARNER)
+    output = clone.snakemake("--dry-run", *SMOKE)
+    command = shlex.split(re.findall(r"To take them as they are: (snakemake .*)$", output, re.MULTILINE)[-1])
+    assert "--touch" in command
+    clone.snakemake(*command[1:])
+    assert clone.planned(*SMOKE) == {}
+    assert clone.stored() == smoke.stored()

@@ -170,6 +170,13 @@ def test_a_scheduler_that_the_stopgap_does_not_know_costs_a_warning_and_nothing_
     assert vars(JobScheduler).get("_schedule_reevalutation") is before
 
 
+def test_there_is_one_block_of_what_happens_before_a_job_starts():
+    # of several Snakemake runs the last, and forgets the others without a word
+    files = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    for block in ("onstart", "onsuccess", "onerror"):
+        assert sum(len(re.findall(rf"^{block}:", file.read_text(), re.MULTILINE)) for file in files) <= 1, block
+
+
 def test_snakemake_looks_at_one_script_of_each_rule_since_none_has_wildcards(rules):
     assert not any({"{", "}"} & set(str(rule.script)) for rule in jobs(rules).values())
     assert ScriptProcessor.process_job.__module__ != "snakemake.dag"

@@ -9,6 +9,9 @@ if workflow.is_main_process and not imported_as:
             Path(cfg.run.results, cfg.run.name),
             workflow.resource_settings.cores,
         )
-        put_on_display(workflow.output_settings, lambda own: Plan(own, folder, cores))
+        put_on_display(
+            workflow.output_settings,
+            lambda own: Plan(own, folder, cores, lambda: len(dated(workflow.dag))),
+        )
     else:
         put_on_display(workflow.output_settings, Display)

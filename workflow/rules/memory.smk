@@ -12,7 +12,10 @@ from snakemake.io import is_flagged
 from snakemake.logging import logger
 
 from jacobian_ensembles.runs.provenance import disagreement, inputs_of_job
+from jacobian_ensembles.storage.checksums import verify_checksum
 
+# Snakemake's words for jobs that a date calls for: copied files are as old as the copy
+DATES = {"updated input files", "input files updated by another job"}
 MEMORY = getattr(persistence, "PersistenceBase", None) or persistence.Persistence
 unread = set()
 
@@ -35,6 +38,28 @@ def otherwise(job):
         json.loads(json.dumps(settings)),
         inputs_of_job(paths.root, job.input),
     )
+
+
+def unaltered(job):
+    """Whether the results of a job are the bytes that it left."""
+    try:
+        for path in job.output:
+            verify_checksum(path)
+    except ValueError:
+        return False
+    return True
+
+
+def dated(dag):
+    """The planned jobs that dates alone call for: their results are there, and what this run would make."""
+    found = set()
+    for job in (job for level in dag.toposorted() for job in level):
+        reasons = set(dag.reason(job).get_names())
+        planned = {at for at in dag.dependencies[job] if any(dag.reason(at).get_names())}
+        if reasons and reasons <= DATES and planned <= found:
+            if not otherwise(job) and unaltered(job):
+                found.add(job)
+    return found
 
 
 def first_of(jobs, dag):

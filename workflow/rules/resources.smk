@@ -37,14 +37,6 @@ resource_scopes:
     gpu="local",
 
 
-onstart:
-    # on a cluster the GPUs are elsewhere
-    if cfg.compute.device == "cuda" and workflow.local_exec and not visible_gpus():
-        raise WorkflowError(
-            "compute.device is cuda, and there is no GPU on this machine. Set it to cpu or auto."
-        )
-
-
 # as many GPU jobs as there are slots, unless the user or a profile says how many
 if workflow.is_main_process and gpu and "gpu" not in workflow.global_resources:
     slots = max(1, len(visible_gpus())) * cfg.compute.gpu_slots

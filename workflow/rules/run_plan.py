@@ -1,7 +1,10 @@
 """What a dry run shows: Snakemake's table of jobs, then a plan in place of every job's paths."""
 
 import logging
+import shlex
+import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ TRAINED = {"train_learner", "train_together", "train_trial"}
 CRAFTED = {"craft_uaps", "craft_variant"}
 #: What Snakemake says after a dry run that the plan says, or that needs the jobs' own lines.
 UNSAID = ("This was a dry-run", "Reasons:")
+DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 def seconds_in(benchmarks: Path) -> dict[str, list[float]]:
@@ -30,11 +34,12 @@ class Plan(logging.Handler):
         snakemakes: That handler.
         folder: The run's.
         cores: How many the run would use; None where it was not asked.
+        dated: Counts the planned jobs that only the dates of their files call for.
     """
 
-    def __init__(self, snakemakes: Any, folder: Path, cores: int | None) -> None:
+    def __init__(self, snakemakes: Any, folder: Path, cores: int | None, dated: Callable[[], int] = lambda: 0) -> None:
         super().__init__()
-        self.snakemakes, self.folder, self.cores = snakemakes, folder, cores
+        self.snakemakes, self.folder, self.cores, self.dated = snakemakes, folder, cores, dated
         self.jobs: Counter[str] = Counter()  # by rule
         self.networks = 0
         self.work: list[tuple[str, int]] = []  # the folder of a job's benchmark, and its threads
@@ -68,7 +73,13 @@ class Plan(logging.Handler):
             told.append(f"  networks to train: {self.networks}")
         if crafted:
             told.append(f"  sets of universal perturbations to craft: {crafted}")
-        return [*told, f"  other jobs: {rest}", f"  time: {self.time()}", "Paths and reasons of every job: add -p"]
+        told += [f"  other jobs: {rest}", f"  time: {self.time()}"]
+        if dated := self.dated():
+            told.append(f"  planned for the dates of files alone, which have their checksums: {dated}")
+        if dated == self.jobs.total():
+            command = ["snakemake", "--touch", *(given for given in sys.argv[1:] if given not in DRY)]
+            told.append(f"All results are what this run would make. To take them as they are: {shlex.join(command)}")
+        return [*told, "Paths and reasons of every job: add -p"]
 
     def time(self) -> str:
         """About how long, at the pace of earlier jobs: this run's own where it has some, else those of other runs."""

@@ -1,9 +1,11 @@
-"""One process at a time works on the results of a run, wherever it was started from."""
+"""Before a run starts: no other process works on its results, and there is room for temporary files."""
 
 from __future__ import annotations
 
 import logging
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,6 +49,27 @@ def hold_run(folder: str | Path) -> FileLock | None:
     except (NotImplementedError, OSError) as error:
         log.warning("%s: cannot be locked (%s). Start no second run on these results.", path.parent, error)
         return None
-    path.write_text(f"process {os.getpid()}, started in {Path.cwd()},", encoding="utf-8")
+    with suppress(OSError):  # only said to others; a full disk is found out by what needs room
+        path.write_text(f"process {os.getpid()}, started in {Path.cwd()},", encoding="utf-8")
     _held[path] = lock
     return lock
+
+
+def try_temporary_files() -> None:
+    """Find out whether temporary files can be written, as Snakemake's scheduler does without naming them if it fails.
+
+    Raises:
+        OSError: If not; its message names the folder and what to do.
+    """
+    # Python alone looks for another folder where these name one that is full or missing
+    named = [os.environ[name] for name in ("TMPDIR", "TMP") if os.environ.get(name)]
+    for folder in named or [tempfile.gettempdir()]:
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(100_000))
+                file.flush()
+        except OSError as error:
+            raise OSError(
+                f"{folder}: temporary files cannot be written ({error.strerror}). Make room there, or name another "
+                "folder: TMPDIR=/path/to/folder snakemake ..."
+            ) from None

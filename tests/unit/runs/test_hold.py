@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -6,7 +7,7 @@ import sys
 import pytest
 from filelock import FileLock
 
-from jacobian_ensembles.runs.hold import RunHeldError, hold_run
+from jacobian_ensembles.runs.hold import RunHeldError, hold_run, try_temporary_files
 
 HOLDER = """
 import sys, time
@@ -50,3 +51,23 @@ def test_a_file_system_without_locks_costs_a_warning(tmp_path, monkeypatch, capl
     monkeypatch.setattr(type(FileLock(tmp_path / "x")), "acquire", unknown)
     assert hold_run(tmp_path / "run") is None
     assert "cannot be locked" in caplog.text
+
+
+def test_a_folder_without_room_for_temporary_files_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("TMP", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    try_temporary_files()
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("TMP", str(tmp_path / "missing"))  # which Snakemake's solver prefers
+    with pytest.raises(OSError, match=r"/missing: temporary files cannot be written \(No such file.*TMPDIR="):
+        try_temporary_files()
+
+    def full(**_):
+        raise OSError(errno.ENOSPC, "No space left on device")  # no path in it, as of a write
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    for names in (("TMP", "TMPDIR"), ()):
+        for name in ("TMP", "TMPDIR"):
+            monkeypatch.setenv(name, str(tmp_path)) if name in names else monkeypatch.delenv(name)
+        with pytest.raises(OSError, match=r"^/\S+: temporary files cannot be written \(No space left on device\)"):
+            try_temporary_files()
