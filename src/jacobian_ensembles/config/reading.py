@@ -130,7 +130,9 @@ def read_config(paths: Sequence[str], settings: Sequence[str], grid: Mapping[str
     Raises:
         ConfigError: If a file cannot be read, or the configuration cannot be used.
     """
-    single = {"run": {"name": "single"}, "grid": {"eps": [0.15]}, "figures": {"eps": 0.15}}
+    # a model that no command computes, for those that need settings only
+    some = {"datasets": ["mnist"], "ensembles": ["voting"], "members": [1], "lambdas": [0]}
+    single = {"run": {"name": "single"}, "grid": {**some, "eps": [0.15]}, "figures": {"eps": 0.15}}
     layers = [Layer("the defaults", single, defaults=True)]
     layers += [file_layer(path) for path in paths if path != "none"]
     if not paths and Path("config.yaml").is_file():

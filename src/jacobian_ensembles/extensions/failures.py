@@ -13,11 +13,17 @@ _NOT_THEIRS = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdli
 def where_it_broke(error: BaseException) -> str | None:
     """The last line of a user's own file that was running, as ``file:line``; None if there was none.
 
+    Of settings that matplotlib cannot read, their file and what to do.
+
     Args:
         error: What was raised, with its traceback.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
+    if isinstance(error, UnicodeDecodeError):  # it does not say of which file
+        for inner, _ in traceback.walk_tb(error.__traceback__):
+            if inner.f_globals.get("__name__") == "matplotlib" and "fname" in inner.f_locals:
+                return f"in {Path(inner.f_locals['fname']).absolute()}; save it as UTF-8, or remove it"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if frame.filename.startswith("<") or _OURS in path.resolve().parents or ".snakemake" in path.parts:

@@ -60,7 +60,10 @@ def test_a_finished_and_a_shipped_run_tell_the_same_of_themselves(runs):
     assert finished.attack["clip"] is True
 
 
-def test_the_command_writes_the_figure_the_tables_and_a_page_that_needs_nothing_else(runs, tmp_path, capsys):
+def test_the_command_writes_the_figure_the_tables_and_a_page_that_needs_nothing_else(
+    runs, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # no config.yaml there
     assert main(["compare", *map(str, runs), "-o", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "comparison.html")
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(FILES)

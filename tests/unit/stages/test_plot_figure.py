@@ -189,3 +189,23 @@ def test_the_environment_changes_no_byte(tmp_path):
     ):  # fmt: skip
         assert in_environment(tmp_path / str(i), **environment) == plain
     assert len({json.dumps(files) for files in plain.values()}) == 3
+
+
+@pytest.mark.parametrize("place", ["here", "MATPLOTLIBRC", "MPLCONFIGDIR"])
+def test_settings_that_matplotlib_cannot_read_are_named_in_one_line(tmp_path, place):
+    (tmp_path / "settings").mkdir()
+    file = tmp_path / ("matplotlibrc" if place == "here" else "settings/matplotlibrc")
+    file.write_bytes("font.size: 9  # größer\n".encode("latin-1"))
+    program = """
+try:
+    from jacobian_ensembles.stages import plot_figure
+except Exception as error:
+    from jacobian_ensembles.extensions.failures import one_line
+    print(one_line(error))
+"""
+    environment = os.environ | ({} if place == "here" else {place: str(tmp_path / "settings")})
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("UnicodeDecodeError: 'utf-8' codec")
+    assert done.stdout.endswith(f"(in {file}; save it as UTF-8, or remove it)\n")
