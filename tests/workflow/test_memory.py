@@ -88,7 +88,7 @@ def test_a_plan_for_dates_alone_says_so_and_names_the_command_that_takes_the_res
     shutil.copytree(smoke.path / "results/smoke", clone.path / "results/smoke", copy_function=shutil.copyfile)
     clone.share_data(smoke)
     os.utime(clone.path / LEARNER)
-    (uaps,) = (clone.path / "results/smoke/uaps").glob("mnist/voting/M1/lambda0.00/rep0/eps0.15/*.safetensors")
+    uaps, *_ = (clone.path / "results/smoke/uaps").glob("mnist/voting/M1/lambda0.00/rep0/eps0.15/*.safetensors")
     content = uaps.read_bytes()
     uaps.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     output = clone.snakemake("--dry-run", *SMOKE)
