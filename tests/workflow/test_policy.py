@@ -3,6 +3,7 @@
 import ast
 import inspect
 import logging
+import math
 import os
 import random
 import re
@@ -15,13 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save_file
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
 from snakemake.cli import parse_args
 from snakemake.dag import ScriptProcessor
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.iocontainers import InputFiles
 from snakemake.scheduling import job_scheduler
 from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.enums import RerunTrigger
@@ -100,17 +104,27 @@ def test_every_rule_declares_threads_memory_and_runtime_and_on_the_cpu_no_gpu(ru
         assert "gpu" not in set(rule.resources), name
 
 
-@pytest.mark.parametrize(
-    ("megabytes", "attempt", "asked"),
-    [(55, 1, 2000), (55, 2, 4000), (516, 1, 3380), (516, 3, 10140), (4000, 1, 20800)],
-    # 3,075 MB were the most that jobs used with 516 MB of images, 870 with 55
-)
-def test_the_memory_of_a_job_follows_its_dataset_and_grows_with_each_try(rules, tmp_path, megabytes, attempt, asked):
-    images = [IOFile(str(tmp_path / "images"))]
-    Path(images[0]).touch()
-    os.truncate(images[0], megabytes * 1024**2)
-    for name in ("train_learner", "train_together", "train_trial", "craft_uaps", "craft_variant", "measure_transfer"):
-        assert rules[name].resources["mem_mb"].evaluate(None, input=images, attempt=attempt).value == asked
+#: The most that jobs which train or craft used, in MB, by the MB of their dataset, its images' shape and the batch.
+PEAKS = {
+    (52, (28, 28), 200): 870, (199, (64, 64, 3), 200): 1712, (492, (64, 64, 3), 200): 3277,
+    (199, (64, 64, 3), 1000): 1995,
+}  # fmt: skip
+WITH_IMAGES = ("train_learner", "train_together", "train_trial", "craft_uaps", "craft_variant", "measure_transfer")
+
+
+@pytest.mark.parametrize(("megabytes", "shape", "batch"), PEAKS)
+def test_the_memory_of_a_job_follows_its_dataset_and_its_batches_and_grows_with_each_try(
+    tmp_path, megabytes, shape, batch
+):
+    peak, path = PEAKS[megabytes, shape, batch], str(tmp_path / "images.safetensors")
+    save_file({"train_images": np.zeros((megabytes * 1024**2 // math.prod(shape), *shape), np.uint8)}, path)
+    images = InputFiles(fromdict={"dataset": IOFile(path)})
+    for rules in parsed(attack={"batch_size": batch}):
+        for name in WITH_IMAGES:
+            memory = rules[name].resources["mem_mb"]
+            asked = memory.evaluate(None, input=images, attempt=1).value
+            assert 1.15 * peak < asked < max(2001, 1.6 * peak), name
+            assert memory.evaluate(None, input=images, attempt=3).value == 3 * asked
 
 
 def test_only_rules_that_compute_on_a_gpu_ask_for_one(gpu_rules):

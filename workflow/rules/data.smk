@@ -54,8 +54,7 @@ rule import_dataset:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        **IMPORT,
     params:
         source=lambda w: cfg.reference(w.dataset),
         local_dir=cfg.data.local_dir,

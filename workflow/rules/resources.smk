@@ -1,5 +1,9 @@
 # What jobs ask for, by kind, and how many GPU jobs run at a time.
 import os
+from functools import cache
+from math import prod
+
+from safetensors import SafetensorError, safe_open
 
 from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
 
@@ -14,18 +18,42 @@ def megabytes(files):
     return sum(map(os.path.getsize, files)) / 1024**2
 
 
+@cache
+def values_of_an_image(path):
+    """Pixels times channels of the images in a dataset's file; of a damaged one none, which the job says."""
+    try:
+        with safe_open(path, "np") as file:
+            return prod(file.get_slice("train_images").get_shape()[1:])
+    except SafetensorError:
+        return 0
+
+
+BATCH = max(cfg.training.batch_size, cfg.attack.batch_size)
+
+
 def with_images(least):
-    """The memory of a job that holds a dataset: its images as stored, and as float32 with a copy or two. Measured on
-    files of 55, 129 and 516 MB; more at each further try.
+    """The memory of a job that holds a dataset: its images as stored, and as float32 with a copy or two; and a batch on
+    its way through a network of 20 values per value of an image. Measured on 52, 199 and 492 MB (docs/performance.md);
+    more at each further try.
     """
-    return lambda wildcards, input, attempt: attempt * max(
-        least, round(800 + 5 * megabytes(input))
-    )
+
+    def mem_mb(wildcards, input, attempt):
+        dataset = getattr(input, "dataset", None)
+        needed = 700 + 6 * megabytes(input)
+        if dataset is not None and not dataset.is_storage:
+            needed += BATCH * 20 * 4 * values_of_an_image(str(dataset)) / 1024**2
+        return attempt * max(least, round(needed))
+
+    return mem_mb
 
 
 # memory in MB and runtime in minutes, for one job on one core
 ASSEMBLE = {"mem_mb": 300, "runtime": 5}  # copies, or counts bits
 GATHER = {"mem_mb": 800, "runtime": 10}  # tables and figures
+IMPORT = {
+    "mem_mb": with_images(4000),
+    "runtime": 60,
+}  # whatever a user's function takes
 # a few passes over images; one learner; a training of many epochs, or a block of perturbations
 EVALUATE = {"mem_mb": with_images(1500), "runtime": 10, **gpu}
 TRAIN = {"mem_mb": with_images(2000), "runtime": 120, **gpu}

@@ -49,10 +49,10 @@ def once_per_rule(look):
     """Look at the script of one job of each rule."""
 
     def process_job(processor, job):
-        seen = vars(processor).setdefault("seen_rules", set())
-        if job.rule not in seen:
+        seen, kind = vars(processor).setdefault("seen_rules", set()), job.rule
+        if kind not in seen:
             look(processor, job)
-            seen.add(job.rule)
+            seen.add(kind)
 
     return process_job
 

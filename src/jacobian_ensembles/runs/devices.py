@@ -148,11 +148,12 @@ def prepare_device(name: str) -> torch.device:
     _keep_freed_memory()
     if name == "cuda":
         if not torch.cuda.is_available():
-            seen = ", ".join(visible_gpus()) or "none"
+            gpus = visible_gpus()
+            seen = f"{len(gpus)}, called {', '.join(gpus)}" if gpus else "none"
             raise RuntimeError(
-                f"A GPU was asked for (GPUs that the machine lists: {seen}), but torch {torch.__version__}, built for "
-                f"CUDA {torch.version.cuda or 'none'}, can use none. Install a torch that fits the driver, or set "
-                "compute.device: cpu."
+                f"compute.device is cuda, or auto on a machine that lists GPUs (here {seen}), but torch "
+                f"{torch.__version__}, built for CUDA {torch.version.cuda or 'none'}, can use none. Install a torch "
+                "that fits the driver, or set compute.device: cpu."
             )
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cuda.matmul.allow_tf32 = False
