@@ -55,7 +55,9 @@ def dated(dag):
     found = set()
     for job in (job for level in dag.toposorted() for job in level):
         reasons = set(dag.reason(job).get_names())
-        planned = {at for at in dag.dependencies[job] if any(dag.reason(at).get_names())}
+        planned = {
+            at for at in dag.dependencies[job] if any(dag.reason(at).get_names())
+        }
         if reasons and reasons <= DATES and planned <= found:
             if not otherwise(job) and unaltered(job):
                 found.add(job)
