@@ -248,7 +248,7 @@ def project_digests(scripts: str | Path, kept: str | Path) -> tuple[str, dict[st
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             whole = path.with_suffix(f".{os.getpid()}")
-            whole.write_text(json.dumps({"checksum": _checksum(source, digests), "digests": digests}))
+            whole.write_text(json.dumps({"checksum": _checksum(source, digests), "digests": digests}), encoding="utf-8")
             whole.replace(path)
     return source, digests
 
