@@ -284,6 +284,11 @@ def test_jobs_that_see_no_files_get_the_configuration_in_their_environment(monke
     assert len(os.environ["JACOBIAN_ENSEMBLES_RUN"]) < 10_000
     with workflow(mode=ExecMode.REMOTE) as flow:
         assert flow.config == config
+    whole = os.environ["JACOBIAN_ENSEMBLES_RUN"]
+    for damaged in (whole[:-40], whole[:9], whole.replace(whole[50], "!")):
+        monkeypatch.setenv("JACOBIAN_ENSEMBLES_RUN", damaged)
+        with pytest.raises(WorkflowError, match="was changed or cut off"), workflow(mode=ExecMode.REMOTE):
+            pass
     long = {"run": {"banner": random.Random(0).randbytes(200_000).hex()}}
     with pytest.raises(WorkflowError, match="at most 100,000 characters"), workflow(long, shared=shared):
         pass

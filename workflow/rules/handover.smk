@@ -59,7 +59,14 @@ def handed_over():
             "(sbatch: --export=ALL, qsub: -V), and start Snakemake again."
         )
     if got.startswith(INLINE):
-        return json.loads(zlib.decompress(base64.b64decode(got.removeprefix(INLINE))))
+        try:
+            packed = base64.b64decode(got.removeprefix(INLINE))
+            return json.loads(zlib.decompress(packed))
+        except (ValueError, zlib.error):
+            raise WorkflowError(
+                f"This job does not know what its run was started with: the environment variable {HANDOVER} was changed or "
+                "cut off. Start Snakemake again."
+            ) from None
     try:
         content = Path(got).read_bytes()
     except OSError as error:
