@@ -159,7 +159,7 @@ def test_bound_propagation_finds_the_same_intervals(activation):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(784, 30), activation(), nn.Linear(30, 20), activation(), nn.Linear(20, 10)).double()
     x, eps, label = TEST[0][:50].flatten(1).double(), 0.02, 3
-    ours = margin_bounds(layers_of(net), x - eps, x + eps, torch.full((50,), label))
+    ours = margin_bounds(layers_of(net), x, torch.full_like(x, eps), torch.full((50,), label))
     folded = nn.Linear(20, 10).double()
     with torch.no_grad():
         folded.weight.copy_(net[-1].weight[label] - net[-1].weight)

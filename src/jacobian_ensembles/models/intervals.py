@@ -14,8 +14,9 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -30,8 +31,9 @@ _TINY = 2.0**-125  # more than any product loses by underflow, even where subnor
 #: How far a computed tanh may lie from the true one, in units of u: torch's is off by 0.6, the compiled one by 4.8.
 _TANH = 12
 _SAME = (nn.Identity, nn.Dropout, nn.Dropout2d)  # in evaluation mode
+_RISING = (nn.ReLU, nn.Tanh, nn.MaxPool2d, nn.Flatten)
 _POOLS = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_LAYERS = (nn.Conv2d, nn.Linear, nn.ReLU, nn.Tanh, nn.MaxPool2d, nn.Flatten, *_POOLS, *_SAME)
+_LAYERS = (nn.Conv2d, nn.Linear, *_RISING, *_POOLS, *_SAME)
 
 
 class _Scaling(nn.Module):
@@ -96,27 +98,30 @@ def _slack(terms: int, unit: float) -> float:
     return gamma / (1 - gamma) + 5 * (terms + 4) * _DOUBLE if unit else 0.0
 
 
-def _through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> tuple[Tensor, Tensor]:
-    """The bounds after a layer."""
-    if isinstance(layer, nn.ReLU):
-        return low.relu(), high.relu()
-    if isinstance(layer, nn.Tanh):
-        return low.tanh() - _TANH * unit, high.tanh() + _TANH * unit
-    if isinstance(layer, nn.MaxPool2d | nn.Flatten):
-        return layer(low), layer(high)
-    if isinstance(layer, _SAME):
-        return low, high
-    centre, radius = (low + high) / 2, (high - low) / 2
+def _rising(layers: Iterable[nn.Module], centre: Tensor, radius: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """The box after layers whose units rise, or stay, with every input."""
+    low, high = centre - radius, centre + radius
+    for layer in layers:
+        low, high = layer(low), layer(high)
+        if isinstance(layer, nn.Tanh) and unit:
+            low, high = low - _TANH * unit, high + _TANH * unit
+    centre = torch.lerp(low, high, 0.5)
+    radius = high - centre
+    return centre, radius + 8 * _DOUBLE * (centre.abs() + radius) if unit else radius
+
+
+def _affine(layer: nn.Module, centre: Tensor, radius: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """The box after an affine layer; its radius may have one row for all images."""
     if isinstance(layer, _Scaling):
         terms = 6
     elif isinstance(layer, _POOLS):
-        terms = low.shape[-1] * low.shape[-2]  # a window has no more
+        terms = centre.shape[-1] * centre.shape[-2]  # a window has no more
     else:
         assert isinstance(layer, nn.Linear | nn.Conv2d)
         terms = layer.weight[0].numel()
     slack, extra = _slack(terms, unit), terms * _TINY if unit else 0.0
     if unit:
-        radius = radius + slack * torch.maximum(low.abs(), high.abs())
+        radius = radius + slack * (centre.abs() + radius)
     if isinstance(layer, _Scaling):
         centre, radius = (centre - layer.mean) / layer.std, (radius + slack * abs(layer.mean)) / layer.std
     elif isinstance(layer, _POOLS):
@@ -131,19 +136,21 @@ def _through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> tuple[
                 F.conv2d, stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups
             )
             centre, radius = conv(centre, weight, bias), conv(radius, weight.abs(), off)
-    return centre - radius - extra, centre + radius + extra
+    return centre, radius + extra
 
 
-def margin_bounds(layers: Sequence[nn.Module], low: Tensor, high: Tensor, labels: Tensor, unit: float = 0.0) -> Margins:
+def margin_bounds(
+    layers: Sequence[nn.Module], centre: Tensor, radius: Tensor, labels: Tensor, unit: float = 0.0
+) -> Margins:
     """Bounds on the margins over a box of inputs; the last linear layer is folded into them.
 
     Folding bounds (w_y - w_j)^T h at once, where the difference of two logits' bounds would count what they share
     twice.
 
     Args:
-        layers: See :func:`layers_of`; of the precision of ``low``.
-        low: (B, ...), the least that each pixel can be.
-        high: (B, ...), the most.
+        layers: See :func:`layers_of`; of the precision of ``centre``.
+        centre: (B, ...), the middle of what each pixel can be.
+        radius: (B, ...), how far it can be from that; or (1, ...), the same for every image, which costs less.
         labels: (B,), in [0, C).
         unit: Unit roundoff of the network's arithmetic, whose errors the bounds then cover; 0 for none, as in training.
 
@@ -154,14 +161,21 @@ def margin_bounds(layers: Sequence[nn.Module], low: Tensor, high: Tensor, labels
         ValueError: If the layers do not end in one row of logits per image.
     """
     last = layers[-1]
-    for layer in layers[:-1] if isinstance(last, nn.Linear) else layers:
-        low, high = _through(layer, low, high, unit)
-    if low.ndim != 2:
-        raise ValueError(f"the layers must end in logits (B, C). Got {tuple(low.shape)}: end them with nn.Flatten().")
-    weight, bias = torch.eye(low.shape[1]).to(low), None
+    body = layers[:-1] if isinstance(last, nn.Linear) else layers
+    body = [layer for layer in body if not isinstance(layer, _SAME)]
+    for rising, run in groupby(body, lambda layer: isinstance(layer, _RISING)):
+        if rising:
+            centre, radius = _rising(run, centre, radius, unit)
+        else:
+            for layer in run:
+                centre, radius = _affine(layer, centre, radius, unit)
+    if centre.ndim != 2:
+        got = tuple(centre.shape)
+        raise ValueError(f"the layers must end in logits (B, C). Got {got}: end them with nn.Flatten().")
+    weight, bias = torch.eye(centre.shape[1]).to(centre), None
     if isinstance(last, nn.Linear):
         weight, bias = last.weight, last.bias
-    centre, radius, largest = (low + high) / 2, (high - low) / 2, torch.maximum(low.abs(), high.abs())
+    largest = centre.abs() + radius
     slack = _slack(weight.shape[1], unit)
     rows = weight[labels].unsqueeze(1) - weight  # (B, C, features)
     middle = (rows @ centre.unsqueeze(2)).squeeze(2)
@@ -171,6 +185,6 @@ def margin_bounds(layers: Sequence[nn.Module], low: Tensor, high: Tensor, labels
     width = (rows.abs() @ radius.unsqueeze(2)).squeeze(2)
     if unit:
         both = sizes.gather(1, labels.unsqueeze(1)) + sizes
-        others = 1 - F.one_hot(labels, len(weight)).to(low)
+        others = 1 - F.one_hot(labels, len(weight)).to(width)
         width = (width + slack * both + 2 * weight.shape[1] * _TINY) * others
     return Margins(middle - width, middle + width, (1 + slack) * sizes.amax(1))

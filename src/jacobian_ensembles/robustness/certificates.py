@@ -137,11 +137,13 @@ def _unit(net: nn.Module, images: Tensor) -> float:
 
 
 def _box(x: Tensor, eps: float, clip: bool, unit: float) -> tuple[Tensor, Tensor]:
-    """The least and the most of every pixel of x + delta, as it is computed."""
+    """The centre and the radius of every pixel of x + delta, as it is computed."""
     x = x.double()
-    radius = eps + 3 * unit * (x.abs() + eps)  # eps and the sum are rounded
-    low, high = x - radius, x + radius
-    return (low.clamp(0, 1), high.clamp(0, 1)) if clip else (low, high)
+    radius = eps + 3 * unit * (x.abs() + eps)  # eps and the sum are rounded; the excess covers this arithmetic, too
+    if not clip:
+        return x, radius
+    low, high = (x - radius).clamp(0, 1), (x + radius).clamp(0, 1)
+    return (low + high) / 2, (high - low) / 2 + unit * radius
 
 
 def _check(

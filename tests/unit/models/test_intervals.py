@@ -34,7 +34,7 @@ def test_by_hand():
         linear([[1.0, -1.0], [1.0, 1.0]], [0.0, -1.0]), nn.ReLU(), linear([[2.0, 1.0], [-1.0, 2.0]], [0.5, 0.0])
     )
     x = torch.tensor([[0.65, 0.45]], dtype=torch.float64)
-    found = margin_bounds(layers_of(net), x - 0.2, x + 0.2, torch.tensor([0]))
+    found = margin_bounds(layers_of(net), x, torch.full_like(x, 0.2), torch.tensor([0]))
     torch.testing.assert_close(found.low, torch.tensor([[0.0, 0.0]]).double())
     torch.testing.assert_close(found.high, torch.tensor([[0.0, 2.3]]).double())
     torch.testing.assert_close(found.size, torch.tensor([2.2]).double())  # |z0| <= 2 * 0.6 + 0.5 + 0.5
@@ -46,7 +46,7 @@ def test_without_a_box_a_lenets_bounds_are_its_logits(activation):
     x, labels = textured(3), torch.tensor([1, 7, 0])
     with torch.no_grad():
         logits = plain_of(net)(x)
-        found = margin_bounds(layers_of(net), x, x, labels)
+        found = margin_bounds(layers_of(net), x, 0 * x, labels)
     margins = logits.gather(1, labels[:, None]) - logits
     torch.testing.assert_close(found.low, margins)
     torch.testing.assert_close(found.high, margins)
@@ -91,7 +91,7 @@ def test_no_input_of_the_box_leaves_the_bounds_whatever_its_precision(net, eps, 
         logits = net(inputs).double().view(len(delta), 2, -1)
         margins = logits.gather(2, labels.expand(len(delta), 2)[:, :, None]) - logits
         radius = eps + 3 * U * (x.double() + eps)
-        found = margin_bounds(layers_of(net.double()), x - radius, x + radius, labels, U)
+        found = margin_bounds(layers_of(net.double()), x.double(), radius, labels, U)
     assert (found.low <= margins).all()
     assert (margins <= found.high).all()
     assert (logits.abs() <= found.size[:, None]).all()
@@ -105,7 +105,7 @@ def test_float32_needs_the_slack_and_keeps_within_it():
         out = net(x).double()
         margins = out.gather(1, labels[:, None]) - out
         layers = layers_of(net.double())
-        exact, found = (margin_bounds(layers, x.double(), x.double(), labels, unit) for unit in (0.0, U))
+        exact, found = (margin_bounds(layers, x.double(), 0 * x.double(), labels, unit) for unit in (0.0, U))
     assert (margins < exact.low - 1e-12).any()  # rounding leaves exact bounds
     assert ((found.low <= margins) & (margins <= found.high)).all()
     assert (found.high - found.low).max() < 0.02
@@ -115,10 +115,8 @@ def test_the_slack_by_hand():
     # one product and a bias in units u = 0.01: gamma = 3 u / (1 - 3 u), of |w| |x| + |b| = 2 * 0.5 + 1
     net = nn.Sequential(linear([[2.0]], [1.0]), nn.ReLU(), nn.Identity())
     x = torch.tensor([[0.5]], dtype=torch.float64)
-    low, high = intervals._through(layers_of(net)[0], x, x, 0.01)
-    torch.testing.assert_close(
-        torch.cat([low, high]).flatten(), 2 + 2 * 0.03 / 0.97 * torch.tensor([-1.0, 1.0]).double()
-    )
+    centre, radius = intervals._affine(layers_of(net)[0], x, 0 * x, 0.01)
+    torch.testing.assert_close(torch.cat([centre, radius]).flatten(), torch.tensor([2, 2 * 0.03 / 0.97]).double())
 
 
 def test_tanh_is_computed_within_its_allowance():
@@ -141,9 +139,28 @@ def test_tanh_is_computed_within_its_allowance():
 
 def test_bounds_can_be_differentiated():
     net, x = LeNet("relu", generator=torch.Generator().manual_seed(0)), textured(2, dtype=torch.float32)
-    low = margin_bounds(layers_of(net), x - 0.01, x + 0.01, torch.tensor([1, 2])).low
+    low = margin_bounds(layers_of(net), x, torch.full_like(x, 0.01), torch.tensor([1, 2])).low
     low.sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in net.parameters() if p is not net.fc3.bias)
+
+
+def test_dropout_is_off_in_bounds_whatever_the_mode():
+    torch.manual_seed(0)
+    plain = [nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10)]
+    dropping = nn.Sequential(*plain[:3], nn.Dropout(0.9), plain[3]).train()
+    x, labels = textured(3, dtype=torch.float32), torch.tensor([1, 2, 0])
+    with_it, without = (margin_bounds(layers_of(n), x, 0 * x, labels) for n in (dropping, nn.Sequential(*plain)))
+    for a, b in zip(with_it, without, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_radius_for_all_images_is_that_of_each():
+    net, x = LeNet("tanh", generator=torch.Generator().manual_seed(0)).double(), textured(3).double()
+    labels, radius = torch.tensor([1, 2, 0]), torch.full_like(x, 0.03)
+    for unit in (0.0, U):
+        each, one = (margin_bounds(layers_of(net), x, r, labels, unit) for r in (radius, radius[:1]))
+        for a, b in zip(each, one, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 class Odd(nn.Linear):

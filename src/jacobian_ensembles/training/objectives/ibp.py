@@ -76,7 +76,7 @@ class Ibp(Objective):
         eps, weight = grown * self.strength, grown * self.options.mixture
         value, gradients = loss_and_gradients(net, x, batch.labels, 0.0, None, batch.dropout)
         with torch.enable_grad():
-            low = margin_bounds(layers_of(net), x - eps, x + eps, batch.labels).low
+            low = margin_bounds(layers_of(net), x, torch.full_like(x[:1], eps), batch.labels).low
             bound = F.cross_entropy(-low, batch.labels)
         (more,) = differentiated(bound, [net], "the bound")
         mixed = [torch.lerp(a, b, weight) for a, b in zip(gradients, more, strict=True)]
