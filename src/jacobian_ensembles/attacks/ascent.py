@@ -257,15 +257,21 @@ def _ascend_compiled(
     """The steps of :func:`ascend` for one perturbation, (...), in the engine."""
     delta = to_numpy(start).flatten()  # a copy
     velocity = np.zeros_like(delta)
-    x, y = rows(images), to_numpy(labels).astype(np.int64)
+    y = to_numpy(labels).astype(np.int64)
     if target is not None:
         y[:] = target
+    stored = images.dtype == np.uint8
+    x = images if stored else rows(images)
     cap, bounded = None if target is not None else settings.loss_cap, settings.loss in ("probability", "margin")
     limit = 0.0 if target is not None else 1.0 if bounded else cap
     for i in range(0, len(plan), _AT_ONCE):
         part = np.ascontiguousarray(plan[i : i + _AT_ONCE])
+        of_part = (x, y, part)
+        if stored:  # only what these steps need becomes numbers
+            chosen, where = np.unique(part, return_inverse=True)
+            of_part = (rows(x[chosen]), y[chosen], where.reshape(part.shape))
         _, notes = model.networks.ascend(
-            x, y, part, delta, velocity, eps=eps, step=settings.step, first=i, steps=len(plan),
+            *of_part, delta, velocity, eps=eps, step=settings.step, first=i, steps=len(plan),
             decay=settings.step_rule == "decay", momentum=settings.momentum, parts=settings.inner_batches,
             norm=settings.norm, clip=settings.clip, average=model.average, loss=settings.loss, cap=cap,
             targeted=target is not None,

@@ -93,6 +93,13 @@ def check_class_names(dataset: str, names: Any, classes: int) -> list[str]:
     return found
 
 
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Stored images, uint8, as numbers in [0, 1]: float32, contiguous."""
+    found = images.astype(np.float32, order="C")
+    found /= np.float32(255)
+    return found
+
+
 def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     """The (channels, height, width) of an image of an array (n, height, width) or (n, height, width, channels)."""
     return shape[3] if len(shape) == 4 else 1, shape[1], shape[2]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jacobian_ensembles.data.interop import Array
 
 log = logging.getLogger(__name__)
+_AT_ONCE = 2_000  # images that the engine is given at a time: stored ones become numbers only then
 _EVERY = 10.0  # seconds between two lines of progress
 
 
@@ -118,7 +119,9 @@ def correct(model: Any, images: Any, labels: Any, deltas: Any, clip: bool, batch
 def _taken(model: Compiled, images: Array, deltas: Array, clip: bool) -> np.ndarray:
     """The engine's class (K, N) of every image under every perturbation."""
     moves = rows(np.broadcast_to(to_numpy(deltas), (len(deltas), *images.shape[1:])))
-    taken: np.ndarray = model.networks.predictions(rows(images), moves, clip, model.average)
+    starts = range(0, max(len(images), 1), _AT_ONCE)
+    parts = [model.networks.predictions(rows(images[at : at + _AT_ONCE]), moves, clip, model.average) for at in starts]
+    taken = np.concatenate(parts, axis=1)
     _check_defined((taken < 0).any())
     return taken
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jacobian_ensembles.data.arrays import pixels
 from jacobian_ensembles.data.interop import to_numpy
 from jacobian_ensembles.models.architecture import Architecture
 
@@ -40,8 +41,9 @@ def engine() -> ModuleType | None:
 class Compiled:
     """LeNets in the engine, and how their scores are averaged.
 
-    The package's attacks and measurements take it in place of an ensemble, with images (N, 1, 28, 28) float32 and
-    labels (N,) int64 as arrays, and return arrays. They compute the same for the ensemble and tensors on a CPU.
+    The package's attacks and measurements take it in place of an ensemble, with images (N, 1, 28, 28), float32 or as a
+    dataset stores them, uint8, and labels (N,) int64 as arrays, and return arrays. They compute the same for the
+    ensemble and tensors on a CPU.
 
     Attributes:
         networks: M of them.
@@ -103,6 +105,8 @@ def classes_of(model: Any, images: Any) -> int:
 
 def rows(images: Array) -> Any:
     """Images (B, 1, 28, 28) as the engine reads them, (B, 784); a copy only of what is not contiguous and writable."""
+    if images.dtype == np.uint8:
+        images = pixels(to_numpy(images))
     return np.require(to_numpy(images).reshape(len(images), 784), requirements=["C_CONTIGUOUS", "WRITEABLE"])
 
 

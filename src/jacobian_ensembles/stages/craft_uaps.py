@@ -62,15 +62,15 @@ def craft_uaps(
     craft = load_attack(attack["method"], attack["options"], norm, attack["clip"])
     crafting, testing = images.last(attack["split"], "test")
     place = Placed(ensemble, device, craft.takes_arrays)
-    model, (x, y) = place.model, place.bring(*crafting)
+    model, (x, y) = place.model, place.bring(*crafting, stored=True)
     with counting_steps() as steps:
         deltas = craft(model, x, y, eps, seeds, first)
-    test_x, test_y = admit(model, *place.bring(*testing))
+    test_x, test_y = admit(model, *place.bring(*testing, stored=True))
     with evaluating(model):
         bits = correct(model, test_x, test_y, deltas, attack["clip"])
     rates = None
     if (aim := getattr(craft, "target", "none")) in ("each", "class"):
-        rates = success_rates(model, test_x, test_y, deltas, aim, first, attack["clip"]).tolist()
+        rates = success_rates(model, *place.bring(*testing), deltas, aim, first, attack["clip"]).tolist()
     spec = {**cell.record, "eps": eps} | ({} if norm == "linf" else {"norm": norm})
     spec |= {} if variant is None else {"variant": variant}
     counts = {IDLE: steps.idle, "steps": steps.total, "gradient_images": steps.images}

@@ -38,7 +38,7 @@ def evaluate_ensemble(
     """
     (x, y), (part,) = images.arrays("test"), (measured or images).last("test")
     place = Placed(ensemble, device)
-    x, y = admit(place.model, *place.bring(x, y))
+    x, y = admit(place.model, *place.bring(x, y, stored=True))
     save_clean(clean, to_numpy(predictions(place.model, x)), to_numpy(y), cell.record)
     if measured is None or jacobian is None:
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jacobian_ensembles.data.arrays import published_as
+from jacobian_ensembles.data.arrays import pixels, published_as
 from jacobian_ensembles.data.cards import CARDS, DATASET_TENSORS, class_names
 from jacobian_ensembles.report.contents import TestSet
 from jacobian_ensembles.storage.files import ArtifactError, check_tensors, load_tensors, understanding
@@ -57,7 +57,7 @@ def load_test_set(path: str | Path) -> TestSet:
     """
     name = Path(path).stem
     tensors, spec = read_dataset(path, name)
-    images = tensors["test_images"].astype(np.float32) / 255
+    images = pixels(tensors["test_images"])
     images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
     names = spec.get("class_names") or class_names(name, int(tensors["train_labels"].max()) + 1)
     return TestSet(images, tensors["test_labels"], tuple(names), spec.get("repeated", {}).get("test_in_train", 0))

@@ -70,14 +70,18 @@ ATTACKS = {
 }  # fmt: skip
 
 
+def store_images(folder, **counts):
+    rng = np.random.default_rng(0)
+    arrays = {f"{part}_images": rng.integers(0, 256, (n, 28, 28), np.uint8) for part, n in counts.items()}
+    arrays |= {f"{part}_labels": np.arange(n, dtype=np.uint8) % 10 for part, n in counts.items()}
+    save_tensors(folder / "small.safetensors", arrays, kind="dataset", spec={"dataset": "small"})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """An ensemble of two learners, and a hundred images."""
     folder = tmp_path_factory.mktemp("stored")
-    rng = np.random.default_rng(0)
-    arrays = {f"{part}_images": rng.integers(0, 256, (100, 28, 28), np.uint8) for part in ("train", "test")}
-    arrays |= {f"{part}_labels": np.arange(100, dtype=np.uint8) % 10 for part in ("train", "test")}
-    save_tensors(folder / "small.safetensors", arrays, kind="dataset", spec={"dataset": "small"})
+    store_images(folder, train=100, test=100)
     nets = [LeNet("relu", mean=0.3, std=0.5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
     weights = {key: torch.stack([net.state_dict()[key] for net in nets]).numpy() for key in nets[0].state_dict()}
     architecture = Architecture(options={"activation": "relu"}, mean=0.3, std=0.5).record()
@@ -121,10 +125,19 @@ def test_evaluating_and_measuring_need_no_torch_and_give_the_same_bytes(folder, 
         assert path.read_bytes() == path.with_stem("alone").read_bytes()
 
 
+def test_as_many_images_as_the_paper_has_take_little_memory(folder, tmp_path):
+    store_images(tmp_path, train=60_000, test=10_000)
+    (tmp_path / "ensemble").symlink_to(folder / "ensemble")
+    for chosen in (attack("sgd", iterations=25), None):
+        assert alone(tmp_path, chosen)[1] < 265  # 250 and less, measured; 380 with all images as numbers
+
+
 def test_what_needs_torch_takes_tensors(folder):
     images = StoredImages(folder / "small.safetensors", 10, dataset="small")
     ensemble = StoredEnsemble(folder / "ensemble", 2)
-    assert isinstance(Placed(ensemble, "cpu").bring(*images.arrays("test"))[0], np.ndarray)
+    stored, numbers = (Placed(ensemble, "cpu").bring(*images.arrays("test"), stored=how)[0] for how in (True, False))
+    assert (stored.dtype, numbers.dtype) == (np.uint8, np.float32)
+    assert torch.equal(torch.from_numpy(numbers), images.test[0])
     net = LeNet()
     for place in (Placed(ensemble, "cpu", arrays=False), Placed(net, "cpu")):
         x, y = place.bring(*images.arrays("test"))
