@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from jacobian_ensembles.comparing.defences import ComparedRun, common_ground
+from jacobian_ensembles.comparing.defences import ComparedRun, common_ground, comparable
+from jacobian_ensembles.evaluation.summary import CERTIFIED, MODEL_KEYS
+from jacobian_ensembles.paper.further_figures import plot_bands
 from jacobian_ensembles.paper.labels import (
     DATASET_TITLES,
     METHOD_COLOURS,
@@ -85,6 +87,27 @@ def plot(runs: Sequence[ComparedRun], table: pd.DataFrame) -> Figure:
     return fig
 
 
+def plot_certified(runs: Sequence[ComparedRun], best: pd.DataFrame, confidence: float) -> Figure | None:
+    """The bands between certificate and attack of each run's best strength.
+
+    Args:
+        runs: In the order of the legend.
+        best: Of :func:`~jacobian_ensembles.comparing.defences.best_of_each`.
+        confidence: Level of the intervals of :func:`~jacobian_ensembles.comparing.defences.comparable`, not drawn.
+
+    Returns:
+        See :func:`~jacobian_ensembles.paper.further_figures.plot_bands`; None where no run has certificates.
+    """
+    common, bands, colours = common_ground(runs), [], {}
+    for i, run in enumerate(runs):
+        metrics = comparable(run, common, confidence, every_attack=False)
+        if CERTIFIED in metrics:
+            metrics = metrics.merge(best.loc[best["run"] == run.name, MODEL_KEYS])
+            bands.append(metrics.assign(band=run.name))
+            colours[run.name] = METHOD_COLOURS[i % len(METHOD_COLOURS)]
+    return plot_bands(pd.concat(bands), colours) if bands else None
+
+
 def best_shown(runs: Sequence[ComparedRun], best: pd.DataFrame) -> pd.DataFrame:
     """:func:`~jacobian_ensembles.comparing.defences.best_of_each` for readers, as plain text.
 
@@ -111,6 +134,9 @@ def best_shown(runs: Sequence[ComparedRun], best: pd.DataFrame) -> pd.DataFrame:
     if "transfer_accuracy" in best:
         carried = best["transfer_accuracy"].map(lambda a: "–" if pd.isna(a) else percent(a))
         shown.insert([*shown.columns].index("Every attack") + 1, "Others' UAPs", carried)
+    if f"mean_{CERTIFIED}" in best:
+        proved = best[f"mean_{CERTIFIED}"].map(lambda a: "–" if pd.isna(a) else percent(a))
+        shown.insert([*shown.columns].index("Avg. UAP"), "Certified", proved)
     if not common_ground(runs).variants:
         shown = shown.drop(columns="Every attack")
     return shown
@@ -123,9 +149,9 @@ def best_table(runs: Sequence[ComparedRun], best: pd.DataFrame) -> RenderedTable
         runs: As compared.
         best: Of :func:`~jacobian_ensembles.comparing.defences.best_of_each`.
     """
-    note = ""
+    note = " Certified: no perturbation leaves less." if f"mean_{CERTIFIED}" in best else ""
     if "transfer_accuracy" in best:
-        note = " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
+        note += " Others' UAPs: under the worst perturbation that was crafted for another run's model of this table."
     text = (
         "For each run the strength with the highest weighted accuracy on the test images (in %). Training: the time of "
         f"one learner over plain training's.{note}\n"

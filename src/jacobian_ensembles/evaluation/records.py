@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jacobian_ensembles.evaluation.statistics import wilson_interval
-from jacobian_ensembles.evaluation.summary import CELL_KEYS, IDLE
+from jacobian_ensembles.evaluation.summary import CELL_KEYS, CERTIFIED, IDLE
 from jacobian_ensembles.evaluation.worst_case import expected_worst, over_seeds, worst_interval
 
 ATTACKED = [*CELL_KEYS, "eps"]
@@ -23,7 +23,7 @@ COLUMNS = [*ATTACKED, "attack_seed", "accuracy", "images", "clean_accuracy"]
 #: under every perturbation, and the share right under every seed; what the attack cost, in steps and in images at which
 #: a gradient was taken; its steps without a usable gradient; and what eps bounds, where that is not the largest change
 #: of a pixel.
-SHARED = ["certified_accuracy", "gradient_images", "norm", "per_image_worst_accuracy", "steps", IDLE]
+SHARED = [CERTIFIED, "gradient_images", "norm", "per_image_worst_accuracy", "steps", IDLE]
 #: Per seed, of perturbations with a target class: the share of other classes' images that pass for it.
 RATE = "success_rate"
 #: The numbers of attack seeds at which the expected worst case is tabulated, where there are that many.

@@ -10,7 +10,9 @@ from jacobian_ensembles.evaluation.statistics import student_interval
 
 MODEL_KEYS = ["dataset", "ensemble", "members", "lambda"]
 CELL_KEYS = [*MODEL_KEYS, "repetition"]
-#: The attack's steps that had no finite gradient other than zero; older tables lack this column.
+#: What no perturbation can take, where it was proved; and the attack's steps that had no finite gradient other than
+#: zero. Older tables lack these columns.
+CERTIFIED = "certified_accuracy"
 IDLE = "steps_without_gradient"
 _T = TypeVar("_T", float, "pd.Series[float]")
 
@@ -76,8 +78,8 @@ def summarize(metrics: pd.DataFrame, clean_weight: float, confidence: float) -> 
         seeds=("seeds", "min"),
         images=("images", "min"),
     )
-    if "certified_accuracy" in metrics.columns:
-        cells["mean_certified_accuracy"] = metrics.groupby(CELL_KEYS)["certified_accuracy"].mean().to_numpy()
+    if CERTIFIED in metrics.columns:
+        cells[f"mean_{CERTIFIED}"] = metrics.groupby(CELL_KEYS)[CERTIFIED].mean().to_numpy()
     if "norm" in metrics.columns:  # what eps bounds, where that is not the largest change of a pixel
         cells["norm"] = metrics.groupby(CELL_KEYS)["norm"].first().to_numpy()
     if IDLE in metrics.columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -214,33 +215,39 @@ def plot_worst_of_k(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@drawing()
 def plot_certified(metrics: pd.DataFrame) -> Figure:
+    """:func:`plot_bands` of a run's ``metrics.csv``, a band per lambda."""
+    lambdas = sorted(metrics["lambda"].unique())
+    colours = {f"λ = {lam:g}": colour for lam, colour in zip(lambdas, shades(len(lambdas)), strict=True)}
+    return plot_bands(metrics.assign(band=[f"λ = {lam:g}" for lam in metrics["lambda"]]), colours)
+
+
+@drawing()
+def plot_bands(metrics: pd.DataFrame, colours: Mapping[str, Any]) -> Figure:
     """The band between certified accuracy and that under the worst perturbation, against eps.
 
     Args:
-        metrics: ``metrics.csv``, with ``certified_accuracy``.
+        metrics: Rows of ``metrics.csv``, with ``certified_accuracy``, and the ``band`` that each belongs to.
+        colours: Of every band.
 
     Returns:
-        A row of panels per dataset, a column per M, a band per lambda: means over methods and trainings, in percent.
+        A row of panels per dataset, a column per M: means over methods and trainings, in percent.
     """
-    lambdas, datasets = sorted(metrics["lambda"].unique()), in_order(metrics["dataset"], DATASET_TITLES)
-    colours = dict(zip(lambdas, shades(len(lambdas)), strict=True))
-    edges = ["certified_accuracy", "worst_accuracy"]
+    datasets, edges = in_order(metrics["dataset"], DATASET_TITLES), ["certified_accuracy", "worst_accuracy"]
     fig, axes = panels(datasets, sorted(metrics["members"].unique()), 1.8, sharex=True, sharey=True)
     for (dataset, members), ax in axes.items():
         here = metrics[(metrics["dataset"] == dataset) & (metrics["members"] == members)]
-        for lam, rows in here.groupby("lambda"):
-            low, high = (100 * rows.groupby("eps")[edge].mean() for edge in edges)
-            ax.fill_between(low.index, low, high, color=colours[lam], alpha=0.2, linewidth=0)
-            ax.plot(low.index, low, "v-", color=colours[lam])
-            ax.plot(high.index, high, "o-", color=colours[lam])
+        for band, colour in colours.items():
+            low, high = (100 * here[here["band"] == band].groupby("eps")[edge].mean() for edge in edges)
+            ax.fill_between(low.index, low, high, color=colour, alpha=0.2, linewidth=0)
+            ax.plot(low.index, low, "v-", color=colour)
+            ax.plot(high.index, high, "o-", color=colour)
         first, last = is_outer(ax)
         ax.set_title(f"{mathtext(DATASET_TITLES[dataset])}, M = {members}")
         ax.set_ylim(-3, 103)
         ax.set_xlabel("ε" if last else "")
         ax.set_ylabel("Accuracy (%)" if first else "")
-    entries: dict[str, Artist] = {f"λ = {lam:g}": sample(colours[lam], "o", "-") for lam in lambdas}
+    entries: dict[str, Artist] = {mathtext(band): sample(colour, "o", "-") for band, colour in colours.items()}
     entries["worst perturbation found"] = sample("black", "o", "-")
     entries["certified: no perturbation leaves less"] = sample("black", "v", "-")
     legend_above(fig, entries)

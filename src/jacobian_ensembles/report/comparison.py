@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import jinja2
@@ -11,14 +11,16 @@ import pandas as pd
 from jacobian_ensembles.report.gallery import data_uri
 
 
-def render_comparison(names: Sequence[str], notes: Sequence[str], table: pd.DataFrame, figure: bytes) -> str:
+def render_comparison(
+    names: Sequence[str], notes: Sequence[str], table: pd.DataFrame, figures: Mapping[str, bytes]
+) -> str:
     """Render the page of a comparison.
 
     Args:
         names: The runs.
         notes: What a reader must know first.
         table: Plain text.
-        figure: PNG.
+        figures: ``tradeoff.png``; with certificates, ``certified.png``.
 
     Returns:
         HTML that needs no network and no other file.
@@ -30,5 +32,5 @@ def render_comparison(names: Sequence[str], notes: Sequence[str], table: pd.Data
         notes=notes,
         header=list(table.columns),
         rows=table.to_numpy().tolist(),
-        figure=data_uri(figure, "image/png"),
+        figures={name: data_uri(content, "image/png") for name, content in figures.items() if name.endswith("png")},
     )

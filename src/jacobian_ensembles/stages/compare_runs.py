@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jacobian_ensembles.comparing.defence_display import best_shown, best_table, notes, plot
+from jacobian_ensembles.comparing.defence_display import best_shown, best_table, notes, plot, plot_certified
 from jacobian_ensembles.comparing.defences import ComparedRun, best_of_each, compare, under_others
 from jacobian_ensembles.paper.labels import mark_of
 from jacobian_ensembles.paper.markup import csv
@@ -63,7 +63,8 @@ def compare_runs(
 
     Args:
         folders: Folders of finished or shipped runs; differences are from the first.
-        target: Folder to write :data:`FILES` to, and ``transfer.csv``, if it is asked for.
+        target: Folder to write :data:`FILES` to; ``transfer.csv``, if it is asked for; and a figure, ``certified``,
+            where runs have certificates.
         clean_weight: Weight of clean accuracy in weighted accuracy.
         confidence: Level of the intervals.
         transfer: Also try the perturbations of every run's best models on the others', which needs runs
@@ -88,10 +89,15 @@ def compare_runs(
     if carried is not None:
         write_table(target / "transfer.csv", carried)
     write_rendered(rendered, target / "best.csv", target / "best.md")
-    fig = plot(runs, table)
-    add_mark(fig, mark_of(next(filter(None, (run.banner for run in runs)), "")))
-    pictures = {kind: picture(fig, kind) for kind in ("pdf", "png")}
-    for kind, content in pictures.items():
-        write_bytes(target / f"tradeoff.{kind}", content)
-    page = render_comparison([run.name for run in runs], notes(runs), best_shown(runs, best), pictures["png"])
+    mark = mark_of(next(filter(None, (run.banner for run in runs)), ""))
+    drawn = {"tradeoff": plot(runs, table), "certified": plot_certified(runs, best, confidence)}
+    pictures = {}
+    for name, fig in drawn.items():
+        if fig is None:
+            continue
+        add_mark(fig, mark)
+        for kind in ("pdf", "png"):
+            pictures[f"{name}.{kind}"] = picture(fig, kind)
+            write_bytes(target / f"{name}.{kind}", pictures[f"{name}.{kind}"])
+    page = render_comparison([run.name for run in runs], notes(runs), best_shown(runs, best), pictures)
     write_text(target / "comparison.html", page)

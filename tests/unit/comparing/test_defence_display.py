@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from helpers_defences import made
 
-from jacobian_ensembles.comparing.defence_display import best_table, notes, plot
+from jacobian_ensembles.comparing.defence_display import best_table, notes, plot, plot_certified
 from jacobian_ensembles.comparing.defences import best_of_each, compare
 
 
@@ -44,3 +44,18 @@ def test_the_table_has_differences_in_points_with_their_intervals():
     low, high = 100 * best.set_index("run").loc["better", ["difference_low", "difference_high"]]
     assert f"+14.5 [{low:+.1f}, {high:+.1f}] | better |" in text
     assert "| single | jacobian | 0.50 | 90.0 | 5.0 | 47.5 | -21.0 | – | – |" in text
+
+
+def test_certificates_are_a_column_and_a_band_of_each_best_strength():
+    proved = made("proved", {(0.1, 0): [0.5], (0.2, 0): [0.7]})
+    proved.records["certified_accuracy"] = proved.records["lambda"]  # the better one is 0.2
+    runs = [made("not proved", {(0.1, 0): [0.6]}), proved]
+    best = best_of_each(runs, compare(runs, 0.5, 0.95), 0.5, 0.95)
+    header, _, *rows = [line for line in best_table(runs, best).markdown.splitlines() if line.startswith("|")]
+    place = [cell.strip() for cell in header.split("|")].index("Certified")
+    assert [row.split("|")[place].strip() for row in rows] == ["–", "20.0"]
+    fig = plot_certified(runs, best, 0.95)
+    low, high = (line.get_ydata()[0] for line in fig.axes[0].lines)
+    assert (low, high) == pytest.approx((20.0, 70.0))
+    assert fig.legends[0].get_texts()[0].get_text() == "proved"
+    assert plot_certified(runs[:1], best, 0.95) is None
