@@ -22,7 +22,8 @@ class Training(Recipe):
     Attributes:
         epochs: Of each bagging or voting learner.
         snapshot_epochs: Of a whole snapshot run, split into M equal cycles: a multiple of every M.
-        objective: jacobian, input_gradient, noise, universal, adversarial, decorrelated, ibp, or file.py:object.
+        objective: jacobian, input_gradient, noise, universal, shared, adversarial, decorrelated, ibp, or
+            file.py:object.
         options: Keyword arguments of the objective: docs/defences.md.
     """
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jacobian_ensembles.data.interop import concatenate, like, on_gpu, stack, to_numpy
+from jacobian_ensembles.evaluation.shared_direction import SharedDirection
 from jacobian_ensembles.models.compiled import Compiled
 from jacobian_ensembles.models.evaluation_mode import evaluating, own_modes, without_gradients
-from jacobian_ensembles.models.jacobian import exact_jacobian, linearize, unit_vectors
+from jacobian_ensembles.models.jacobian import exact_jacobian, jacobian_of, linearize, unit_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,24 +67,28 @@ def jacobian_norm(
 
 @without_gradients()
 def jacobian_statistics(
-    members: Sequence[nn.Module] | Sequence[Compiled], images: Any, batch: int = 50
+    members: Sequence[nn.Module] | Sequence[Compiled], images: Any, labels: Any = None, batch: int = 50
 ) -> dict[str, Any]:
     """Measure the logits' Jacobians of M learners and of their mean, the ensemble of Theorem 3.1.
 
     Args:
         members: M classifiers from (B, ...) to logits (B, C).
         images: (N, ...), in [0, 1], as a tensor; or as an array for LeNets in the engine.
+        labels: (N,), the true classes; None to leave out ``shared``.
         batch: Images at a time.
 
     Returns:
         float64, tensors or arrays as the images are: ``learners`` (M, N), every ||J_i||_F^2; ``ensemble`` (N,),
         ||(1/M) sum_i J_i||_F^2; ``cosine`` (M, M), the cosine between the entries of two learners' Jacobians, averaged
         over images; ``moments`` (M, 4), mean, variance, skewness and excess kurtosis of a learner's entries over all
-        images; ``size`` (2,), C and D.
+        images; ``size`` (2,), C and D; and with labels ``shared`` (3,), of the ensemble: see
+        :class:`~jacobian_ensembles.evaluation.shared_direction.SharedDirection`.
     """
+    shared = SharedDirection()
     learners, ensemble, cosines, power_sums = [], [], [], []
     for start in range(0, len(images), batch):
-        each = [exact_jacobian(member, images[start : start + batch]) for member in members]
+        at = [linearize(member, images[start : start + batch]) for member in members]
+        each = [jacobian_of(one) for one in at]
         shape = each[0].shape[1:]
         # a GPU keeps them; on a CPU the sums are NumPy's, whatever the images are
         flat = stack([_double(jacobian.reshape(len(jacobian), -1)) for jacobian in each])
@@ -93,6 +98,10 @@ def jacobian_statistics(
         ensemble.append((flat.mean(0) ** 2).sum(1))
         powers = flat.sum((1, 2)), norms.sum(1), (square * flat).sum((1, 2)), (square * square).sum((1, 2))
         power_sums.append(stack(powers))
+        if labels is not None:
+            of_ensemble = to_numpy(flat.mean(0)).reshape(-1, *shape)
+            logits = np.sum([to_numpy(one.logits) for one in at], 0)
+            shared.add(of_ensemble, logits, to_numpy(labels[start : start + batch]))
         flat /= (norms.clip(np.finfo(np.float64).tiny) ** 0.5)[:, :, None]  # of length one
         unit = flat.reshape(len(flat), -1)
         cosines.append(unit @ unit.T)
@@ -108,6 +117,8 @@ def jacobian_statistics(
         "moments": stack([mean, variance, skewness, kurtosis]).T,
         "size": np.array(shape),
     }
+    if labels is not None:
+        found["shared"] = shared.values()
     return {name: like(value, images) if isinstance(value, np.ndarray) else value for name, value in found.items()}
 
 

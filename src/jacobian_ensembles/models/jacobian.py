@@ -139,7 +139,11 @@ def exact_jacobian(model: Callable[[Tensor], Tensor] | Compiled, x: Any) -> Any:
     Raises:
         ValueError: If the outputs are not scores, or cannot be differentiated.
     """
-    at = linearize(model, x)
+    return jacobian_of(linearize(model, x))
+
+
+def jacobian_of(at: Linearization) -> Any:
+    """:func:`exact_jacobian` of what :func:`linearize` gave."""
     logits = at.logits
     batch, classes = logits.shape
     unit = like(np.broadcast_to(np.eye(classes, dtype=np.float32)[:, None], (classes, batch, classes)).copy(), logits)

@@ -22,6 +22,13 @@ from jacobian_ensembles.paper.labels import (
     to_markdown,
 )
 
+#: Columns of ``jacobian.csv`` that are set beside robustness.
+_MEASURES = {
+    "ensemble_mean": "E‖J_F‖²",
+    "shared_norm": "the largest eigenvalue of E[J_Fᵀ J_F]",
+    "shared_share": "its share of all eigenvalues",
+    "margin_gradient": "the L1 norm of the margin's mean gradient",
+}
 #: Columns of ``jacobian.csv`` that runs from before November 2026 lack.
 _RECENT = ["cosine_by_norm", "learner_variance_at_image", "upper_variance_at_image"]
 
@@ -91,13 +98,16 @@ def _rank_correlation(x: pd.Series, y: pd.Series) -> float:
     return float(stats.spearmanr(x, y).statistic)
 
 
-def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def norm_against_robustness(
+    metrics: pd.DataFrame, jacobian: pd.DataFrame, confidence: float, by: str = "ensemble_mean"
+) -> pd.DataFrame:
     """Rank correlations between E||J_F||_F^2 and accuracy under attack (mean over eps): across lambdas and within each.
 
     Args:
         metrics: ``metrics.csv``.
         jacobian: ``jacobian.csv``.
         confidence: Level of the intervals.
+        by: Another column of ``jacobian.csv`` to take in place of the norm.
 
     Returns:
         Columns ``dataset``; ``lambda``, missing where all are taken together; ``models``, ``trainings``; ``spearman``
@@ -106,8 +116,8 @@ def norm_against_robustness(metrics: pd.DataFrame, jacobian: pd.DataFrame, confi
         left when the mean over a model's trainings is subtracted from both, missing for a single training.
     """
     robustness = metrics.groupby(CELL_KEYS, as_index=False).agg(uap=("worst_accuracy", "mean"))
-    joined = robustness.merge(jacobian[[*CELL_KEYS, "ensemble_mean"]], on=CELL_KEYS, validate="one_to_one")
-    joined["norm"] = np.log(joined["ensemble_mean"].where(joined["ensemble_mean"] > 0))
+    joined = robustness.merge(jacobian[[*CELL_KEYS, by]], on=CELL_KEYS, validate="one_to_one")
+    joined["norm"] = np.log(joined[by].where(joined[by] > 0))
     joined = joined.dropna(subset=["norm"])
     groups: list[tuple[Any, Any, pd.DataFrame]] = []
     for name in in_order(joined["dataset"], DATASET_TITLES):
@@ -215,9 +225,12 @@ def theorem(tables: Mapping[str, pd.DataFrame], run: str, banner: str, confidenc
             "Errors are absolute, in the ratio of variances.\n\n"
         )
         text += to_markdown(summary_of_theory(models)) + "\n"
-    text += (
-        "Rank correlation between E‖J_F‖² and accuracy under attack, mean over ε: over models, and over trainings of "
-        f"the same model; {confidence:.0%} intervals over trainings.\n\n"
-    )
-    correlations = norm_against_robustness(tables["metrics"], tables["jacobian"], confidence)
-    return RenderedTable(models, text + to_markdown(_correlations(correlations)))
+    metrics, jacobian = tables["metrics"], tables["jacobian"]
+    measures = {name: title for name, title in _MEASURES.items() if name in jacobian}
+    for name, title in measures.items():
+        text += (
+            f"Rank correlation between {title} and accuracy under attack, mean over ε: over models, and over trainings "
+            f"of the same model; {confidence:.0%} intervals over trainings.\n\n"
+        )
+        text += to_markdown(_correlations(norm_against_robustness(metrics, jacobian, confidence, name))) + "\n"
+    return RenderedTable(models, text.removesuffix("\n"))

@@ -42,6 +42,6 @@ def evaluate_ensemble(
     save_clean(clean, to_numpy(predictions(place.model, x)), to_numpy(y), cell.record)
     if measured is None or jacobian is None:
         return
-    x, _ = admit(place.model, *place.bring(*part))
-    statistics = jacobian_statistics(list(place.model.members), x)
+    x, y = admit(place.model, *place.bring(*part))
+    statistics = jacobian_statistics(list(place.model.members), x, y)
     save_tensors(jacobian, {name: to_numpy(t) for name, t in statistics.items()}, kind="jacobian", spec=cell.record)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from helpers_science import give_biases
 from scipy import stats
@@ -45,3 +46,19 @@ def test_the_ensembles_function_is_the_mean_of_its_learners_logits():
 
     expected = exact_jacobian(ensemble, x).square().sum((1, 2)).double()
     torch.testing.assert_close(jacobian_statistics(members, x)["ensemble"], expected, rtol=1e-4, atol=0)
+
+
+def test_with_labels_the_ensembles_shared_direction_is_measured():
+    members, x, labels = nets(2), images(5), torch.tensor([3, 1, 4, 1, 5])
+    assert "shared" not in jacobian_statistics(members, x)
+    got = jacobian_statistics(members, x, labels, batch=2)["shared"]
+    full = torch.stack([exact_jacobian(net, x) for net in members]).double().mean(0)
+    centred = full - full.mean(1, keepdim=True)
+    eigenvalues = torch.linalg.eigvalsh(torch.einsum("ncd,nce->de", centred, centred) / 5)
+    assert got[0].item() == pytest.approx(eigenvalues[-1].item(), rel=1e-3)
+    assert got[1].item() == pytest.approx((eigenvalues[-1] / eigenvalues.sum()).item(), rel=1e-3)
+    x.requires_grad_(True)
+    logits = torch.stack([net(x) for net in members]).mean(0)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    (gradients,) = torch.autograd.grad((logits.gather(1, labels[:, None])[:, 0] - others).sum(), x)
+    assert got[2].item() == pytest.approx(gradients.mean(0).abs().sum().item(), rel=1e-4)

@@ -133,6 +133,18 @@ def test_the_table_has_a_row_per_lambda(trainings):
     assert len(rows) == 2 * 2 + 16 + 18
 
 
+def test_whatever_was_measured_is_set_beside_robustness():
+    metrics, jacobian = grid()
+    jacobian["margin_gradient"] = jacobian["ensemble_mean"]
+    tables = {"metrics": metrics, "summary": summarize(metrics, 0.5, 0.95), "jacobian": jacobian}
+    *_, norm, margin = theorem(tables, "mine", "", 0.95).markdown.split("Rank correlation between ")
+    assert norm.startswith("E‖J_F‖² and")
+    assert margin.startswith("the L1 norm of the margin's mean gradient and")
+    assert [line for line in norm.splitlines() if line.startswith("|")] == [
+        line for line in margin.splitlines() if line.startswith("|")
+    ]
+
+
 def test_a_run_of_single_networks_has_its_correlations_alone():
     metrics, jacobian = grid(members=(1,))
     tables = {"metrics": metrics, "summary": summarize(metrics, 0.5, 0.95), "jacobian": jacobian}

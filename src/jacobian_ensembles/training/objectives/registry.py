@@ -10,6 +10,7 @@ OBJECTIVES = {
     "input_gradient": f"{_HERE}.input_gradient:InputGradient",
     "noise": f"{_HERE}.noise:Noise",
     "universal": f"{_HERE}.universal:Universal",
+    "shared": f"{_HERE}.shared:Shared",
     "adversarial": f"{_HERE}.adversarial:Adversarial",
     "decorrelated": f"{_HERE}.decorrelated:Decorrelated",
     "ibp": f"{_HERE}.ibp:Ibp",
