@@ -22,6 +22,7 @@ NAME is a shipped run, and NAMES are several, with commas between them:
 ``defences NAMES``       each run's best strength beside the first's; runs named ``NAME-equal_time-...`` add a column
 ``gain NAMES``           what ensembles add to each
 ``take NAMES``           the three most robust at each eps, of those that cost little clean accuracy
+``certified NAMES``      what is certified and what attacks left, at each eps
 ``decorrelation NAMES``  ensembles of learners trained together beside those of the first run
 """
 
@@ -321,6 +322,24 @@ def _take(runs: list[str]) -> str:
     return to_markdown(pd.DataFrame(rows).fillna("–")).rstrip()
 
 
+def _certified(runs: list[str]) -> str:
+    """Per model: clean accuracy, and at each eps the certified accuracy and that under the worst perturbation."""
+    rows = []
+    for run in runs:
+        metrics = _metrics(run, "metrics")
+        for (dataset, strength, members), here in metrics.groupby(["dataset", "lambda", "members"]):
+            name = run.rpartition("-")[2] if strength else "plain"
+            row = {"dataset": DATASET_TITLES[str(dataset)], "trained with": name, "strength": f"{strength:g}"}
+            row["M"] = members
+            row["clean"] = f"{100 * here['clean_accuracy'].mean():.1f}"
+            for eps, at in here.groupby("eps"):
+                proved, left = (100 * at[column].mean() for column in ("certified_accuracy", "worst_accuracy"))
+                row[f"ε={eps:.2f}"] = f"{proved:.1f} to {left:.1f}"
+            rows.append(row)
+    table = pd.DataFrame(rows).sort_values("dataset", ascending=False, kind="stable")
+    return to_markdown(table.reset_index(drop=True)).rstrip()
+
+
 def _decorrelation(runs: list[str]) -> str:
     alone, *others = map(_measured, runs)
     joined = [
@@ -421,6 +440,7 @@ _OF_RUNS: dict[str, tuple[Callable[[list[str]], str], list[str]]] = {
     "defences": (_defences, ["metrics/records.csv"]),
     "gain": (_gain, ["metrics/records.csv"]),
     "take": (_take, ["metrics/records.csv"]),
+    "certified": (_certified, ["metrics/metrics.csv"]),
     "decorrelation": (_decorrelation, ["metrics/jacobian.csv", "metrics/summary.csv"]),
 }
 _OF_RECORDS = {"speed": _speed, "gpu": _gpu}

@@ -99,7 +99,7 @@ def _to_rows(hidden, rows, first):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _columns(array, first, count, factor, out):  # type: ignore[no-untyped-def]
+def columns(array, first, count, factor, out):  # type: ignore[no-untyped-def]
     """Rows (N, features) to a block's features; zeros for images that are missing."""
     for f in range(array.shape[1]):
         for i in range(LANES):
@@ -107,7 +107,7 @@ def _columns(array, first, count, factor, out):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _fold(sums, count, gradient):  # type: ignore[no-untyped-def]
+def fold(sums, count, gradient):  # type: ignore[no-untyped-def]
     """Add up lanes: ``count`` vectors, or up to LANES - 1 more."""
     for f in range(0, count, LANES):
         add_totals(gradient, f, load_tile(sums, f, zeros(LANES)))
@@ -210,7 +210,7 @@ def step_of(  # type: ignore[no-untyped-def]
             block_labels[i] = labels[rows_of[i]] if first + i < count else -1
         fill(images.reshape(-1), rows_of, nothing, -math.inf, math.inf, mean, scale, plane)
         if len(masks):
-            _columns(masks, first, count, 1.0, mask)
+            columns(masks, first, count, 1.0, mask)
         forward(plane, theta, outputs, relu, mask, a1, winners, hidden, dropped, logits)
         if many:
             bend[:] = 0.0
@@ -218,7 +218,7 @@ def step_of(  # type: ignore[no-untyped-def]
             here = downs[((1 + d) * blocks + b) * down : ((1 + d) * blocks + b) * down + down]
             v = here[204 : 204 + outputs]
             v[:] = 0.0
-            _columns(directions[d], first, count, scale, v)
+            columns(directions[d], first, count, scale, v)
             backward(v, theta, outputs, relu, mask, none, a1, winners, hidden, taps2, q, p, q1, p1)
             copy(p[FC1:HIDDEN], here)
             input_gradient1(p1, winners, taps1, moved, 32, CORNER)
@@ -265,9 +265,9 @@ def step_of(  # type: ignore[no-untyped-def]
         add(sums[_SUM4 : _SUM4 + 84], here[120:204])
         add(sums[_SUM5 : _SUM5 + outputs], v)
     gradient[:] = 0.0
-    _fold(sums, W3, gradient)
-    _fold(sums[_SUM3 : _SUM3 + 128], 120, gradient[B3:])
-    _fold(sums[_SUM4 : _SUM4 + 96], 84, gradient[B4:])
+    fold(sums, W3, gradient)
+    fold(sums[_SUM3 : _SUM3 + 128], 120, gradient[B3:])
+    fold(sums[_SUM4 : _SUM4 + 96], 84, gradient[B4:])
     for c in range(classes):
         gradient[last + c] = total(load(sums, _SUM5 + c))
     everything = blocks * (1 + many)

@@ -17,14 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jacobian_ensembles.models.building import Normalized
-from jacobian_ensembles.models.lenet import LeNet
+from jacobian_ensembles.models.compiled import engine, rows
+from jacobian_ensembles.models.lenet import LeNet, fits
 
 _DOUBLE = 2.0**-53  # unit roundoff of the bounds' own arithmetic
 _TINY = 2.0**-125  # more than any product loses by underflow, even where subnormal numbers are flushed to zero
@@ -172,19 +173,71 @@ def margin_bounds(
     if centre.ndim != 2:
         got = tuple(centre.shape)
         raise ValueError(f"the layers must end in logits (B, C). Got {got}: end them with nn.Flatten().")
+    return _folded(last if isinstance(last, nn.Linear) else None, centre, radius, labels, unit)
+
+
+def _folded(last: nn.Linear | None, centre: Tensor, radius: Tensor, labels: Tensor, unit: float) -> Margins:
+    """The margins' bounds, given the box before the last linear layer; None where there is none."""
     weight, bias = torch.eye(centre.shape[1]).to(centre), None
-    if isinstance(last, nn.Linear):
+    if last is not None:
         weight, bias = last.weight, last.bias
-    largest = centre.abs() + radius
+    own = labels.unsqueeze(1)
+    middle = F.linear(centre, weight, bias)
+    middle = middle.gather(1, own) - middle
+    # |w_y - w_j| of the labels that occur: (labels, C, features)
+    present, which = labels.unique(return_inverse=True)
+    rows = (weight[present].unsqueeze(1) - weight).abs()
+    widths = F.linear(radius.expand_as(centre), rows.flatten(0, 1)).view(len(centre), len(present), -1)
+    width = widths.gather(1, which.view(-1, 1, 1).expand(-1, 1, len(weight))).squeeze(1)
+    sizes = F.linear(centre.abs() + radius, weight.abs(), None if bias is None else bias.abs())
     slack = _slack(weight.shape[1], unit)
-    rows = weight[labels].unsqueeze(1) - weight  # (B, C, features)
-    middle = (rows @ centre.unsqueeze(2)).squeeze(2)
-    if bias is not None:
-        middle = middle + bias[labels].unsqueeze(1) - bias
-    sizes = F.linear(largest, weight.abs(), None if bias is None else bias.abs())
-    width = (rows.abs() @ radius.unsqueeze(2)).squeeze(2)
     if unit:
-        both = sizes.gather(1, labels.unsqueeze(1)) + sizes
+        both = sizes.gather(1, own) + sizes
         others = 1 - F.one_hot(labels, len(weight)).to(width)
         width = (width + slack * both + 2 * weight.shape[1] * _TINY) * others
     return Margins(middle - width, middle + width, (1 + slack) * sizes.amax(1))
+
+
+def margin_bounds_within(net: nn.Module, x: Tensor, eps: float, labels: Tensor) -> Margins:
+    """:func:`margin_bounds` where every pixel may change by eps, as training needs them: compiled for LeNets on a CPU.
+
+    Args:
+        net: See :func:`layers_of`.
+        x: (B, ...); no gradient reaches it.
+        eps: >= 0.
+        labels: (B,), in [0, C).
+
+    Returns:
+        See :func:`margin_bounds`.
+    """
+    there = isinstance(net, LeNet) and fits(net, x) and {p.dtype for p in net.parameters()} == {torch.float32}
+    if not there or engine() is None:
+        return margin_bounds(layers_of(net), x, torch.full_like(x[:1], eps), labels)
+    assert isinstance(net, LeNet)
+    doubled = [part for layer in net.layers()[:4] for part in _doubled(layer)]
+    high, low = _HiddenBounds.apply(x, eps, net.activation == "relu", net.mean, net.std, *doubled).chunk(2, 1)
+    return _folded(net.fc3, (low + high) / 2, (high - low) / 2, labels, 0.0)
+
+
+def _doubled(layer: nn.Conv2d | nn.Linear) -> list[Tensor]:
+    """Weight and bias of the layer that takes the most and the least of its inputs to those of its outputs."""
+    plus, minus = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+    assert layer.bias is not None
+    return [torch.cat([torch.cat([plus, minus], 1), torch.cat([minus, plus], 1)]), torch.cat([layer.bias, layer.bias])]
+
+
+class _HiddenBounds(torch.autograd.Function):
+    """The most and the least of a LeNet's last hidden features, (B, 168), in the engine."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float, relu: bool, mean: float, std: float, *doubled: Tensor) -> Tensor:
+        from jacobian_ensembles.engine.bounds import BoundPass
+
+        ctx.shapes = [part.shape for part in doubled]
+        ctx.bounds = BoundPass([part.numpy() for part in doubled], relu, mean, std)
+        return torch.from_numpy(ctx.bounds.up(rows(x), eps))
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Any:
+        found = ctx.bounds.down(v.contiguous().numpy())
+        return *[None] * 5, *(torch.from_numpy(g).view(s) for g, s in zip(found, ctx.shapes, strict=True))

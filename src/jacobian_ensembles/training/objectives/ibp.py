@@ -69,14 +69,14 @@ class Ibp(Objective):
         import torch
         import torch.nn.functional as F
 
-        from jacobian_ensembles.models.intervals import layers_of, margin_bounds
+        from jacobian_ensembles.models.intervals import margin_bounds_within
         from jacobian_ensembles.training.objectives.derivatives import differentiated, loss_and_gradients
 
         x, grown = batch.images, min(1.0, batch.progress / self.options.ramp)
         eps, weight = grown * self.strength, grown * self.options.mixture
         value, gradients = loss_and_gradients(net, x, batch.labels, 0.0, None, batch.dropout)
         with torch.enable_grad():
-            low = margin_bounds(layers_of(net), x, torch.full_like(x[:1], eps), batch.labels).low
+            low = margin_bounds_within(net, x, eps, batch.labels).low
             bound = F.cross_entropy(-low, batch.labels)
         (more,) = differentiated(bound, [net], "the bound")
         mixed = [torch.lerp(a, b, weight) for a, b in zip(gradients, more, strict=True)]
