@@ -179,6 +179,16 @@ def test_no_attack_takes_a_certified_image_of_a_shipped_model(name):
     assert survivors(model, x, labels, 1e-4, False).numpy()[certified].all()
 
 
+CERTIFIED = sorted((Path(__file__).parents[3] / "results/reference").glob("certified-*/metrics/metrics.csv"))
+
+
+@pytest.mark.parametrize("table", CERTIFIED, ids=lambda path: path.parts[-3])
+def test_no_attack_of_a_shipped_run_fell_below_its_certificates(table):
+    metrics = pd.read_csv(table)
+    assert (metrics["certified_accuracy"] <= metrics["per_image_worst_accuracy"]).all()
+    assert (metrics["per_image_worst_accuracy"] <= metrics["worst_accuracy"]).all()
+
+
 def test_what_cannot_be_certified_is_refused():
     net, x, labels = linear_net(WEIGHTS), torch.rand(4, 4), torch.tensor([0, 1, 2, 0])
     with pytest.raises(ValueError, match=r"Got the function <lambda>"):
