@@ -124,3 +124,12 @@ def slope_along(model, step, evaluate, h):
             for p, d in zip(model.parameters(), step, strict=True):
                 p.sub_(sign * h * d)
     return (values[0] - values[1]) / (2 * h)
+
+
+def objectives_slopes(objective, net, batch, seed, h):
+    """How an objective's loss changes along random weights: by its gradients, and by a central difference."""
+    rng = torch.Generator().manual_seed(seed)
+    step = [torch.randn(p.shape, generator=rng, dtype=torch.float64) for p in net.parameters()]
+    _, gradients = objective.gradients(net, batch)
+    analytic = sum((g * d).sum().item() for g, d in zip(gradients, step, strict=True))
+    return analytic, slope_along(net, step, lambda: objective.gradients(net, batch)[0], h)

@@ -160,7 +160,8 @@ def ascend(
 
     Args:
         model: In evaluation mode.
-        images: (N, ...), in [0, 1]; with the labels tensors, or arrays for LeNets in the engine.
+        images: (N, ...), in [0, 1]; with the labels tensors, or arrays for LeNets in the engine, which may be stored
+            images, uint8.
         labels: (N,).
         eps: Radius.
         settings: The attack's options.

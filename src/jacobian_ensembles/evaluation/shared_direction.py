@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+#: What :meth:`SharedDirection.values` gives, in ``jacobian.csv``; tables of before December 2026 lack it.
+COLUMNS = ("shared_norm", "shared_share", "margin_gradient")
 _VALUES = 2**22  # of Jacobians that are kept: of 535 images of 28 x 28 pixels in ten classes
 _ROUNDS = 100
 _SETTLED = 1e-7
@@ -41,7 +43,7 @@ class SharedDirection:
             self._counted += len(labels)
 
     def values(self) -> np.ndarray:
-        """What was collected.
+        """What was collected: :data:`COLUMNS`, eigenvalues of as many images as are kept.
 
         Returns:
             (3,): the largest eigenvalue of the mean of J^T J, which is the mean of ||J u||^2 for the best common

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: What images share, by :class:`~jacobian_ensembles.evaluation.shared_direction.SharedDirection`; tables of before
-#: December 2026 lack it.
-SHARED = ("shared_norm", "shared_share", "margin_gradient")
+from jacobian_ensembles.evaluation.shared_direction import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,9 @@ def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
         averaged over images, and ``upper_variance_at_image``, the most that the theorem allows it for any mu, given the
         mean norm at each image; the mean cosine between two learners' Jacobians (0 if independent with mu = 0) and the
         same with each image and pair of learners weighted by the product of their norms, ``cosine_by_norm``; the
-        entries' excess kurtosis (0 if normal); and :data:`SHARED`, where they were measured. Whatever compares learners
-        is missing for M = 1.
+        entries' excess kurtosis (0 if normal); and, where it was measured, what images share:
+        :data:`~jacobian_ensembles.evaluation.shared_direction.COLUMNS`. Whatever compares learners is missing for M =
+        1.
     """
     learners, ensemble, cosine = statistics["learners"], statistics["ensemble"], statistics["cosine"]
     mean, variance, _, kurtosis = statistics["moments"].T
@@ -157,7 +156,7 @@ def measured_moments(statistics: Mapping[str, np.ndarray]) -> dict[str, float]:
         "cosine": (cosine.sum() - np.trace(cosine)) / (members * (members - 1)) if members > 1 else np.nan,
         "cosine_by_norm": _cosine_by_norm(learners, ensemble),
         "excess_kurtosis": kurtosis.mean(),
-    } | (dict(zip(SHARED, statistics["shared"], strict=True)) if "shared" in statistics else {})
+    } | (dict(zip(COLUMNS, statistics["shared"], strict=True)) if "shared" in statistics else {})
 
 
 def simulate_moments(

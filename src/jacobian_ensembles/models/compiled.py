@@ -104,7 +104,10 @@ def classes_of(model: Any, images: Any) -> int:
 
 
 def rows(images: Array) -> Any:
-    """Images (B, 1, 28, 28) as the engine reads them, (B, 784); a copy only of what is not contiguous and writable."""
+    """Images (B, 1, 28, 28) as the engine reads them, (B, 784).
+
+    A copy only of stored ones, uint8, and of what is not contiguous and writable.
+    """
     if images.dtype == np.uint8:
         images = pixels(to_numpy(images))
     return np.require(to_numpy(images).reshape(len(images), 784), requirements=["C_CONTIGUOUS", "WRITEABLE"])

@@ -186,8 +186,8 @@ def _folded(last: nn.Linear | None, centre: Tensor, radius: Tensor, labels: Tens
     middle = middle.gather(1, own) - middle
     # |w_y - w_j| of the labels that occur: (labels, C, features)
     present, which = labels.unique(return_inverse=True)
-    rows = (weight[present].unsqueeze(1) - weight).abs()
-    widths = F.linear(radius.expand_as(centre), rows.flatten(0, 1)).view(len(centre), len(present), -1)
+    apart = (weight[present].unsqueeze(1) - weight).abs()
+    widths = F.linear(radius.expand_as(centre), apart.flatten(0, 1)).view(len(centre), len(present), -1)
     width = widths.gather(1, which.view(-1, 1, 1).expand(-1, 1, len(weight))).squeeze(1)
     sizes = F.linear(centre.abs() + radius, weight.abs(), None if bias is None else bias.abs())
     slack = _slack(weight.shape[1], unit)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from helpers_science import give_biases, linear_net, slope_along, textured
+from helpers_science import give_biases, linear_net, objectives_slopes, textured
 
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.objectives.input_gradient import InputGradient
@@ -24,10 +24,6 @@ def test_on_a_linear_model_by_hand():
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_of_a_lenet_equals_finite_differences(seed):
     net = give_biases(LeNet(generator=torch.Generator().manual_seed(0))).double()
-    own, objective = batch(textured(3), torch.tensor([7, 2, 0]), 10), InputGradient(2.0)
-    rng = torch.Generator().manual_seed(seed)
-    step = [torch.randn(p.shape, generator=rng, dtype=torch.float64) for p in net.parameters()]
-    _, gradients = objective.gradients(net, own)
-    analytic = sum((g * d).sum().item() for g, d in zip(gradients, step, strict=True))
-    numeric = slope_along(net, step, lambda: objective.gradients(net, own)[0], h=1e-6)
+    own = batch(textured(3), torch.tensor([7, 2, 0]), 10)
+    analytic, numeric = objectives_slopes(InputGradient(2.0), net, own, seed, h=1e-6)
     assert numeric == pytest.approx(analytic, rel=1e-5, abs=1e-7)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_science import give_biases, linear_net, slope_along, textured
+from helpers_science import give_biases, linear_net, objectives_slopes, textured
 
 from jacobian_ensembles.models.lenet import LeNet
 from jacobian_ensembles.training.objectives.objective import Batch
@@ -37,10 +37,6 @@ def test_to_first_order_it_is_the_loss_under_the_worst_perturbation_for_all():
 @pytest.mark.parametrize("seed", range(2))
 def test_gradient_of_a_lenet_equals_finite_differences(seed):
     net = give_biases(LeNet(generator=torch.Generator().manual_seed(0))).double()
-    own, objective = batch(textured(3), torch.tensor([7, 2, 0]), 10), Shared(0.3)
-    rng = torch.Generator().manual_seed(seed)
-    step = [torch.randn(p.shape, generator=rng, dtype=torch.float64) for p in net.parameters()]
-    _, gradients = objective.gradients(net, own)
-    analytic = sum((g * d).sum().item() for g, d in zip(gradients, step, strict=True))
-    numeric = slope_along(net, step, lambda: objective.gradients(net, own)[0], h=1e-7)
+    own = batch(textured(3), torch.tensor([7, 2, 0]), 10)
+    analytic, numeric = objectives_slopes(Shared(0.3), net, own, seed, h=1e-7)
     assert numeric == pytest.approx(analytic, rel=1e-4, abs=1e-6)
