@@ -129,7 +129,9 @@ def test_as_many_images_as_the_paper_has_take_little_memory(folder, tmp_path):
     store_images(tmp_path, train=60_000, test=10_000)
     (tmp_path / "ensemble").symlink_to(folder / "ensemble")
     for chosen in (attack("sgd", iterations=25), None):
-        assert alone(tmp_path, chosen)[1] < 265  # 250 and less, measured; 380 with all images as numbers
+        (_, few), (_, all_images) = alone(folder, chosen), alone(tmp_path, chosen)
+        # libraries count as the kernel maps them, so machines differ; 75 MB measured, over 200 with images as numbers
+        assert all_images - few < 140
 
 
 def test_what_needs_torch_takes_tensors(folder):
