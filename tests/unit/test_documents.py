@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 import fill  # noqa: E402
 import page_image  # noqa: E402
 import prepare  # noqa: E402
+import run_tables  # noqa: E402
 
 PAGES = [str(page.relative_to(ROOT)) for page in fill.pages()]
 CODE = [
@@ -199,8 +200,8 @@ def test_gains_of_ensembles_are_over_each_kind_of_single_network_and_at_each_eps
 
 def test_a_claim_is_decided_by_the_part_with_the_least_to_spare_among_those_it_needs():
     effects = [{"part": part, "needed": 1.0, "value": mean} for part, mean in zip("abcd", (3, -1, 5, 2), strict=True)]
-    assert fill._deciding(effects, most=False)["part"] == "b"
-    assert fill._deciding(effects, most=True)["part"] == "d"  # three of four are needed
+    assert run_tables._deciding(effects, most=False)["part"] == "b"
+    assert run_tables._deciding(effects, most=True)["part"] == "d"  # three of four are needed
 
 
 def test_claims_of_the_shipped_grid_have_the_shipped_verdicts_and_effects():
@@ -248,7 +249,7 @@ def test_certified_accuracy_stands_beside_what_attacks_left_at_each_eps():
 )
 def test_a_star_marks_what_survives_the_correction(verdict, kept, shown):
     row = {"difference": 0.1, "difference_low": 0.05, "difference_high": 0.15, "verdict": verdict, "kept": kept}
-    assert fill._difference(pd.Series(row)) == f"+10.0 [+5.0, +15.0]{shown}"
+    assert run_tables._difference(pd.Series(row)) == f"+10.0 [+5.0, +15.0]{shown}"
 
 
 def test_the_site_has_a_place_for_every_page_and_copies_the_pictures(tmp_path, monkeypatch):
