@@ -246,7 +246,7 @@ def _take(runs: list[Path]) -> str:
 
 
 def _certified(runs: list[Path]) -> str:
-    """Per model: clean accuracy, and at each eps the certified accuracy and that under the worst perturbation."""
+    """Per model: clean accuracy, and at each eps the certified accuracy, and that under attack."""
     rows = []
     for run in runs:
         metrics = Run.open(run).table("metrics")
@@ -258,7 +258,8 @@ def _certified(runs: list[Path]) -> str:
             for eps, at in here.groupby("eps"):
                 proved, left = (100 * at[column].mean() for column in ("certified_accuracy", "worst_accuracy"))
                 row[f"ε={eps:.2f}"] = f"{proved:.1f} to {left:.1f}"
-            rows.append(row)
+            width = 100 * (here["worst_accuracy"] - here["certified_accuracy"]).mean()
+            rows.append(row | {"mean width": f"{width:.1f}"})
     table = pd.DataFrame(rows).sort_values("dataset", ascending=False, kind="stable")
     return to_markdown(table.reset_index(drop=True)).rstrip()
 

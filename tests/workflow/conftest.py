@@ -35,6 +35,11 @@ class Repository:
             else:
                 shutil.copy(source, path / part)
 
+    @property
+    def undeclared(self) -> Path:
+        """What ``audit/sitecustomize.py`` lists."""
+        return self.path / "undeclared"
+
     def start(
         self, *args: str, env: dict[str, str] | None = None, cores: int = 2, cwd: Path | None = None
     ) -> subprocess.Popen:
@@ -43,7 +48,14 @@ class Repository:
             [sys.executable, "-m", "snakemake", "--cores", str(cores), *args],
             cwd=cwd or self.path,
             # without GPUs, whose slots repositories side by side would take from each other
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", **(env or {})},
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "CUDA_VISIBLE_DEVICES": "",
+                "PYTHONPATH": str(HERE / "audit"),  # jobs that read what they do not declare are listed
+                "TEST_READS": str(self.undeclared),
+                **(env or {}),
+            },
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -58,6 +70,7 @@ class Repository:
             process.kill()  # on SIGTERM it would wait for its jobs
             pytest.fail(f"snakemake hangs: {process.communicate()[0]}")
         assert (process.returncode == 0) == check, output
+        assert not self.undeclared.exists(), self.undeclared.read_text()
         return output
 
     def preset(self, name: str, *args: str, **kwargs) -> str:

@@ -37,11 +37,14 @@ rule predict_examples:
 rule write_report:
     input:
         run=paths.config,
+        made=ancient(paths.made),
+        metrics=paths.metrics,
         summary=paths.summary,
         comparison=f"{paths.tables}/comparison.csv",
         claims=paths.sources["claims"],
         effects=paths.sources["effects"],
         figures=expand(f"{paths.figures}/{{figure}}.png", figure=shown),
+        captions=expand(f"{paths.figures}/{{figure}}.txt", figure=shown),
         clean=of_every_model(paths.clean),
         uaps=of_every_model(worst_at_figure2),
         examples=paths.examples,
