@@ -23,15 +23,13 @@ def tell():
         return
     declared = {os.path.abspath(path) for path in (*job.input, *job.output, *job.log)}
     results = os.path.join(os.path.abspath("results"), "")
-    # checksums are looked at where they are
-    strange = {
-        path
-        for path in read - declared
-        if path.startswith(results) and not path.endswith((".provenance.json", "SHA256SUMS"))
-    }
+    strange = {path.removeprefix(results) for path in read - declared if path.startswith(results)}
+    # checksums are looked at where they are, and what is shipped is part of the repository
+    strange = {path for path in strange if not path.endswith((".provenance.json", "SHA256SUMS"))}
+    strange = {path for path in strange if not path.startswith("reference/")}
     if strange:
         with open(list_of, "a", encoding="utf-8") as file:
-            file.writelines(f"{job.rule} {path.removeprefix(results)}\n" for path in sorted(strange))
+            file.writelines(f"{job.rule} {path}\n" for path in sorted(strange))
 
 
 if list_of:
