@@ -19,7 +19,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import save_file
 from snakemake.api import ConfigSettings, OutputSettings, ResourceSettings, SnakemakeApi, WorkflowSettings
 from snakemake.cli import parse_args
 from snakemake.dag import ScriptProcessor
@@ -31,6 +30,8 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 from snakemake.settings.enums import RerunTrigger
 from snakemake.settings.types import SharedFSUsage, StorageSettings
 from snakemake_interface_executor_plugins.settings import ExecMode
+
+from jacobian_ensembles.storage.files import save_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = {"all", "data", "learners", "metrics", "figures", "tables", "recipe", "theory", "claims", "ablation"}
@@ -117,7 +118,8 @@ def test_the_memory_of_a_job_follows_its_dataset_and_its_batches_and_grows_with_
     tmp_path, megabytes, shape, batch
 ):
     peak, path = PEAKS[megabytes, shape, batch], str(tmp_path / "images.safetensors")
-    save_file({"train_images": np.zeros((megabytes * 1024**2 // math.prod(shape), *shape), np.uint8)}, path)
+    images = np.zeros((megabytes * 1024**2 // math.prod(shape), *shape), np.uint8)
+    save_tensors(path, {"train_images": images}, kind="dataset", spec={})
     images = InputFiles(fromdict={"dataset": IOFile(path)})
     for rules in parsed(attack={"batch_size": batch}):
         for name in WITH_IMAGES:

@@ -3,9 +3,8 @@ import os
 from functools import cache
 from math import prod
 
-from safetensors import SafetensorError, safe_open
-
 from jacobian_ensembles.runs.devices import visible_gpus, wants_gpu
+from jacobian_ensembles.storage.files import ArtifactError, stored_shape
 
 # Without GPUs no job has this resource, not even a zero: Kubernetes' executor takes every value for a request.
 gpu = {"gpu": 1} if wants_gpu(cfg.compute.device) else {}
@@ -22,9 +21,8 @@ def megabytes(files):
 def values_of_an_image(path):
     """Pixels times channels of the images in a dataset's file; of a damaged one none, which the job says."""
     try:
-        with safe_open(path, "np") as file:
-            return prod(file.get_slice("train_images").get_shape()[1:])
-    except SafetensorError:
+        return prod(stored_shape(path, "train_images")[1:])
+    except ArtifactError:
         return 0
 
 
