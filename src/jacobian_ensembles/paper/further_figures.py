@@ -231,7 +231,8 @@ def plot_bands(metrics: pd.DataFrame, colours: Mapping[str, Any]) -> Figure:
         colours: Of every band.
 
     Returns:
-        A row of panels per dataset, a column per M: means over methods and trainings, in percent.
+        A row of panels per dataset, a column per M: means over methods and trainings, in percent. Nothing is shaded
+        where nothing is certified.
     """
     datasets, edges = in_order(metrics["dataset"], DATASET_TITLES), ["certified_accuracy", "worst_accuracy"]
     fig, axes = panels(datasets, sorted(metrics["members"].unique()), 1.8, sharex=True, sharey=True)
@@ -239,7 +240,7 @@ def plot_bands(metrics: pd.DataFrame, colours: Mapping[str, Any]) -> Figure:
         here = metrics[(metrics["dataset"] == dataset) & (metrics["members"] == members)]
         for band, colour in colours.items():
             low, high = (100 * here[here["band"] == band].groupby("eps")[edge].mean() for edge in edges)
-            ax.fill_between(low.index, low, high, color=colour, alpha=0.2, linewidth=0)
+            ax.fill_between(low.index, low, high, where=low > 0, color=colour, alpha=0.2, linewidth=0)
             ax.plot(low.index, low, "v-", color=colour)
             ax.plot(high.index, high, "o-", color=colour)
         first, last = is_outer(ax)

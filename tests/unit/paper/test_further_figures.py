@@ -64,6 +64,12 @@ def test_the_band_reaches_from_what_is_proved_to_what_the_attack_left():
     assert high_of_second == pytest.approx([80, 70])
 
 
+def test_no_band_is_shaded_where_nothing_is_certified():
+    table = certified().assign(certified_accuracy=lambda t: 0.2 * (t["lambda"] > 0))
+    nothing, something = (band.get_paths() for band in plot_certified(table).axes[0].collections)
+    assert (len(nothing), len(something)) == (0, 1)
+
+
 TABLES = {
     "certified": certified,
     "theory": jacobian,
